@@ -8,7 +8,6 @@
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::session::Session;
-use super::wire::Wire;
 use super::{BindRefusal, DirectoryError, Settings};
 use crate::model::{Guid, ServerUrl};
 
@@ -158,10 +157,7 @@ async fn try_server(
     password: &Password,
 ) -> Result<BindAttempt, DirectoryError> {
     let server = url.to_string();
-    let wire = Wire::connect(url, settings)
-        .await
-        .map_err(|source| DirectoryError::Wire { server: server.clone(), source })?;
-    let mut session = Session::on_wire(url, wire, settings);
+    let mut session = Session::connect(url, settings).await?;
     match session.bind(name, &password.0).await {
         Ok(()) => {
             let answer = compare_sid(&mut session, person).await;

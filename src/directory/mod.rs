@@ -1,7 +1,7 @@
 //! Active Directory over LDAP. It is read and never written.
 //!
 //! ```text
-//! wire ─ dial, TLS, relay ─► session ─ bind, identity, one search at a time
+//! dial ─ TCP, TLS ─► wire ─ relay ─► session ─ bind, identity, one search at a time
 //!   session ─► read, groups, confirm ─ entry frames, as bytes, over a bounded channel
 //!   entry frames ─► ber ─► entry: attributes -> Person
 //! ```
@@ -17,15 +17,18 @@ mod changes;
 mod check;
 mod confirm;
 mod controls;
+mod dial;
 mod entry;
 mod error;
 mod filter;
 mod frame;
 mod grants;
+mod greeting;
 mod groups;
 mod lookup;
 mod object;
 mod password_file;
+mod ping;
 mod placement;
 mod query;
 mod read;
@@ -39,6 +42,7 @@ mod sid;
 mod tls;
 mod watch;
 mod wire;
+mod wire_error;
 
 pub use authenticate::{
     BadPasswordCount, BindAttempt, Credentials, Password, PasswordFault, authenticate,
@@ -50,6 +54,7 @@ pub use entry::{Decoder, Malformed, PERSON_FILTER};
 pub use error::DirectoryError;
 pub use filter::Assertion;
 pub use grants::{Grants, Right};
+pub use greeting::Greeting;
 pub use groups::{GroupError, MembershipQuery};
 pub use lookup::{Bases, LookupContext, LookupResults, PendingLookups};
 pub use object::Object;
@@ -61,4 +66,4 @@ pub use session::Session;
 pub use settings::Settings;
 pub use tls::{Certificate, TlsError, Trusted};
 pub use watch::Watch;
-pub use wire::{Step, WireError};
+pub use wire_error::{DialErrors, Step, WireError};

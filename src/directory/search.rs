@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use super::ber::EntryRef;
 use super::controls::{self, SearchMode};
 use super::query::{Query, SearchEnd};
-use super::wire::{Step, WireError};
+use super::wire_error::{Step, WireError};
 use super::{Assertion, DirectoryError, Object, Session};
 
 /// Most bytes of the objects that one look-up keeps. The groups of the largest forests take less.

@@ -5,11 +5,13 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 
+use super::dial::{self, Dialled};
 use super::password_file::read_password;
 use super::root_dse::{READ_ONLY, RootDse, generalized_time};
 use super::sid::sid_text;
-use super::wire::{Step, Wire, WireError};
-use super::{BindRefusal, DirectoryError, Object, Settings};
+use super::wire::Wire;
+use super::wire_error::{Step, WireError};
+use super::{BindRefusal, DirectoryError, Greeting, Object, Settings};
 use crate::model::{Guid, ServerUrl};
 use crate::reconcile::ServerIdentity;
 
@@ -21,6 +23,8 @@ const ANONYMOUS: &str = "S-1-5-7";
 pub struct Session {
     /// The server's URL.
     pub server: String,
+    /// The description that the server gave before the bind.
+    pub greeting: Greeting,
     pub root: RootDse,
     /// The entry of the service account.
     pub service_account: Object,
@@ -32,25 +36,44 @@ impl Session {
     /// Connects and binds to one server, and reads the identities of both sides.
     pub async fn open(url: &ServerUrl, settings: &Settings) -> Result<Self, DirectoryError> {
         let password = read_password(settings)?;
-        let wire = Wire::connect(url, settings)
-            .await
-            .map_err(|source| DirectoryError::Wire { server: url.to_string(), source })?;
-        let mut session = Self::on_wire(url, wire, settings);
+        let mut session = Self::connect(url, settings).await?;
         session.bind(&settings.bind_dn, &password).await?;
         session.identify().await?;
         Ok(session)
     }
 
-    /// Makes an anonymous session of a connection.
-    pub(super) fn on_wire(url: &ServerUrl, wire: Wire, settings: &Settings) -> Self {
-        let wait = settings.timeouts.operation;
-        Self {
-            server: url.to_string(),
+    /// Connects to one server with TLS, without a bind.
+    pub(super) async fn connect(
+        url: &ServerUrl,
+        settings: &Settings,
+    ) -> Result<Self, DirectoryError> {
+        let failed = |source| DirectoryError::Wire { server: url.to_string(), source };
+        let addresses = dial::resolve(url, settings).await.map_err(failed)?;
+        let dialled = dial::dial(url, settings, &addresses).await.map_err(failed)?;
+        Self::over(url, dialled, settings).await
+    }
+
+    /// Makes an anonymous session of a connection, with a server that may get a password.
+    pub(super) async fn over(
+        url: &ServerUrl,
+        dialled: Dialled,
+        settings: &Settings,
+    ) -> Result<Self, DirectoryError> {
+        let server = url.to_string();
+        let wire = Wire::over(dialled.stream)
+            .await
+            .map_err(|source| DirectoryError::Wire { server: server.clone(), source })?;
+        let mut session = Self {
+            server,
+            greeting: Greeting::default(),
             root: RootDse::default(),
             service_account: Object::default(),
             wire: Some(wire),
-            wait,
-        }
+            wait: settings.timeouts.connect,
+        };
+        session.greeting = session.greet().await?;
+        session.wait = settings.timeouts.operation;
+        Ok(session)
     }
 
     pub(super) async fn bind(
@@ -76,10 +99,7 @@ impl Session {
     pub(super) async fn identify(&mut self) -> Result<(), DirectoryError> {
         self.root = self.read_root().await?;
         if self.root.is_read_only {
-            return Err(self.unsuitable(
-                "is a read-only domain controller, which may withhold attributes",
-                "name writable domain controllers in servers",
-            ));
+            return Err(self.read_only());
         }
         let sid = self.bound_sid().await?;
         let name = sid_text(&sid).unwrap_or_default();

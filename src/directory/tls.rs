@@ -15,7 +15,6 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use x509_parser::extensions::GeneralName;
 
@@ -273,7 +272,6 @@ pub(super) async fn secure(
     tcp: TcpStream,
     host: &str,
     ca_file: Option<&Path>,
-    wait: Duration,
 ) -> Result<Secured, TlsError> {
     let name =
         ServerName::try_from(host.to_owned()).map_err(|_| TlsError::ServerName(host.to_owned()))?;
@@ -295,9 +293,9 @@ pub(super) async fn secure(
         .with_custom_certificate_verifier(Arc::<RecordingVerifier>::clone(&recording))
         .with_no_client_auth();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let done = timeout(wait, connector.connect(name, tcp)).await;
+    let done = connector.connect(name, tcp).await;
     let shown = recording.shown.get().map(Certificate::read);
-    match done.map_err(|_| TlsError::Timeout(wait))? {
+    match done {
         Ok(stream) => Ok(Secured { stream, certificate: shown.unwrap_or_default() }),
         Err(error) => {
             let trusted = ca_file.map_or(Trusted::System, |path| Trusted::File(path.to_owned()));

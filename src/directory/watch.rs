@@ -12,7 +12,7 @@ use ldap3::{LdapError, Scope, SearchResult};
 use tokio::time::timeout;
 
 use super::controls::{self, SearchMode};
-use super::wire::Step;
+use super::wire_error::Step;
 use super::{DirectoryError, Session};
 
 /// The notification search, which ends with the connection.

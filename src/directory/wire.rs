@@ -1,4 +1,4 @@
-//! The wire: dial, TLS, and the relay that passes only checked frames to the LDAP driver.
+//! The wire: the relay that passes only checked frames to the LDAP driver.
 //!
 //! ldap3 handles requests, message ids, controls and results, but it trusts its input. Deep nesting
 //! overflows its stack, bad lengths hang it, and some answers make it panic. Therefore ldap3 is
@@ -9,128 +9,25 @@
 //! crate. A full channel puts back-pressure on the server.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, StdStream};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 use zeroize::Zeroize as _;
 
-use super::Settings;
-use super::frame::{self, Frame, FrameError, Op};
-use super::tls::{self, TlsError};
-use crate::model::ServerUrl;
+use super::frame::{self, Frame, Op};
+use super::wire_error::WireError;
 
 /// Capacity of the channel between relay and reader. One batch holds the entries of one socket
 /// read.
 const ENTRY_BATCHES: usize = 16;
 /// Most bytes of one socket read.
 const READ_SIZE: usize = 64 * 1024;
-/// ExtendedRequest with message id 1 and requestName 1.3.6.1.4.1.1466.20037 (RFC 4511, 4.14).
-const START_TLS: &[u8] = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037";
-
-/// A step of a connection that waits for the network, with a time limit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
-    Dns,
-    Connect,
-    StartTls,
-    Bind,
-    Search,
-    /// A "Who am I?" request (RFC 4532), which tests the connection.
-    Ping,
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Dns => "a DNS query",
-            Self::Connect => "a TCP connection",
-            Self::StartTls => "StartTLS",
-            Self::Bind => "the bind",
-            Self::Search => "a search",
-            Self::Ping => "a Who am I? request",
-        })
-    }
-}
-
-/// Failure of a connection to a server.
-#[derive(Debug, thiserror::Error)]
-pub enum WireError {
-    #[error("the name {host} has no address: {reason}")]
-    Resolve { host: String, reason: String },
-    #[error("cannot connect: {0}")]
-    Connect(#[source] io::Error),
-    #[error("no answer to {step} within {}", humantime::format_duration(*.after))]
-    Timeout { step: Step, after: Duration },
-    /// An `ldap://` URL without StartTLS, where the password would cross the network in the clear.
-    #[error("{0} without TLS is refused")]
-    Plaintext(ServerUrl),
-    /// The result code of a refused StartTLS request.
-    #[error("the server refuses StartTLS (result {0})")]
-    StartTlsRefused(u32),
-    /// Bytes between the StartTLS response and the handshake: an injection (CVE-2011-0411 in other
-    /// software).
-    #[error("the server sent something in the clear behind its StartTLS answer")]
-    StartTlsInjection,
-    #[error("{0}")]
-    Tls(#[source] Box<TlsError>),
-    #[error("the server sent an invalid LDAP message: {0}")]
-    Frame(#[from] FrameError),
-    /// The message id of a response that matches no open request.
-    #[error("the server answered message {0}, which is not a request that awaits this response")]
-    Unexpected(i32),
-    /// The limit of entries that the search exceeded.
-    #[error("the server sent more than {0} entries where fewer were requested")]
-    Overfull(usize),
-    /// Notice of Disconnection (RFC 4511, 4.4.1).
-    #[error("the server ended the connection (Notice of Disconnection)")]
-    Notice,
-    #[error("the connection was cut")]
-    Cut,
-    #[error("the LDAP driver failed: {0}")]
-    Driver(String),
-}
-
-impl From<TlsError> for WireError {
-    fn from(error: TlsError) -> Self {
-        Self::Tls(Box::new(error))
-    }
-}
-
-impl WireError {
-    /// Returns the remedy, where the operator has one.
-    pub fn remedy(&self) -> Option<&'static str> {
-        match self {
-            Self::Resolve { .. } => Some("check the name in servers, and this machine's DNS"),
-            Self::Connect(_) | Self::Timeout { step: Step::Connect, .. } => {
-                Some("check that the server runs, and that no firewall stands between")
-            }
-            Self::Plaintext(_) => Some("use ldaps://, or starttls = true"),
-            Self::StartTlsRefused(_) => Some("use ldaps://, or install a certificate on it"),
-            Self::StartTlsInjection => {
-                Some("the connection may be tampered with: find out who sits between")
-            }
-            Self::Tls(error) => error.remedy(),
-            Self::Timeout { .. }
-            | Self::Frame(_)
-            | Self::Unexpected(_)
-            | Self::Overfull(_)
-            | Self::Notice
-            | Self::Cut
-            | Self::Driver(_) => None,
-        }
-    }
-}
 
 /// Tag of a BindRequest: `[APPLICATION 0]`.
 const BIND_REQUEST: Op = Op::Other(0);
@@ -148,17 +45,6 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// Connects to one server with TLS; without TLS it is an error.
-    pub(super) async fn connect(url: &ServerUrl, settings: &Settings) -> Result<Self, WireError> {
-        let wait = settings.timeouts.connect;
-        let addresses = timeout(wait, resolve(url))
-            .await
-            .map_err(|_| WireError::Timeout { step: Step::Dns, after: wait })??;
-        let tcp = dial(url, settings, &addresses).await?;
-        let secured = tls::secure(tcp, &url.host, settings.ca_file.as_deref(), wait).await?;
-        Self::over(secured.stream).await
-    }
-
     /// Starts relay and driver on a stream that is already secured.
     pub(super) async fn over(
         stream: impl AsyncRead + AsyncWrite + Send + 'static,
@@ -215,68 +101,6 @@ impl Wire {
     /// Returns whether the relay has ended with an error.
     pub(super) fn has_failed(&self) -> bool {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-}
-
-/// Returns the addresses of a server: those that discovery found, or else a DNS query.
-pub(super) async fn resolve(url: &ServerUrl) -> Result<Vec<SocketAddr>, WireError> {
-    if !url.addresses.is_empty() {
-        return Ok(url
-            .addresses
-            .iter()
-            .map(|address| SocketAddr::new(*address, url.port))
-            .collect());
-    }
-    let bad = |reason: String| WireError::Resolve { host: url.host.clone(), reason };
-    let found: Vec<SocketAddr> = tokio::net::lookup_host((url.host.as_str(), url.port))
-        .await
-        .map_err(|e| bad(e.to_string()))?
-        .collect();
-    if found.is_empty() { Err(bad("DNS returned none".to_owned())) } else { Ok(found) }
-}
-
-/// Connects to the first address that answers and prepares the connection for TLS, with StartTLS if
-/// needed.
-pub(super) async fn dial(
-    url: &ServerUrl,
-    settings: &Settings,
-    addresses: &[SocketAddr],
-) -> Result<TcpStream, WireError> {
-    if !url.implicit_tls && !settings.starttls {
-        return Err(WireError::Plaintext(url.clone()));
-    }
-    let wait = settings.timeouts.connect;
-    let late = |step| move |_| WireError::Timeout { step, after: wait };
-    let mut tcp = timeout(wait, TcpStream::connect(addresses))
-        .await
-        .map_err(late(Step::Connect))?
-        .map_err(WireError::Connect)?;
-    // Nagle's algorithm would delay the small requests, each of which awaits its response.
-    tcp.set_nodelay(true).map_err(WireError::Connect)?;
-    if !url.implicit_tls {
-        timeout(wait, start_tls(&mut tcp)).await.map_err(late(Step::StartTls))??;
-    }
-    Ok(tcp)
-}
-
-/// Requests TLS on a plain connection. Any byte after the response is an injection.
-async fn start_tls(tcp: &mut TcpStream) -> Result<(), WireError> {
-    tcp.write_all(START_TLS).await.map_err(WireError::Connect)?;
-    let mut buffer = BytesMut::new();
-    let answer = loop {
-        if let Some(answer) = frame::split(&mut buffer)? {
-            break answer;
-        }
-        if tcp.read_buf(&mut buffer).await.map_err(WireError::Connect)? == 0 {
-            return Err(WireError::Cut);
-        }
-    };
-    match (answer.message_id, answer.op, answer.result().map(|r| r.code)) {
-        (1, Op::ExtendedResponse, Some(0)) if buffer.is_empty() => Ok(()),
-        (1, Op::ExtendedResponse, Some(0)) => Err(WireError::StartTlsInjection),
-        (1, Op::ExtendedResponse, Some(code)) => Err(WireError::StartTlsRefused(code)),
-        (0, ..) => Err(WireError::Notice),
-        (id, ..) => Err(WireError::Unexpected(id)),
     }
 }
 

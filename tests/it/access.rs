@@ -84,6 +84,36 @@ async fn a_read_only_domain_controller_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_writable_or_not_complete_gets_no_password() {
+    for make in [
+        |sim: &adsim::Sim| sim.set_read_only(true),
+        |sim: &adsim::Sim| sim.set_read_only_by_ping(),
+        |sim: &adsim::Sim| sim.set_synchronized(false),
+    ] {
+        let firm = Firm::running(5, |_| {}).await;
+        let second = firm.sim.replica("dc2").expect("a replica");
+        firm.reconfigure(|c| {
+            c.settings.servers.push(ServerUrl::parse(&second.ldaps_url()).expect("a URL"))
+        });
+        make(&firm.sim);
+        firm.sim.clear_log();
+        let run = firm.sync().await;
+        assert_eq!((run.error, run.server), (None, Some(second.ldaps_url())));
+        assert!(!check(&firm).await.is_ok());
+        assert_eq!(firm.sim.log().binds(), []);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_answers_no_ping_is_asked_after_the_bind() {
+    let firm = Firm::running(5, |_| {}).await;
+    firm.sim.set_answers_pings(false);
+    assert_eq!(firm.sync().await.error, None);
+    firm.sim.set_read_only(true);
+    assert!(firm.sync().await.error.is_some_and(|e| e.contains("read-only")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_secret_is_tried_once_over_all_callers_and_servers() {
     let firm = Firm::running(5, |_| {}).await;
     let second = firm.sim.replica("dc2").expect("a replica");

@@ -35,6 +35,7 @@ mod plans;
 #[path = "../support/process.rs"]
 mod process;
 mod retention;
+mod servers;
 mod service;
 mod sign_in;
 mod simulation;

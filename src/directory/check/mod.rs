@@ -105,14 +105,14 @@ pub async fn check(
     }
     let mut session = None;
     for url in &settings.servers {
-        let Some(wire) = connect(url, settings, now, &mut report).await else { continue };
+        let Some(connected) = connect(url, settings, now, &mut report).await else { continue };
         let server = url.to_string();
         if let Some(reason) = no_bind {
             report.add(CheckStep::new("bind", CheckOutcome::Failed, reason, None).at(&server));
         } else if report.refusal.as_ref().is_some_and(|refusal| refusal.retry() != Retry::Anytime) {
             let reason = "not tried: AD has refused the service account already";
             report.add(CheckStep::new("bind", CheckOutcome::Skipped, reason, None).at(&server));
-        } else if let Some(bound) = sign_in(url, wire, settings, now, &mut report).await {
+        } else if let Some(bound) = sign_in(connected, settings, now, &mut report).await {
             session.get_or_insert(bound);
         }
     }

@@ -1,12 +1,13 @@
 //! The checks of one server: DNS, TCP, TLS, bind, identity and clock.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{CheckOutcome, CheckReport, CheckStep};
+use crate::directory::dial;
 use crate::directory::password_file::read_password;
-use crate::directory::tls::{self, Certificate, Secured, Trusted};
-use crate::directory::wire::{self, Step as WireStep, Wire, WireError};
+use crate::directory::tls::{Certificate, Trusted};
+use crate::directory::wire_error::WireError;
 use crate::directory::{Session, Settings};
 use crate::model::{Dn, NameSource, ServerUrl, Timestamp};
 
@@ -22,13 +23,13 @@ pub(super) async fn connect(
     settings: &Settings,
     now: Timestamp,
     report: &mut CheckReport,
-) -> Option<Wire> {
+) -> Option<Session> {
     let server = url.to_string();
     let broken = |name, source: WireError| {
         let remedy = source.remedy().map(str::to_owned);
         CheckStep::new(name, CheckOutcome::Failed, source.to_string(), remedy).at(&server)
     };
-    let addresses = match wire::resolve(url).await {
+    let addresses = match dial::resolve(url, settings).await {
         Ok(addresses) => addresses,
         Err(error) => {
             report.add(broken("dns", error));
@@ -47,46 +48,36 @@ pub(super) async fn connect(
         .at(&server),
     );
 
-    let started = Instant::now();
-    let tcp = match wire::dial(url, settings, &addresses).await {
-        Ok(tcp) => tcp,
-        Err(
-            error @ (WireError::StartTlsRefused(_)
-            | WireError::StartTlsInjection
-            | WireError::Timeout { step: WireStep::StartTls, .. }),
-        ) => {
-            report.add(broken("tls", error));
-            return None;
-        }
+    let dialled = match dial::dial(url, settings, &addresses).await {
+        Ok(dialled) => dialled,
         Err(error) => {
-            report.add(broken("tcp", error));
+            let name = if error.is_after_tcp() { "tls" } else { "tcp" };
+            report.add(broken(name, error));
             return None;
         }
     };
-    let finding = format!("port {} answers after {} ms", url.port, started.elapsed().as_millis());
+    let finding = format!(
+        "{} answers after {} ms",
+        match addresses[..] {
+            [_] => format!("port {}", url.port),
+            _ => dialled.address.to_string(),
+        },
+        dialled.tcp_after.as_millis()
+    );
     report.add(CheckStep::new("tcp", CheckOutcome::Ok, finding, None).at(&server));
-
-    match tls::secure(tcp, &url.host, settings.ca_file.as_deref(), settings.timeouts.connect).await
-    {
-        Ok(Secured { stream, certificate }) => {
-            let version = stream
-                .get_ref()
-                .1
-                .protocol_version()
-                .and_then(|v| v.as_str())
-                .unwrap_or("TLS")
-                .replace("TLSv1_", "TLS 1.");
-            report.add(certificate_step(url, settings, &certificate, &version, now).at(&server));
-            match Wire::over(stream).await {
-                Ok(wire) => Some(wire),
-                Err(error) => {
-                    report.add(broken("tls", error));
-                    None
-                }
-            }
-        }
+    let version = dialled
+        .stream
+        .get_ref()
+        .1
+        .protocol_version()
+        .and_then(|v| v.as_str())
+        .unwrap_or("TLS")
+        .replace("TLSv1_", "TLS 1.");
+    report.add(certificate_step(url, settings, &dialled.certificate, &version, now).at(&server));
+    match Session::over(url, dialled, settings).await {
+        Ok(session) => Some(session),
         Err(error) => {
-            report.add(broken("tls", error.into()));
+            report.add(CheckStep::failed("identity", &error).at(&server));
             None
         }
     }
@@ -134,15 +125,13 @@ fn certificate_step(
 
 /// Checks bind, identity and clock of one server.
 pub(super) async fn sign_in(
-    url: &ServerUrl,
-    wire: Wire,
+    mut session: Session,
     settings: &Settings,
     now: Timestamp,
     report: &mut CheckReport,
 ) -> Option<Session> {
-    let server = url.to_string();
+    let server = session.server.clone();
     let secret = read_password(settings).ok()?;
-    let mut session = Session::on_wire(url, wire, settings);
     if let Err(error) = session.bind(&settings.bind_dn, &secret).await {
         report.refusal = error.refusal().cloned().or(report.refusal.take());
         report.add(CheckStep::failed("bind", &error).at(&server));

@@ -4,9 +4,10 @@ use std::io;
 
 use crate::connection::{Connection, Flow, Rest, Twist};
 use crate::dirsync::{Asked, Receipt};
-use crate::fault::{Seen, What};
+use crate::fault::{Seen, What, When};
 use crate::frames::{self, Outcome, done_with_cookie, done_with_dirsync};
 use crate::log::{Event, LoggedSearch, shortened};
+use crate::netlogon;
 use crate::request::{Control, Search, oid};
 use crate::search::{self, Answer};
 
@@ -18,6 +19,10 @@ impl Connection {
         controls: Vec<Control>,
     ) -> io::Result<Flow> {
         let filter = search.filter.to_string();
+        // Searches of the rootDSE before the first bind are neither logged nor disturbed.
+        if !self.session.has_bound && search::is_root_dse(search) {
+            return self.greeting(id, search, &filter, &controls).await;
+        }
         let (page, before) = self.session.progress(&controls);
         let seen =
             Seen { page, filter: filter.to_lowercase(), base: search.base.to_lowercase(), before };
@@ -79,6 +84,28 @@ impl Connection {
         }
         between.extend(self.shared.faults.between_entries(&seen, answer.ends.len()));
         self.deliver(id, answer, between, twist).await
+    }
+
+    async fn greeting(
+        &mut self,
+        id: i64,
+        search: &Search,
+        filter: &str,
+        controls: &[Control],
+    ) -> io::Result<Flow> {
+        let mut twist = Twist::default();
+        if netlogon::is_ping(search)
+            && let Some(flow) = self.twisted(&When::Ping, id, &mut twist).await?
+        {
+            return Ok(flow);
+        }
+        let server = self.shared.server();
+        let directory = std::sync::Arc::clone(&self.shared.directory);
+        let answer = {
+            let ad = directory.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            search::run(&ad, &server, &mut self.session, id, search, filter, controls)
+        };
+        self.deliver(id, answer, Vec::new(), twist).await
     }
 
     /// Sends an answer, with the faults between its entries.

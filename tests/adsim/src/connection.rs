@@ -339,7 +339,12 @@ impl Connection {
 
     /// Applies faults to an operation with one frame as its answer. `None`: the answer is
     /// unchanged.
-    async fn twisted(&mut self, at: &When, id: i64, twist: &mut Twist) -> io::Result<Option<Flow>> {
+    pub(crate) async fn twisted(
+        &mut self,
+        at: &When,
+        id: i64,
+        twist: &mut Twist,
+    ) -> io::Result<Option<Flow>> {
         for what in self.shared.faults.take(at) {
             let flow = self.happen(what, id, twist).await?;
             if flow != Flow::Next {

@@ -21,6 +21,8 @@ pub enum When {
     Connect,
     StartTls,
     Bind,
+    /// The LDAP ping has arrived.
+    Ping,
     /// A search request has arrived, or some entries of its answer were sent.
     Search(Moment),
 }

@@ -49,6 +49,7 @@ mod log;
 mod look;
 mod matching;
 mod migrate;
+mod netlogon;
 mod notify;
 mod person;
 mod population;

@@ -21,10 +21,26 @@ pub(crate) struct Server {
     pub(crate) max_page_size: usize,
     pub(crate) max_values: usize,
     pub(crate) global_catalog_ready: bool,
-    pub(crate) read_only: bool,
+    pub(crate) read_only: ReadOnly,
+    pub(crate) is_synchronized: bool,
+    /// The AD site of the server, and the one of its clients.
+    pub(crate) site: String,
+    pub(crate) client_site: String,
+    /// Whether the LDAP ping is answered.
+    pub(crate) answers_pings: bool,
     /// The maximum of entries in one DirSync answer; `None`: everything at once.
     pub(crate) dirsync_round: Option<usize>,
     pub(crate) notifications: Notifications,
+}
+
+/// Whether a server is read-only, and how clients learn it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadOnly {
+    Writable,
+    /// It names the capability, as Windows does.
+    Named,
+    /// It answers the LDAP ping, as Samba does.
+    ByPing,
 }
 
 /// A server's support of change notification.
@@ -121,9 +137,13 @@ fn attributes(ad: &Ad, server: &Server) -> Vec<(&'static str, Vec<String>)> {
         ("serverName", vec![server_name]),
         (
             "supportedCapabilities",
-            strings(if server.read_only { &oid::CAPABILITIES } else { &oid::CAPABILITIES[..3] }),
+            strings(if server.read_only == ReadOnly::Named {
+                &oid::CAPABILITIES
+            } else {
+                &oid::CAPABILITIES[..3]
+            }),
         ),
-        ("isSynchronized", strings(&["TRUE"])),
+        ("isSynchronized", strings(&[if server.is_synchronized { "TRUE" } else { "FALSE" }])),
         (
             "isGlobalCatalogReady",
             strings(&[if server.global_catalog_ready { "TRUE" } else { "FALSE" }]),

@@ -12,6 +12,7 @@ use crate::encode::Selection;
 use crate::entry::Id;
 use crate::frames::{Outcome, reference};
 use crate::matching::Test;
+use crate::netlogon;
 use crate::notify::{self, Watch};
 use crate::request::{Control, PageRequest, Scope, Search, oid};
 use crate::rootdse::{self, Server};
@@ -25,6 +26,8 @@ const COOKIE: usize = 20;
 pub(crate) struct Session {
     pub(crate) connection: u64,
     pub(crate) bound: Option<Id>,
+    /// Whether a bind was requested on this connection.
+    pub(crate) has_bound: bool,
     /// Searches find no entry, with result 0.
     pub(crate) blind: bool,
     /// The searches that receive changes.
@@ -133,6 +136,7 @@ impl Session {
     /// Closes all searches, as a new bind does.
     pub(crate) fn rebind(&mut self, bound: Option<Id>) {
         self.bound = bound;
+        self.has_bound = true;
         self.open.clear();
         self.watches.clear();
     }
@@ -163,7 +167,15 @@ pub(crate) fn run(
             "00000057: LdapErr: DSID-0C0907EE, comment: Error processing control, data 0, v4563",
         ));
     }
-    if search.base.is_empty() && search.scope == Scope::Base {
+    if netlogon::is_ping(search) {
+        let mut body = Vec::new();
+        let mut answer = Answer::default();
+        if server.answers_pings && netlogon::write(ad, server, &search.filter, &mut body) {
+            frame(&mut answer, id, |out| out.extend_from_slice(&body));
+        }
+        return answer;
+    }
+    if is_root_dse(search) {
         let mut answer = Answer::default();
         frame(&mut answer, id, |out| {
             rootdse::write(ad, server, session.bound, &search.attributes, out);
@@ -215,6 +227,11 @@ pub(crate) fn run(
         answer.references = reference(id, &url);
     }
     answer
+}
+
+/// Returns whether a search reads the rootDSE.
+pub(crate) fn is_root_dse(search: &Search) -> bool {
+    search.base.is_empty() && search.scope == Scope::Base
 }
 
 fn has(controls: &[Control], oid: &str) -> bool {

@@ -17,11 +17,12 @@ use crate::entry::Id;
 use crate::fault::Faults;
 use crate::log::Log;
 use crate::population::populate;
-use crate::rootdse::{Notifications, Server};
+use crate::rootdse::{Notifications, ReadOnly, Server};
 use crate::schema::at;
 use crate::tls::{Authority, Certificate};
 
 const BACKLOG: u32 = 1024;
+const DEFAULT_SITE: &str = "Default-First-Site-Name";
 
 /// The settings of a simulator.
 #[derive(Debug, Clone)]
@@ -182,7 +183,11 @@ impl Sim {
             max_page_size: settings.max_page_size,
             max_values: settings.max_values,
             global_catalog_ready: true,
-            read_only: false,
+            read_only: ReadOnly::Writable,
+            is_synchronized: true,
+            site: DEFAULT_SITE.to_owned(),
+            client_site: DEFAULT_SITE.to_owned(),
+            answers_pings: true,
             dirsync_round: None,
             notifications: Notifications::Told(0),
         };
@@ -316,7 +321,31 @@ impl Sim {
 
     /// Sets whether the server reports itself as a read-only domain controller.
     pub fn set_read_only(&self, read_only: bool) {
-        self.set(|server| server.read_only = read_only);
+        let state = if read_only { ReadOnly::Named } else { ReadOnly::Writable };
+        self.set(|server| server.read_only = state);
+    }
+
+    /// Reports itself as a read-only domain controller by the LDAP ping only, as Samba does.
+    pub fn set_read_only_by_ping(&self) {
+        self.set(|server| server.read_only = ReadOnly::ByPing);
+    }
+
+    /// Sets whether the first replication of the server is complete.
+    pub fn set_synchronized(&self, is_synchronized: bool) {
+        self.set(|server| server.is_synchronized = is_synchronized);
+    }
+
+    /// Sets the AD sites of the server and of its clients.
+    pub fn set_sites(&self, server_site: &str, client_site: &str) {
+        self.set(|server| {
+            server_site.clone_into(&mut server.site);
+            client_site.clone_into(&mut server.client_site);
+        });
+    }
+
+    /// Sets whether the server answers the LDAP ping; a proxy may not.
+    pub fn set_answers_pings(&self, answers_pings: bool) {
+        self.set(|server| server.answers_pings = answers_pings);
     }
 
     /// Sets whether the global catalog is ready.
