@@ -18,7 +18,7 @@ use anyhow::Context as _;
 use chrono::DateTime;
 use clap::Parser;
 use rosterd::clock::Clock;
-use rosterd::directory::{Servers, Settings};
+use rosterd::directory::{Servers, Settings, Use};
 use rosterd::model::{AttributeNames, Dn, ServerUrl, Timeouts, Timestamp};
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -61,7 +61,8 @@ fn list(sim: &Sim, folder: &std::path::Path, runtime: &Runtime) -> anyhow::Resul
     };
     let bases = [Dn::new(sim.root_dn())];
     runtime.block_on(async {
-        let mut session = Servers::default().open(&settings, None, Duration::ZERO).await?;
+        let mut session =
+            Servers::default().open(&settings, Use::Follow, &|| Duration::ZERO).await?;
         let begun = Instant::now();
         session.visible_people(&bases, settings.page_size, |_| {}).await?;
         Ok(begun.elapsed())

@@ -8,8 +8,8 @@
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::session::Session;
-use super::{BindRefusal, DirectoryError, Settings};
-use crate::model::{Guid, ServerUrl};
+use super::{BindRefusal, DirectoryError, Elapsed, Servers, Settings, Use};
+use crate::model::Guid;
 
 /// The longest password of Active Directory, in UTF-16 code units (MS-SAMR, 2.2.6.21).
 const LONGEST_PASSWORD: usize = 256;
@@ -123,20 +123,21 @@ impl BindRefusal {
     }
 }
 
-/// Verifies the password of the person with this GUID by binding as `name`. Unreachable servers and
-/// the one in `skip` are skipped.
+/// Verifies the password of the person with this GUID by binding as `name`. Servers that do not
+/// answer and the one in `skip` are skipped.
 pub async fn authenticate(
+    servers: &Servers,
     settings: &Settings,
-    preferred: Option<&str>,
     skip: Option<&str>,
     name: &str,
     person: Guid,
     password: &Password,
+    now: Elapsed<'_>,
 ) -> BindAttempt {
-    let mut errors = Vec::new();
-    let servers = settings.servers_from(preferred);
-    for url in servers.into_iter().filter(|url| Some(url.to_string().as_str()) != skip) {
-        match try_server(url, settings, name, person, password).await {
+    let (mut left, mut errors) = servers.candidates(settings, Use::LookUp, now());
+    left.retain(|url| Some(url.to_string().as_str()) != skip);
+    while let Some((_, session)) = servers.connect(&mut left, settings, &mut errors, now).await {
+        match ask(session, name, person, password).await {
             Ok(attempted) => return attempted,
             Err(error) => errors.push(error),
         }
@@ -149,15 +150,13 @@ pub async fn authenticate(
 }
 
 /// Sends the password to one server. After an error the password is surely unchecked.
-async fn try_server(
-    url: &ServerUrl,
-    settings: &Settings,
+async fn ask(
+    mut session: Session,
     name: &str,
     person: Guid,
     password: &Password,
 ) -> Result<BindAttempt, DirectoryError> {
-    let server = url.to_string();
-    let mut session = Session::connect(url, settings).await?;
+    let server = session.server.clone();
     match session.bind(name, &password.0).await {
         Ok(()) => {
             let answer = compare_sid(&mut session, person).await;

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{sleep, timeout, timeout_at};
 use tokio_rustls::client::TlsStream;
 
@@ -23,6 +24,10 @@ use crate::model::ServerUrl;
 
 /// Time after which the next address is dialled, too (RFC 8305, section 5).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+/// Time after which the last address of a server is used, because DNS does not answer.
+const LAST_ADDRESS: Duration = Duration::from_secs(1);
+/// Time after which the kernel ends a connection whose peer acknowledges nothing (RFC 5482).
+const USER_TIMEOUT: Duration = Duration::from_secs(15);
 /// ExtendedRequest with message id 1 and requestName 1.3.6.1.4.1.1466.20037 (RFC 4511, 4.14).
 const START_TLS: &[u8] = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037";
 
@@ -64,10 +69,12 @@ pub(super) async fn dial(
     Err(WireError::Addresses(DialErrors(errors.into_iter().filter_map(of).collect())))
 }
 
-/// Returns the addresses of a server: those that discovery found, or else a DNS query.
+/// Returns the addresses of a server: those that discovery found, or else a DNS query. Where DNS does
+/// not answer within a second, it is the last address that answered, if there is one.
 pub(super) async fn resolve(
     url: &ServerUrl,
     settings: &Settings,
+    last: Option<IpAddr>,
 ) -> Result<Vec<SocketAddr>, WireError> {
     if !url.addresses.is_empty() {
         return Ok(url
@@ -76,15 +83,22 @@ pub(super) async fn resolve(
             .map(|address| SocketAddr::new(*address, url.port))
             .collect());
     }
-    let wait = settings.timeouts.connect;
+    let wait = match last {
+        Some(_) => LAST_ADDRESS.min(settings.timeouts.connect),
+        None => settings.timeouts.connect,
+    };
     let bad = |reason: String| WireError::Resolve { host: url.host.clone(), reason };
-    let found: Vec<SocketAddr> =
-        timeout(wait, tokio::net::lookup_host((url.host.as_str(), url.port)))
-            .await
-            .map_err(|_| WireError::Timeout { step: Step::Dns, after: wait })?
-            .map_err(|e| bad(e.to_string()))?
-            .collect();
-    if found.is_empty() { Err(bad("DNS returned none".to_owned())) } else { Ok(found) }
+    let found = match timeout(wait, lookup_host((url.host.as_str(), url.port))).await {
+        Ok(Ok(found)) => Ok(found.collect::<Vec<_>>()),
+        Ok(Err(error)) => Err(bad(error.to_string())),
+        Err(_) => Err(WireError::Timeout { step: Step::Dns, after: wait }),
+    };
+    match (found, last) {
+        (Ok(found), _) if !found.is_empty() => Ok(found),
+        (_, Some(last)) => Ok(vec![SocketAddr::new(last, url.port)]),
+        (Ok(_), None) => Err(bad("DNS returned none".to_owned())),
+        (Err(error), None) => Err(error),
+    }
 }
 
 /// Returns the addresses with alternating families, the family of the first one first (RFC 8305,
@@ -117,6 +131,10 @@ async fn dial_address(
         .map_err(late(Step::Connect))?
         .map_err(WireError::Connect)?;
     let tcp_after = started.elapsed();
+    // Without it, the kernel resends requests to a dead server for a quarter of an hour.
+    let limit = u32::try_from(USER_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
+    setsockopt(&tcp, sockopt::TcpUserTimeout, &limit)
+        .map_err(|errno| WireError::Connect(errno.into()))?;
     // Nagle's algorithm would delay the small requests, each of which awaits its response.
     tcp.set_nodelay(true).map_err(WireError::Connect)?;
     if !url.implicit_tls {
@@ -153,7 +171,8 @@ async fn start_tls(tcp: &mut TcpStream) -> Result<(), WireError> {
 pub(super) struct Race<T, E> {
     pub winner: Option<(usize, T)>,
     pub failed: Vec<(usize, E)>,
-    pub under_way: Vec<usize>,
+    /// Each with the time for which it ran.
+    pub under_way: Vec<(usize, Duration)>,
 }
 
 /// Starts the attempts in order: the first at once, each further one after `delay`, or as soon as
@@ -164,11 +183,12 @@ where
 {
     let mut waiting = attempts.into_iter().enumerate();
     let mut running = FuturesUnordered::new();
-    let mut race = Race { winner: None, failed: Vec::new(), under_way: Vec::new() };
-    loop {
+    let mut started: Vec<(usize, Instant)> = Vec::new();
+    let mut failed = Vec::new();
+    let winner = loop {
         let has_more = match waiting.next() {
             Some((n, attempt)) => {
-                race.under_way.push(n);
+                started.push((n, Instant::now()));
                 running.push(async move { (n, attempt.await) });
                 waiting.len() > 0
             }
@@ -178,16 +198,15 @@ where
             ended = running.next() => ended,
             () = sleep(delay), if has_more => continue,
         };
-        let Some((n, ended)) = ended else { return race };
-        race.under_way.retain(|other| *other != n);
+        let Some((n, ended)) = ended else { break None };
+        started.retain(|(other, _)| *other != n);
         match ended {
-            Ok(won) => {
-                race.winner = Some((n, won));
-                return race;
-            }
-            Err(error) => race.failed.push((n, error)),
+            Ok(won) => break Some((n, won)),
+            Err(error) => failed.push((n, error)),
         }
-    }
+    };
+    let under_way = started.into_iter().map(|(n, at)| (n, at.elapsed())).collect();
+    Race { winner, failed, under_way }
 }
 
 #[cfg(test)]
@@ -221,7 +240,8 @@ mod tests {
         let begun = Instant::now();
         let attempts = vec![attempt(60_000, Ok(0)), attempt(10, Err("refused")), attempt(5, Ok(2))];
         let Race { winner, failed, under_way } = race(attempts, NEXT_ADDRESS).await;
-        assert_eq!((winner, failed, under_way), (Some((2, 2)), vec![(1, "refused")], vec![0]));
+        assert_eq!((winner, failed), (Some((2, 2)), vec![(1, "refused")]));
+        assert!(matches!(under_way[..], [(0, ran)] if ran >= NEXT_ADDRESS), "{under_way:?}");
         let took = begun.elapsed();
         assert!(took >= NEXT_ADDRESS && took < 2 * NEXT_ADDRESS, "{took:?}");
     }

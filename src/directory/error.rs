@@ -28,6 +28,15 @@ pub enum DirectoryError {
 }
 
 impl DirectoryError {
+    /// The problem of a server that holds no writable copy of the domain.
+    pub(super) const READ_ONLY: &str =
+        "is a read-only domain controller, which may withhold attributes";
+
+    /// Returns whether the server is a read-only domain controller.
+    pub(super) fn is_read_only(&self) -> bool {
+        matches!(self, Self::Unsuitable { problem, .. } if *problem == Self::READ_ONLY)
+    }
+
     /// Returns the refusal of the service account, if that is the cause.
     pub fn refusal(&self) -> Option<&BindRefusal> {
         match self {
@@ -70,6 +79,16 @@ impl DirectoryError {
                 )
             }
         }
+    }
+
+    /// Returns whether the server did not answer in time.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Wire { source: WireError::Timeout { .. }, .. })
+    }
+
+    /// Returns whether the connection ended, so that another server may do better.
+    pub fn is_lost_connection(&self) -> bool {
+        matches!(self, Self::Wire { .. })
     }
 
     /// Returns whether the result is a referral, because the base lies in another domain.

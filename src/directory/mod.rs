@@ -61,7 +61,7 @@ pub use object::Object;
 pub use read::Entry;
 pub use root_dse::RootDse;
 pub use schema::Schema;
-pub use servers::Servers;
+pub use servers::{Elapsed, Failure, Server, Servers, Use};
 pub use session::Session;
 pub use settings::Settings;
 pub use tls::{Certificate, TlsError, Trusted};

@@ -61,10 +61,7 @@ impl Session {
     }
 
     pub(super) fn read_only(&self) -> DirectoryError {
-        self.unsuitable(
-            "is a read-only domain controller, which may withhold attributes",
-            "name writable domain controllers in servers",
-        )
+        self.unsuitable(DirectoryError::READ_ONLY, "name writable domain controllers in servers")
     }
 }
 

@@ -168,7 +168,7 @@ impl Session {
                     }
                 }
                 Ok(Err(ended)) => break ended,
-                Err(_) => return Err(self.timed_out(Step::Search)),
+                Err(_) => return Err(self.timed_out(Step::Search, wait)),
             }
         };
         while let Ok(batch) = wire.entries.try_recv() {

@@ -1,52 +1,165 @@
 //! The servers of one directory, with the health of each. All callers share one value.
+//!
+//! Here alone it is decided which server is tried, in which order and when again. A server that
+//! does not answer costs the first caller a second, and the next callers nothing.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{BindRefusal, DirectoryError, Retry, Session, Settings};
-use crate::model::ServerUrl;
+use super::dial::race;
+use super::password_file::read_password;
+use super::{BindRefusal, DirectoryError, Greeting, Retry, Session, Settings};
+use crate::model::{ServerUrl, Timestamp};
 
+/// Time after which the next server is tried, too.
+const NEXT_SERVER: Duration = Duration::from_secs(1);
 /// Time during which a server gets no password after it refused one for a reason of its own. AD's
 /// default observation window of a lockout is as long.
 const REST: Duration = Duration::from_mins(30);
+/// The time after its first failure during which a server is tried last. It doubles with each.
+const FIRST_PENALTY: Duration = Duration::from_secs(2);
+const MAX_PENALTY: Duration = Duration::from_mins(2);
+/// Time after which a server is looked at that no caller has tried.
+const LOOK_EVERY: Duration = Duration::from_hours(1);
+/// Time for which a server must be well before a full run returns to it.
+const STABLE: Duration = Duration::from_mins(5);
 
-/// The health of the servers of one directory, by URL. Times are elapsed times of the process.
-#[derive(Debug, Default)]
-pub struct Servers(Mutex<BTreeMap<String, Health>>);
+/// Returns the elapsed time of the process.
+pub type Elapsed<'a> = &'a (dyn Fn() -> Duration + Send + Sync);
 
-#[derive(Debug, Default)]
-struct Health {
+/// The purpose of a connection, which decides about the server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Use {
+    /// Stays with the server in use, and changes it where that one does not answer.
+    Follow,
+    /// The same, but returns to a server of higher rank that is well again.
+    FullRun,
+    /// Does not change the server in use.
+    LookUp,
+}
+
+/// One server with its health. Durations are elapsed times of the process.
+#[derive(Clone, Debug, Default)]
+pub struct Server {
+    pub greeting: Greeting,
+    /// End of the validity of its certificate.
+    pub certificate_until: Option<Timestamp>,
+    /// The last address that answered.
+    pub address: Option<IpAddr>,
+    /// The last attempt to connect.
+    tried_at: Option<Duration>,
+    pub last_good: Option<Duration>,
+    pub failure: Option<Failure>,
+    /// Since when every attempt succeeded.
+    well_since: Option<Duration>,
     /// The last refusal for a reason of the server's own, and when it may be tried again.
     resting: Option<(Duration, BindRefusal)>,
 }
 
+/// The present failure of a server.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub since: Duration,
+    pub reason: String,
+    /// Until then other servers are tried first.
+    until: Duration,
+    times: u32,
+}
+
+impl Server {
+    fn fail(&mut self, reason: String, now: Duration) {
+        let (since, times) = self.failure.as_ref().map_or((now, 0), |f| (f.since, f.times));
+        let penalty = FIRST_PENALTY.saturating_mul(1 << times.min(10)).min(MAX_PENALTY);
+        self.tried_at = Some(now);
+        self.failure = Some(Failure { since, reason, until: now + penalty, times: times + 1 });
+        self.well_since = None;
+    }
+
+    fn succeed(&mut self, session: &Session, now: Duration) {
+        self.failure = None;
+        self.tried_at = Some(now);
+        self.well_since.get_or_insert(now);
+        self.last_good = Some(now);
+        self.greeting = session.greeting.clone();
+        self.certificate_until = Some(session.certificate_until);
+        self.address = session.url().addresses.first().copied();
+    }
+
+    fn is_penalized(&self, now: Duration) -> bool {
+        self.failure.as_ref().is_some_and(|failure| now < failure.until)
+    }
+
+    /// Returns the refusal because of which the server gets no password, and the time left.
+    pub fn resting(&self, now: Duration) -> Option<(&BindRefusal, Duration)> {
+        let (until, refusal) = self.resting.as_ref()?;
+        let left = until.checked_sub(now).filter(|left| !left.is_zero())?;
+        Some((refusal, left))
+    }
+}
+
+/// The servers of one directory.
+#[derive(Debug, Default)]
+pub struct Servers(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Health by the URL of the server.
+    all: BTreeMap<String, Server>,
+    in_use: Option<String>,
+    client_site: Option<String>,
+}
+
+impl State {
+    fn of(&mut self, url: &ServerUrl) -> &mut Server {
+        self.all.entry(url.to_string()).or_default()
+    }
+
+    fn is_penalized(&self, url: &ServerUrl, now: Duration) -> bool {
+        self.all.get(&url.to_string()).is_some_and(|server| server.is_penalized(now))
+    }
+
+    /// Returns whether a full run may leave the server in use for this one.
+    ///
+    /// A server that lags behind would be read as if leavers had returned. So the knowledge of both
+    /// is to be compared here.
+    fn may_return_to(&self, url: &ServerUrl, now: Duration) -> bool {
+        let server = self.all.get(&url.to_string());
+        server.and_then(|s| s.well_since).is_some_and(|since| now.saturating_sub(since) >= STABLE)
+    }
+}
+
 impl Servers {
-    /// Opens the first usable server. Each is tried once, `preferred` first.
+    /// Opens a session with the first usable server. Each is tried once, in the order of
+    /// [`candidates`](Self::candidates). `now` returns the elapsed time of the process.
     pub async fn open(
         &self,
         settings: &Settings,
-        preferred: Option<&str>,
-        now: Duration,
+        purpose: Use,
+        now: Elapsed<'_>,
     ) -> Result<Session, DirectoryError> {
-        let mut errors: Vec<DirectoryError> = Vec::new();
-        for url in settings.servers_from(preferred) {
-            if let Some(resting) = self.resting(url, now) {
-                errors.push(resting);
-                continue;
-            }
-            match Session::open(url, settings).await {
-                Ok(session) => {
+        let password = read_password(settings)?;
+        let (mut left, mut errors) = self.candidates(settings, purpose, now());
+        while let Some((url, mut session)) =
+            self.connect(&mut left, settings, &mut errors, now).await
+        {
+            match session.log_in(settings, &password).await {
+                Ok(()) => {
+                    self.note_success(url, &session, now());
                     // If no server is usable, the caller logs these errors.
                     for error in &errors {
                         if !matches!(error, DirectoryError::Resting { .. }) {
                             tracing::warn!("{error}; using {url} instead");
                         }
                     }
+                    if purpose != Use::LookUp {
+                        self.lock().in_use = Some(url.to_string());
+                    }
                     return Ok(session);
                 }
                 Err(error) => {
-                    self.note(url, &error, now);
+                    self.note_failure(url, &error, now());
                     // A second server would count the same wrong password again.
                     let is_over =
                         error.refusal().is_some_and(|refusal| refusal.retry() != Retry::Anytime);
@@ -60,28 +173,179 @@ impl Servers {
         Err(DirectoryError::NoServer(errors))
     }
 
+    /// Opens another session with the server of a session, at the same address.
+    pub async fn open_beside(
+        &self,
+        session: &Session,
+        settings: &Settings,
+        now: Elapsed<'_>,
+    ) -> Result<Session, DirectoryError> {
+        let password = read_password(settings)?;
+        let url = session.url();
+        let opened = async {
+            let mut session = Session::connect(url, settings, None).await?;
+            session.log_in(settings, &password).await?;
+            Ok(session)
+        };
+        let opened = opened.await;
+        match &opened {
+            Ok(session) => self.note_success(url, session, now()),
+            Err(error) => self.note_failure(url, error, now()),
+        }
+        opened
+    }
+
+    /// Connects to the first of these servers that answers, without a bind. Takes that one and those
+    /// that failed out of the list.
+    ///
+    /// A server that has not answered within a second competes with the next one. If it loses, it is
+    /// noted as failing, so that later callers do not wait for it.
+    pub(super) async fn connect<'a>(
+        &self,
+        left: &mut Vec<&'a ServerUrl>,
+        settings: &Settings,
+        errors: &mut Vec<DirectoryError>,
+        now: Elapsed<'_>,
+    ) -> Option<(&'a ServerUrl, Session)> {
+        let attempts = left
+            .iter()
+            .map(|url| Box::pin(Session::connect(url, settings, self.server(url).address)))
+            .collect();
+        let race = race(attempts, NEXT_SERVER).await;
+        let winner = race.winner.map(|(n, session)| (left[n], session));
+        for (n, error) in &race.failed {
+            self.note_failure(left[*n], error, now());
+        }
+        for (n, after) in race.under_way {
+            if after >= NEXT_SERVER {
+                let after = humantime::format_duration(NEXT_SERVER);
+                let reason = format!("{}: no answer within {after}", left[n]);
+                self.lock().of(left[n]).fail(reason, now());
+            }
+        }
+        let failed: Vec<&ServerUrl> = race.failed.iter().map(|(n, _)| left[*n]).collect();
+        left.retain(|url| {
+            !failed.contains(url) && winner.as_ref().is_none_or(|(won, _)| won != url)
+        });
+        errors.extend(race.failed.into_iter().map(|(_, error)| error));
+        winner
+    }
+
+    /// Returns the servers in the order of attempts: those without a recent failure first, among them
+    /// the one in use, then as configured. Servers that get no password are left out, with the reason.
+    pub(super) fn candidates<'a>(
+        &self,
+        settings: &'a Settings,
+        purpose: Use,
+        now: Duration,
+    ) -> (Vec<&'a ServerUrl>, Vec<DirectoryError>) {
+        let state = self.lock();
+        let is_in_use = |url: &ServerUrl| state.in_use.as_ref() == Some(&url.to_string());
+        let first = settings
+            .servers
+            .iter()
+            .find(|url| is_in_use(url) || purpose == Use::FullRun && state.may_return_to(url, now));
+        let (mut urls, mut resting) = (Vec::new(), Vec::new());
+        for url in &settings.servers {
+            let server = url.to_string();
+            match state.all.get(&server).and_then(|known| known.resting(now)) {
+                Some((refusal, left)) => {
+                    let refusal = refusal.clone();
+                    resting.push(DirectoryError::Resting { server, refusal, left });
+                }
+                None => urls.push(url),
+            }
+        }
+        urls.sort_by_key(|url| (state.is_penalized(url, now), Some(*url) != first));
+        (urls, resting)
+    }
+
+    /// Connects without a bind to each server that is due, and notes its health.
+    ///
+    /// Each server is due after an hour. One that failed, or that has a higher rank than the one in
+    /// use, is due at every call.
+    pub async fn look(&self, settings: &Settings, now: Elapsed<'_>) {
+        let due: Vec<&ServerUrl> = {
+            let state = self.lock();
+            let mut is_higher = state.in_use.is_some();
+            let is_due = |url: &&ServerUrl| {
+                let name = url.to_string();
+                is_higher &= state.in_use.as_ref() != Some(&name);
+                state.all.get(&name).is_none_or(|server| {
+                    (is_higher || server.failure.is_some()) && !server.is_penalized(now())
+                        || server.tried_at.is_none_or(|at| now().saturating_sub(at) >= LOOK_EVERY)
+                })
+            };
+            settings.servers.iter().filter(is_due).collect()
+        };
+        let look =
+            async |url: &ServerUrl| match Session::connect(url, settings, self.server(url).address)
+                .await
+            {
+                Ok(session) => self.note_success(url, &session, now()),
+                Err(error) => self.note_failure(url, &error, now()),
+            };
+        futures_util::future::join_all(due.into_iter().map(look)).await;
+    }
+
+    /// Notes that the server of a session was lost, for this reason.
+    pub fn note_lost(&self, session: &Session, reason: String, now: Duration) {
+        self.lock().of(session.url()).fail(reason, now);
+    }
+
+    /// Sets the server that the last run before a restart used.
+    pub fn begin_with(&self, server: Option<String>) {
+        let mut state = self.lock();
+        state.in_use = state.in_use.take().or(server);
+    }
+
     /// Forgets all refusals, so that each server is tried again.
     pub fn forget_refusals(&self) {
-        self.lock().values_mut().for_each(|health| health.resting = None);
+        self.lock().all.values_mut().for_each(|server| server.resting = None);
     }
 
-    fn note(&self, url: &ServerUrl, error: &DirectoryError, now: Duration) {
-        let Some(refusal) = error.refusal().filter(|refusal| refusal.is_servers_own()) else {
-            return;
-        };
-        let mut all = self.lock();
-        all.entry(url.to_string()).or_default().resting = Some((now + REST, refusal.clone()));
+    /// Returns what is known of a server.
+    pub fn server(&self, url: &ServerUrl) -> Server {
+        self.lock().all.get(&url.to_string()).cloned().unwrap_or_default()
     }
 
-    fn resting(&self, url: &ServerUrl, now: Duration) -> Option<DirectoryError> {
-        let server = url.to_string();
-        let all = self.lock();
-        let (until, refusal) = all.get(&server)?.resting.as_ref()?;
-        let left = until.checked_sub(now).filter(|left| !left.is_zero())?;
-        Some(DirectoryError::Resting { server, refusal: refusal.clone(), left })
+    /// Returns whether the server is the one in use.
+    pub fn is_in_use(&self, url: &ServerUrl) -> bool {
+        self.lock().in_use.as_ref() == Some(&url.to_string())
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Health>> {
+    /// Returns the AD site of this machine, once a server has named it.
+    pub fn client_site(&self) -> Option<String> {
+        self.lock().client_site.clone()
+    }
+
+    fn note_success(&self, url: &ServerUrl, session: &Session, now: Duration) {
+        let mut state = self.lock();
+        state.of(url).succeed(session, now);
+        if session.greeting.client_site.is_some() {
+            state.client_site.clone_from(&session.greeting.client_site);
+        }
+    }
+
+    /// A refusal that concerns the account is no failure of the server.
+    fn note_failure(&self, url: &ServerUrl, error: &DirectoryError, now: Duration) {
+        let mut state = self.lock();
+        match error.refusal() {
+            Some(refusal) if refusal.concerns_account() => {}
+            Some(refusal) if refusal.is_servers_own() => {
+                state.of(url).resting = Some((now + REST, refusal.clone()));
+            }
+            _ => {
+                let server = state.of(url);
+                server.fail(error.to_string(), now);
+                if error.is_read_only() {
+                    server.greeting.is_writable = Some(false);
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,20 +1,22 @@
 //! A bound connection to one server, with the identities of both sides.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
 
 use super::dial::{self, Dialled};
-use super::password_file::read_password;
 use super::root_dse::{READ_ONLY, RootDse, generalized_time};
 use super::sid::sid_text;
 use super::wire::Wire;
 use super::wire_error::{Step, WireError};
 use super::{BindRefusal, DirectoryError, Greeting, Object, Settings};
-use crate::model::{Guid, ServerUrl};
+use crate::model::{Guid, ServerUrl, Timestamp};
 use crate::reconcile::ServerIdentity;
 
+/// A server that does not answer a small request within this time is dead.
+pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 /// SID of the anonymous user (MS-DTYP 2.4.2.4).
 const ANONYMOUS: &str = "S-1-5-7";
 
@@ -23,8 +25,12 @@ const ANONYMOUS: &str = "S-1-5-7";
 pub struct Session {
     /// The server's URL.
     pub server: String,
+    /// The same, with the address of this connection as its only one.
+    url: ServerUrl,
     /// The description that the server gave before the bind.
     pub greeting: Greeting,
+    /// End of the validity of the server's certificate.
+    pub(super) certificate_until: Timestamp,
     pub root: RootDse,
     /// The entry of the service account.
     pub service_account: Object,
@@ -33,22 +39,15 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects and binds to one server, and reads the identities of both sides.
-    pub async fn open(url: &ServerUrl, settings: &Settings) -> Result<Self, DirectoryError> {
-        let password = read_password(settings)?;
-        let mut session = Self::connect(url, settings).await?;
-        session.bind(&settings.bind_dn, &password).await?;
-        session.identify().await?;
-        Ok(session)
-    }
-
-    /// Connects to one server with TLS, without a bind.
+    /// Connects to one server with TLS, without a bind. Where DNS does not answer, the server's
+    /// last address is used.
     pub(super) async fn connect(
         url: &ServerUrl,
         settings: &Settings,
+        last_address: Option<IpAddr>,
     ) -> Result<Self, DirectoryError> {
         let failed = |source| DirectoryError::Wire { server: url.to_string(), source };
-        let addresses = dial::resolve(url, settings).await.map_err(failed)?;
+        let addresses = dial::resolve(url, settings, last_address).await.map_err(failed)?;
         let dialled = dial::dial(url, settings, &addresses).await.map_err(failed)?;
         Self::over(url, dialled, settings).await
     }
@@ -65,7 +64,9 @@ impl Session {
             .map_err(|source| DirectoryError::Wire { server: server.clone(), source })?;
         let mut session = Self {
             server,
+            url: ServerUrl { addresses: vec![dialled.address.ip()], ..url.clone() },
             greeting: Greeting::default(),
+            certificate_until: dialled.certificate.until,
             root: RootDse::default(),
             service_account: Object::default(),
             wire: Some(wire),
@@ -74,6 +75,21 @@ impl Session {
         session.greeting = session.greet().await?;
         session.wait = settings.timeouts.operation;
         Ok(session)
+    }
+
+    /// Binds the service account, and reads the identities of both sides.
+    pub(super) async fn log_in(
+        &mut self,
+        settings: &Settings,
+        password: &SecretString,
+    ) -> Result<(), DirectoryError> {
+        self.bind(&settings.bind_dn, password).await?;
+        self.identify().await
+    }
+
+    /// Returns the server's URL with the address of this connection as its only one.
+    pub(super) fn url(&self) -> &ServerUrl {
+        &self.url
     }
 
     pub(super) async fn bind(
@@ -91,7 +107,7 @@ impl Session {
                 refusal: BindRefusal::parse(result.rc, &result.text),
             }),
             Ok(Err(error)) => Err(self.connection_error(Some(&error))),
-            Err(_) => Err(self.timed_out(Step::Bind)),
+            Err(_) => Err(self.timed_out(Step::Bind, wait)),
         }
     }
 
@@ -182,6 +198,15 @@ impl Session {
         })
     }
 
+    /// Reads highestCommittedUSN within the time limit of a sign of life.
+    pub async fn sign_of_life(&mut self) -> Result<u64, DirectoryError> {
+        let wait = self.wait;
+        self.limit_wait(SIGN_OF_LIFE);
+        let usn = self.highest_usn().await;
+        self.wait = wait;
+        usn
+    }
+
     /// Reads highestCommittedUSN; 0 where the server does not show it.
     pub async fn highest_usn(&mut self) -> Result<u64, DirectoryError> {
         let root = self.object("", &["highestCommittedUSN".to_owned()]).await?.unwrap_or_default();
@@ -217,14 +242,14 @@ impl Session {
 
     /// Closes the connection after a timeout, because a late response could be taken for another
     /// one.
-    pub(super) fn timed_out(&mut self, step: Step) -> DirectoryError {
+    pub(super) fn timed_out(&mut self, step: Step, after: Duration) -> DirectoryError {
         if self.wire.as_ref().is_some_and(Wire::has_failed) {
             return self.connection_error(None);
         }
         self.wire = None;
         DirectoryError::Wire {
             server: self.server.clone(),
-            source: WireError::Timeout { step, after: self.wait },
+            source: WireError::Timeout { step, after },
         }
     }
 }

@@ -28,13 +28,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Returns the servers in order of attempts, the preferred one first.
-    pub(super) fn servers_from(&self, preferred: Option<&str>) -> Vec<&ServerUrl> {
-        let mut urls: Vec<&ServerUrl> = self.servers.iter().collect();
-        urls.sort_by_key(|url| Some(url.to_string().as_str()) != preferred);
-        urls
-    }
-
     /// Returns the filter in the form of RFC 4515.
     pub fn filter_text(&self) -> Option<String> {
         self.filter.as_ref().map(|(_, filter)| filter.to_string())

@@ -12,6 +12,7 @@ use ldap3::{LdapError, Scope, SearchResult};
 use tokio::time::timeout;
 
 use super::controls::{self, SearchMode};
+use super::session::SIGN_OF_LIFE;
 use super::wire_error::Step;
 use super::{DirectoryError, Session};
 
@@ -80,7 +81,7 @@ impl Watch {
     ///
     /// Discards the notifications that arrive meanwhile.
     pub async fn ping(&mut self) -> Result<(), DirectoryError> {
-        let wait = self.session.wait;
+        let wait = self.session.wait.min(SIGN_OF_LIFE);
         let Some(wire) = self.session.wire.as_mut() else {
             return Err(self.session.connection_error(None));
         };
@@ -104,7 +105,7 @@ impl Watch {
             Ok(Ok(Ok(_))) => Ok(()),
             Ok(Ok(Err(error))) => Err(self.session.connection_error(Some(&error))),
             Ok(Err(ended)) => Err(self.ended(ended)),
-            Err(_) => Err(self.session.timed_out(Step::Ping)),
+            Err(_) => Err(self.session.timed_out(Step::Ping, wait)),
         }
     }
 

@@ -6,9 +6,10 @@
 
 use crate::directory::{
     BindRefusal, CheckOutcome, CheckReport, CheckStep, DirectoryError, Retry, Session, Settings,
-    check,
+    Use, check,
 };
 use crate::engine::servers::{Located, left_out, locate, remedy};
+use crate::engine::triggers::changes::FollowError;
 use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
 use crate::model::{DirectoryName, Resolver, Timestamp};
 use crate::store::{BindRefused, LONGEST_BIND_PAUSE};
@@ -34,34 +35,43 @@ fn at(retry_at: Option<Timestamp>) -> String {
 
 impl Engine {
     /// Opens a session with the first server that serves, and returns the settings with its
-    /// servers. The server of the last successful run comes first.
+    /// servers.
     pub(super) async fn open(
         &self,
         directory: &Directory,
+        purpose: Use,
     ) -> Result<(Session, Settings), EngineError> {
         let settings = self.locate(directory).await?;
-        let preferred = self.store.directory(&directory.config.name).await?.server;
-        let session = self.open_with(directory, &settings, preferred.as_deref()).await?;
-        Ok((session, settings))
+        let servers = &directory.work.servers;
+        servers.begin_with(self.store.directory(&directory.config.name).await?.server);
+        let now = || self.clock.passed();
+        let opened = Box::pin(servers.open(&settings, purpose, &now));
+        Ok((self.bound(directory, &settings, opened).await?, settings))
     }
 
-    /// Opens another session with the server of that URL and no other.
-    pub(super) async fn open_at(
+    /// Opens another session with the same copy of the database, at the same address.
+    pub(super) async fn open_beside(
         &self,
         directory: &Directory,
+        session: &Session,
         settings: &Settings,
-        server: &str,
     ) -> Result<Session, EngineError> {
-        let servers =
-            settings.servers.iter().filter(|url| url.to_string() == server).cloned().collect();
-        self.open_with(directory, &Settings { servers, ..settings.clone() }, None).await
+        let now = || self.clock.passed();
+        let opened = Box::pin(directory.work.servers.open_beside(session, settings, &now));
+        let opened = self.bound(directory, settings, opened).await?;
+        if opened.root.identity == session.root.identity {
+            Ok(opened)
+        } else {
+            Err(FollowError::OtherServer.into())
+        }
     }
 
-    async fn open_with(
+    /// Awaits a bind of the service account, unless AD has refused the present secret.
+    async fn bound(
         &self,
         directory: &Directory,
         settings: &Settings,
-        preferred: Option<&str>,
+        opening: impl Future<Output = Result<Session, DirectoryError>>,
     ) -> Result<Session, EngineError> {
         // Two binds at the same moment would count twice in AD.
         let _guard = directory.work.bind_lock.lock().await;
@@ -69,8 +79,7 @@ impl Engine {
             return Err(refused.into());
         }
         let secret = secret(settings);
-        let servers = &directory.work.servers;
-        let opened = servers.open(settings, preferred, self.clock.passed()).await;
+        let opened = opening.await;
         let refusal = opened.as_ref().err().and_then(DirectoryError::refusal);
         self.note_bind(directory, secret, refusal, opened.is_ok()).await?;
         Ok(opened?)
@@ -141,7 +150,7 @@ pub async fn check_directory(
     now: Timestamp,
     no_bind: Option<&str>,
 ) -> CheckReport {
-    let Located { settings, outside } = match locate(config, resolver).await {
+    let Located { settings, outside } = match locate(config, None, resolver).await {
         Ok(located) => located,
         Err(error) => {
             let remedy = "check discover, discover-suffixes and site, or list servers".to_owned();

@@ -8,6 +8,7 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::directory::{Servers, Settings};
+use crate::engine::dns_answer::DnsAnswer;
 use crate::engine::outside_servers::OutsideServers;
 use crate::engine::registry::{Configurable, ReloadOutcome};
 use crate::engine::sign_in::LookupConnection;
@@ -110,6 +111,7 @@ pub(in crate::engine) struct Work {
     pub(in crate::engine) full_read_lock: Mutex<()>,
     /// Held during a bind: two refused binds at the same moment would count twice in AD.
     pub(in crate::engine) bind_lock: Mutex<()>,
+    dns: std::sync::Mutex<DnsAnswer>,
     /// The health of the servers.
     pub(in crate::engine) servers: Servers,
     pub(in crate::engine) queue: Mutex<Queue>,
@@ -136,6 +138,13 @@ pub(in crate::engine) type SharedRun = Option<Result<Run, Arc<EngineError>>>;
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Queue {
     pub(in crate::engine) next: Option<watch::Receiver<SharedRun>>,
+}
+
+impl Work {
+    /// Returns the last answer of DNS about the servers.
+    pub(in crate::engine) fn dns(&self) -> std::sync::MutexGuard<'_, DnsAnswer> {
+        self.dns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Configurable for Directory {

@@ -7,6 +7,7 @@ mod bind;
 mod configured;
 mod delivery;
 mod directory;
+mod dns_answer;
 mod health;
 mod housekeeping;
 mod outside_servers;

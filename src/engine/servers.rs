@@ -7,7 +7,8 @@ use std::sync::PoisonError;
 use crate::directory::Settings;
 use crate::dns::Answer;
 use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
-use crate::model::{Discovery, Resolver};
+use crate::model::{Discovery, Resolver, ServerUrl};
+use crate::store::FoundServers;
 
 /// The reason why a directory has no server to connect to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,21 +41,91 @@ pub(super) struct Located {
 }
 
 impl Engine {
-    /// Returns the settings of a directory with its present servers, and logs the left-out targets.
+    /// Returns the settings of a directory with its present servers. DNS is asked where no answer is
+    /// kept, or the last question is too long ago.
     pub(super) async fn locate(&self, directory: &Directory) -> Result<Settings, EngineError> {
-        let located = locate(&directory.config, self.configured().rules.resolver).await;
-        let Located { settings, outside } = located?;
+        let config = &directory.config;
+        let Some(discovery) = &config.discover else { return Ok(config.settings.clone()) };
+        let recent = directory.work.dns().recent(&discovery.domain, self.clock.passed());
+        match recent {
+            Some(servers) => Ok(Settings { servers, ..config.settings.clone() }),
+            None => self.ask_dns(directory, discovery).await,
+        }
+    }
+
+    /// Asks DNS for the servers of a directory, and logs the left-out targets. Where DNS does not
+    /// answer, its last answer is used.
+    pub(super) async fn ask_dns(
+        &self,
+        directory: &Directory,
+        discovery: &Discovery,
+    ) -> Result<Settings, EngineError> {
+        let config = &directory.config;
+        let name = &config.name;
+        let site = directory.work.servers.client_site();
+        let located = locate(config, site, self.configured().rules.resolver).await;
+        let now = self.clock.passed();
+        let Located { settings, outside } = match located {
+            Ok(located) => located,
+            Err(NoServer::NoAnswer { domain, error }) => {
+                let kept = directory.work.dns().fail(&discovery.domain, &error, now);
+                let servers = match kept {
+                    Some(servers) => servers,
+                    None => self.stored_servers(directory, discovery).await?,
+                };
+                if servers.is_empty() {
+                    return Err(NoServer::NoAnswer { domain, error }.into());
+                }
+                directory.work.dns().keep(&discovery.domain, servers.clone());
+                return Ok(Settings { servers, ..config.settings.clone() });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        directory.work.dns().succeed(&discovery.domain, &settings.servers, now);
+        let found = FoundServers {
+            domain: discovery.domain.to_string(),
+            servers: settings
+                .servers
+                .iter()
+                .map(|url| {
+                    let last = directory.work.servers.server(url).address;
+                    let last = url.addresses.is_empty().then_some(last).flatten();
+                    (url.host.clone(), url.addresses.iter().copied().chain(last).collect())
+                })
+                .collect(),
+        };
+        if self.store.directory(name).await?.found_servers.as_ref() != Some(&found) {
+            self.store.change_directory(name, |state| state.found_servers = Some(found)).await?;
+        }
         let is_due = directory
             .work
             .outside
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .is_due(&outside, self.clock.now());
-        if let (true, Some(discovery)) = (is_due, &directory.config.discover) {
-            let name = &directory.config.name;
+        if is_due {
             tracing::warn!(directory = %name, "{name}: {}: {}", left_out(discovery, &outside), remedy());
         }
         Ok(settings)
+    }
+
+    /// Returns the servers that DNS named before the last restart.
+    async fn stored_servers(
+        &self,
+        directory: &Directory,
+        discovery: &Discovery,
+    ) -> Result<Vec<ServerUrl>, EngineError> {
+        let stored = self.store.directory(&directory.config.name).await?.found_servers;
+        let stored = stored.filter(|found| found.domain == discovery.domain.as_str());
+        let starttls = directory.config.settings.starttls;
+        Ok(stored
+            .into_iter()
+            .flat_map(|found| found.servers)
+            .filter_map(|(host, addresses)| {
+                let server = discovery.server(&host, starttls)?;
+                Some(ServerUrl { addresses, ..server })
+            })
+            .collect())
     }
 }
 
@@ -82,9 +153,11 @@ fn listed(names: &BTreeSet<String>) -> String {
     text
 }
 
-/// Returns the settings of a directory. Where no servers are configured, DNS names them.
+/// Returns the settings of a directory. Where no servers are configured, DNS names them, those of the
+/// configured site first, or else of the site of this machine.
 pub(super) async fn locate(
     config: &DirectoryConfig,
+    client_site: Option<String>,
     resolver: Resolver,
 ) -> Result<Located, NoServer> {
     let mut settings = config.settings.clone();
@@ -94,7 +167,8 @@ pub(super) async fn locate(
     if settings.ca_file.is_none() {
         return Err(NoServer::NoCaFile(domain.to_string()));
     }
-    let found = match resolver.ldap_servers(domain.as_str(), discovery.site.as_deref()).await {
+    let site = discovery.site.clone().or(client_site);
+    let found = match resolver.ldap_servers(domain.as_str(), site.as_deref()).await {
         Answer::Records(found) if !found.is_empty() => found,
         Answer::Records(_) | Answer::NxDomain | Answer::NoData { .. } => {
             return Err(NoServer::Unknown(domain.to_string()));
@@ -108,7 +182,7 @@ pub(super) async fn locate(
         if found.target.is_empty() {
             continue;
         }
-        let Some(mut server) = discovery.server(&found.target, Vec::new()) else {
+        let Some(mut server) = discovery.server(&found.target, settings.starttls) else {
             outside.insert(found.target);
             continue;
         };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::engine::{Attention, Directory, Engine, EngineError, Following, Health};
+use crate::engine::{Attention, Directory, Engine, EngineError, Following, Health, ServerStatus};
 use crate::model::{ChangeClass, ClaimState, PlanState, Reason, Status, Timestamp, words};
 use crate::store::{HeldPlan, HeldSummary, StoreError};
 
@@ -155,6 +155,14 @@ impl Engine {
                     .map_or_else(|| "never".to_owned(), |at| format!("{} ago", ago(now.since(at))))
             ));
         }
+        if let Some((time, error)) = directory.work.dns().failing_for(self.clock.passed())
+            && time >= DNS_ATTENTION
+        {
+            attention.push(format!(
+                "DNS has not answered about the domain controllers for {}, and its last answer is used ({error}): check this machine's DNS",
+                ago(time)
+            ));
+        }
         let following = directory.following();
         if let (Following::Inactive(Some(why)), true) = (&following, config.live) {
             attention.push(format!(
@@ -231,6 +239,9 @@ impl Engine {
         }))
     }
 }
+
+/// Time without an answer of DNS after which an operator should act.
+const DNS_ATTENTION: Duration = Duration::from_hours(1);
 
 fn ago(age: Duration) -> String {
     humantime::format_duration(Duration::from_secs(age.as_secs() / 60 * 60)).to_string()

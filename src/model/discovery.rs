@@ -4,14 +4,13 @@
 //! (RFC 4513, 3.1.3; RFC 6125, 6.2.1). Names outside the domains of the
 //! configuration are therefore discarded before anything is sent to them.
 
-use std::net::IpAddr;
-
 use super::email::Domain;
 use super::server_url::{NameSource, ServerUrl};
 
-/// The port of LDAP over TLS. SRV records have the port of plain LDAP; the same servers listen on
-/// this one.
+/// The ports of LDAP over TLS, and of LDAP with StartTLS. SRV records have the latter; the same
+/// servers listen on both.
 const LDAPS: u16 = 636;
+const LDAP: u16 = 389;
 
 /// An AD domain whose servers are looked up.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,14 +35,14 @@ impl Discovery {
 
     /// Returns the server of an SRV target within the listed domains. The certificate is checked
     /// against the target itself, whatever it is an alias of.
-    pub fn server(&self, target: &str, addresses: Vec<IpAddr>) -> Option<ServerUrl> {
+    pub fn server(&self, target: &str, starttls: bool) -> Option<ServerUrl> {
         let domain = self.domain_of(target)?.clone();
         let host = host_name(target)?.to_owned();
         Some(ServerUrl {
             host,
-            port: LDAPS,
-            implicit_tls: true,
-            addresses,
+            port: if starttls { LDAP } else { LDAPS },
+            implicit_tls: !starttls,
+            addresses: Vec::new(),
             source: NameSource::Discovered(domain),
         })
     }
@@ -122,16 +121,17 @@ mod tests {
             &long,
         ] {
             assert_eq!(discovery.domain_of(target), None, "{target}");
-            assert_eq!(discovery.server(target, Vec::new()), None, "{target}");
+            assert_eq!(discovery.server(target, false), None, "{target}");
         }
     }
 
     #[test]
     fn the_certificate_is_checked_against_the_target_itself() {
-        let server = discovery().server("DC1.corp.example.com.", Vec::new()).expect("a server");
-        assert_eq!(
-            (server.host.as_str(), server.port, server.implicit_tls),
-            ("DC1.corp.example.com", 636, true)
-        );
+        for (starttls, url) in
+            [(false, "ldaps://DC1.corp.example.com"), (true, "ldap://DC1.corp.example.com")]
+        {
+            let server = discovery().server("DC1.corp.example.com.", starttls).expect("a server");
+            assert_eq!(server.to_string(), url);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The state of a directory beside its people: pause, server, checkpoint, scope.
 
+use std::net::IpAddr;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +47,16 @@ pub struct DirectoryState {
     pub checkpoint: Option<Checkpoint>,
     /// The number of rebaselines. A run that began before the last one does not write its baseline.
     pub baseline: u64,
+    /// The last answer of DNS about the servers, where they are discovered.
+    pub found_servers: Option<FoundServers>,
+}
+
+/// The servers of an AD domain that DNS named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundServers {
+    pub domain: String,
+    /// In order of preference, each with its last known addresses.
+    pub servers: Vec<(String, Vec<IpAddr>)>,
 }
 
 /// A refused bind of the service account, and the condition of the next attempt.
@@ -79,6 +91,7 @@ row! {
         bind_refused: "bind_refused" as lenient_json,
         checkpoint: "checkpoint" as lenient_json,
         baseline: "baseline",
+        found_servers: "found_servers" as lenient_json,
     }
 }
 

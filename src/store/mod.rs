@@ -69,7 +69,7 @@ pub use chain::{ChainBreak, Verified};
 pub use claims::ClaimRefused;
 pub use database::Store;
 pub use deliveries::{Delivery, DeliveryFilter, DeliveryState, DeliveryStatus};
-pub use directories::{BindRefused, DirectoryState, LONGEST_BIND_PAUSE};
+pub use directories::{BindRefused, DirectoryState, FoundServers, LONGEST_BIND_PAUSE};
 pub use error::StoreError;
 pub use event_watch::watch_events;
 pub use events::{AccountScope, EventFilter, StoredEvent};

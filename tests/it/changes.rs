@@ -38,7 +38,7 @@ impl Firm {
     }
 
     /// Starts the directory's background task. Returns when it follows changes.
-    async fn keep(&self) {
+    pub(crate) async fn keep(&self) {
         let directory = self.engine.directory("corp").expect("corp");
         tokio::spawn(Arc::clone(&self.engine).run_triggers(Arc::clone(&directory)));
         let has_begun = |runs: Vec<Run>| {
@@ -52,7 +52,7 @@ impl Firm {
         .await;
     }
 
-    async fn is_suspended(&self, who: &str) {
+    pub(crate) async fn is_suspended(&self, who: &str) {
         until("a leaver is suspended", async || {
             let user = self.user(who).await;
             (user.status() == Status::Suspended).then_some(())

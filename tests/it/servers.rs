@@ -1,13 +1,18 @@
 //! The servers of a directory: dead addresses, dead servers, and the order in which they are used.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rosterd::directory::{Servers, Settings};
-use rosterd::model::ServerUrl;
+use adsim::{Certificate, Fault, Sim, What, When};
+use hickory_proto::op::ResponseCode;
+use rosterd::directory::{Servers, Settings, Use};
+use rosterd::engine::{Decision, DirectoryConfig, Rules};
+use rosterd::model::{Discovery, Domain, Resolver, ServerUrl, Status};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::firm::Firm;
+use crate::firm::{Firm, followed};
+use crate::names::{Names, Reply};
 
 /// An address that never answers.
 enum BlackHole {
@@ -59,7 +64,7 @@ fn settings(firm: &Firm, addresses: Vec<IpAddr>) -> Settings {
 
 async fn open(settings: &Settings) -> (Duration, Result<(), String>) {
     let begun = Instant::now();
-    let opened = Servers::default().open(settings, None, Duration::ZERO).await;
+    let opened = Servers::default().open(settings, Use::Follow, &|| Duration::ZERO).await;
     (begun.elapsed(), opened.map(drop).map_err(|error| error.to_string()))
 }
 
@@ -109,4 +114,188 @@ async fn dead_addresses_are_named_and_share_their_time_limit() {
         assert!(error.contains(part), "{error}");
     }
     assert!(took < Duration::from_millis(2_500), "the limits ran one after the other: {took:?}");
+}
+
+/// Returns a firm on two servers of one directory, with the further server.
+async fn two_servers(adapt: impl FnOnce(&mut DirectoryConfig)) -> (Firm, Sim) {
+    let firm = followed(10, adapt).await;
+    let second = firm.sim.replica("dc2").unwrap();
+    firm.reconfigure(|c| c.settings.servers.push(ServerUrl::parse(&second.ldaps_url()).unwrap()));
+    assert_eq!(firm.sync().await.error, None);
+    (firm, second)
+}
+
+/// Disables a person with an active user, and returns the address.
+async fn disable_one(firm: &Firm) -> String {
+    let leaver = firm.users().await[0].addresses.primary.clone().unwrap().to_string();
+    firm.sim.edit(|ad| {
+        let is_leaver = |guid: &uuid::Uuid| {
+            ad.value(*guid, "mail").is_some_and(|mail| mail.eq_ignore_ascii_case(&leaver))
+        };
+        let guid = ad.people().into_iter().find(is_leaver).unwrap();
+        ad.disable(guid);
+    });
+    leaver
+}
+
+fn connections(sim: &Sim) -> usize {
+    sim.log().events.iter().filter(|logged| matches!(logged.event, adsim::Event::Connect)).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_does_not_wait_for_a_dead_server() {
+    let (firm, second) = two_servers(|_| {}).await;
+    let right = firm.sim.default_password();
+    let ann = firm.users().await[0].addresses.primary.clone().unwrap().to_string();
+    assert!(matches!(firm.sign_in(&ann, Some(&right)).await, Decision::Allow { .. }));
+    firm.sim.freeze();
+    for limit in [Duration::from_millis(1_500), Duration::from_millis(500)] {
+        let begun = Instant::now();
+        let decision = firm.sign_in(&ann, Some(&right)).await;
+        let took = begun.elapsed();
+        assert!(matches!(decision, Decision::Allow { .. }), "{decision:?}");
+        assert!(took < limit, "{took:?}");
+    }
+    // The look-up of the name and the password.
+    assert_eq!(second.log().binds().len(), 3, "{:?}", second.log().binds());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_server_is_left_alone_while_another_one_serves() {
+    let (firm, second) = two_servers(|_| {}).await;
+    firm.sim.freeze();
+    firm.sim.clear_log();
+    let run = firm.sync().await;
+    assert_eq!((run.error, run.server), (None, Some(second.ldaps_url())));
+    let dialled = connections(&firm.sim);
+    assert!(dialled > 0, "the first caller tries it");
+    firm.sim.thaw();
+    for _ in 0..3 {
+        assert_eq!(
+            firm.sync().await.server,
+            Some(second.ldaps_url()),
+            "no change without a reason"
+        );
+    }
+    assert_eq!(connections(&firm.sim), dialled);
+    second.crash().await.unwrap();
+    let run = firm.sync().await;
+    assert_eq!((run.error, run.server), (None, Some(firm.sim.ldaps_url())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_server_is_left_within_fifteen_seconds_and_the_next_suspension_follows() {
+    let (firm, second) = two_servers(|config| config.live = true).await;
+    firm.keep().await;
+    firm.sim.freeze();
+    let begun = Instant::now();
+    let leaver = disable_one(&firm).await;
+    firm.is_suspended(&leaver).await;
+    let took = begun.elapsed();
+    assert!(took < Duration::from_millis(15_500), "{took:?}");
+    assert!(!second.log().binds().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_watch_and_the_queries_use_one_address_of_a_server() {
+    let firm = followed(10, |config| config.live = true).await;
+    let port = firm.sim.ldaps_addr().port();
+    let _hole = BlackHole::silent(SocketAddr::new(loopback(8), port));
+    let settings = settings(&firm, vec![loopback(8), loopback(1)]);
+    let servers = Servers::default();
+    let session = servers.open(&settings, Use::Follow, &|| Duration::ZERO).await.unwrap();
+    let begun = Instant::now();
+    let beside = servers.open_beside(&session, &settings, &|| Duration::ZERO).await.unwrap();
+    assert_eq!(beside.root.identity, session.root.identity);
+    let took = begun.elapsed();
+    assert!(took < Duration::from_millis(250), "the dead address was tried again: {took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_answer_of_dns_is_used_when_dns_is_silent() {
+    let names = Names::serve().await;
+    let srv = "_ldap._tcp.dc._msdcs.corp.example.com";
+    names.reply(srv, Reply::Servers(vec!["dc1.corp.example.com."]));
+    // Connections are refused there, which shows that the server was found.
+    names.reply("dc1.corp.example.com", Reply::At(Ipv4Addr::new(127, 66, 0, 1)));
+    let firm = Firm::of(1, |config| {
+        config.settings.servers.clear();
+        config.settings.starttls = true;
+        config.discover = Some(Discovery {
+            domain: Domain::parse("corp.example.com").unwrap(),
+            site: None,
+            suffixes: Vec::new(),
+        });
+    })
+    .await;
+    let was = firm.engine.configured();
+    let rules = Rules { resolver: Resolver::At(names.at), ..was.rules.clone() };
+    firm.engine.reconfigure(was.directories.values().map(|d| d.config.clone()).collect(), rules);
+    let found = "ldap://dc1.corp.example.com: cannot connect";
+    let error = firm.sync().await.error.unwrap();
+    assert!(error.contains(found), "StartTLS uses the plain port: {error}");
+    names.reply(srv, Reply::Error(ResponseCode::ServFail));
+    for is_restarted in [false, true] {
+        firm.later(Duration::from_mins(3));
+        let engine = if is_restarted { firm.restarted() } else { Arc::clone(&firm.engine) };
+        let error = crate::acme::sync(&engine, "corp").await.error.unwrap();
+        assert!(error.contains(found), "restarted: {is_restarted}: {error}");
+    }
+    firm.later(Duration::from_mins(61));
+    let directory = firm.engine.directory("corp").unwrap();
+    let status = firm.engine.directory_status(&directory).await.unwrap();
+    let told = status.attention.join("\n");
+    assert!(told.contains("DNS has not answered about the domain controllers for 1h"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_loses_its_server_begins_again_with_the_next_one() {
+    for what in [What::Cut, What::Stall, What::NoticeOfDisconnection] {
+        let (firm, second) = two_servers(|config| {
+            config.settings.timeouts.operation = Duration::from_secs(2);
+        })
+        .await;
+        let people = When::search().containing("objectCategory=person").after_entries(3);
+        firm.sim.faults().push(Fault::new(people, what.clone()));
+        let leaver = disable_one(&firm).await;
+        let run = firm.sync().await;
+        assert_eq!((&run.error, run.server), (&None, Some(second.ldaps_url())), "{what:?}");
+        let told = run.warnings.join("\n");
+        assert!(told.contains("the run began again with another server"), "{what:?}: {told}");
+        assert_eq!(firm.user(&leaver).await.status(), Status::Suspended);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_loses_its_only_server_counts_what_it_saw() {
+    let (firm, second) = two_servers(|_| {}).await;
+    second.crash().await.unwrap();
+    firm.sim.faults().push(
+        Fault::new(When::search().containing("objectCategory=person").after_entries(3), What::Cut)
+            .always(),
+    );
+    let run = firm.sync().await;
+    assert!(run.error.is_some_and(|error| error.contains("not read completely")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_run_returns_to_a_preferred_server_that_was_well_for_five_minutes() {
+    let (firm, second) = two_servers(|_| {}).await;
+    let (first, second_url) = (Some(firm.sim.ldaps_url()), Some(second.ldaps_url()));
+    firm.sim.crash().await.unwrap();
+    assert_eq!(firm.sync().await.server, second_url);
+    firm.sim.restart().await.unwrap();
+    firm.clock.advance(Duration::from_mins(3));
+    firm.engine.look_at_servers().await;
+    assert_eq!(firm.sync().await.server, second_url, "it was well for no time yet");
+    firm.clock.advance(Duration::from_mins(4));
+    firm.sim.crash().await.unwrap();
+    firm.engine.look_at_servers().await;
+    firm.sim.restart().await.unwrap();
+    firm.clock.advance(Duration::from_mins(4));
+    firm.engine.look_at_servers().await;
+    assert_eq!(firm.sync().await.server, second_url, "it was away in between");
+    firm.clock.advance(Duration::from_mins(6));
+    firm.engine.look_at_servers().await;
+    assert_eq!(firm.sync().await.server, first);
 }

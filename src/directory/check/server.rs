@@ -29,7 +29,7 @@ pub(super) async fn connect(
         let remedy = source.remedy().map(str::to_owned);
         CheckStep::new(name, CheckOutcome::Failed, source.to_string(), remedy).at(&server)
     };
-    let addresses = match dial::resolve(url, settings).await {
+    let addresses = match dial::resolve(url, settings, None).await {
         Ok(addresses) => addresses,
         Err(error) => {
             report.add(broken("dns", error));

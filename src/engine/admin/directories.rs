@@ -9,6 +9,7 @@ use std::time::Duration;
 use humantime::format_duration;
 use serde_json::{Value, json};
 
+use crate::directory::Use;
 use crate::engine::{Directory, DirectoryStatus, Engine, EngineError};
 use crate::model::{Actor, DirectoryName, Event, EventCause, Timestamp};
 use crate::reconcile::AttributeCounts;
@@ -231,7 +232,7 @@ impl Engine {
             .await?;
         directory.work.servers.forget_refusals();
         tracing::info!(directory = name, "{name}: unlocked by {actor}");
-        self.open(&directory).await?;
+        self.open(&directory, Use::Follow).await?;
         // The changes of the meantime are applied at once.
         let (engine, actor) = (Arc::clone(self), actor.clone());
         let again = Arc::clone(&directory);

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::directory::Session;
+use crate::directory::{Session, Use};
 use crate::engine::sync::stages::{DryRun, Request};
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{
@@ -105,7 +105,7 @@ impl Engine {
         who: &str,
         user: Option<&User>,
     ) -> Result<Vec<Entry>, EngineError> {
-        let (mut session, settings) = self.open(directory).await?;
+        let (mut session, settings) = self.open(directory, Use::LookUp).await?;
         let linked = user.and_then(|u| u.link.as_ref()).map(|l| l.guid);
         let people: BTreeSet<Guid> =
             match (linked.or_else(|| who.parse().ok()), Address::parse(who)) {

@@ -1,9 +1,10 @@
-//! The periodic tasks of the engine, two of which are here: retention and reminders. Also the keys of
-//! the event log.
+//! The periodic tasks of the engine, three of which are here: retention, reminders and server checks.
+//! Also the keys of the event log.
 
 mod log_keys;
 pub(super) mod reminders;
 pub(super) mod retention;
+pub(super) mod server_checks;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::engine::sign_in::SignInReports;
 
 use reminders::Reminders;
 use retention::RetentionTask;
+use server_checks::ServerChecks;
 
 /// A task that ends when the daemon stops.
 pub type TaskFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -31,6 +33,7 @@ impl Engine {
             of(self, Reminders::new(self)),
             of(self, RetentionTask::new(self)),
             of(self, RemovedHooks::new(self)),
+            of(self, ServerChecks::new(self)),
             of(self, SignInReports::new(self)),
         ]
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{Obstacle, RefusalReason, Verdict};
 use crate::directory::{
-    BadPasswordCount, BindAttempt, Credentials, DirectoryError, Password, Session, authenticate,
+    BadPasswordCount, BindAttempt, Credentials, DirectoryError, Password, Session, Use,
+    authenticate,
 };
 use crate::engine::{Directory, Engine, EngineError, Request};
 use crate::model::{Guid, Link, Trigger, User};
@@ -14,6 +15,8 @@ use crate::telemetry::chain;
 
 /// Time limit of the look-up of an entry's DN. After it, the DN of the last run is used.
 const LOOK_UP: Duration = Duration::from_secs(2);
+/// Time limit of a look-up over the connection of an earlier one, whose server may be dead.
+const KEPT_LOOK_UP: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Returns the reason why AD does not accept the password; `None` when it does.
@@ -39,16 +42,15 @@ impl Engine {
             Ok(settings) => settings,
             Err(error) => return unreachable(&chain(&error)),
         };
-        let (dn, preferred) = match self.name_of(&directory, link.guid).await {
-            Some((dn, server)) => (dn, Some(server)),
-            None => {
-                (link.dn.as_str().to_owned(), self.store.directory(&link.directory).await?.server)
-            }
-        };
-        let preferred = preferred.as_deref();
+        let found = self.name_of(&directory, link.guid).await;
+        let dn = found.unwrap_or_else(|| link.dn.as_str().to_owned());
+        let servers = &directory.work.servers;
+        servers.begin_with(self.store.directory(&link.directory).await?.server);
         let ask = async |skip: Option<&str>| {
             let Some(attempt) = self.begin_attempt(user.id).await? else { return Ok(None) };
-            let asked = authenticate(&settings, preferred, skip, &dn, link.guid, password).await;
+            let now = || self.clock.passed();
+            let asked =
+                authenticate(servers, &settings, skip, &dn, link.guid, password, &now).await;
             self.count(&attempt, &asked).await?;
             Ok::<_, EngineError>(Some(asked))
         };
@@ -114,19 +116,27 @@ impl Engine {
         Ok(())
     }
 
-    /// Returns the present DN of an entry and its server. Looked up before the bind, because
-    /// AD refuses a renamed entry and a wrong password alike. A password is sent only once.
-    async fn name_of(&self, directory: &Directory, person: Guid) -> Option<(String, String)> {
+    /// Returns the present DN of an entry. Looked up before the bind, because AD refuses a renamed
+    /// entry and a wrong password alike. A password is sent only once.
+    async fn name_of(&self, directory: &Directory, person: Guid) -> Option<String> {
         let look_up = async {
             let mut kept = directory.names.0.lock().await;
             // The connection may have ended: servers close idle ones after a quarter of an hour.
-            if let Some(mut session) = kept.take()
-                && let Ok(found) = find(&mut session, person).await
-            {
-                *kept = Some(session);
-                return found;
+            if let Some(mut session) = kept.take() {
+                session.limit_wait(KEPT_LOOK_UP);
+                match find(&mut session, person).await {
+                    Ok(found) => {
+                        *kept = Some(session);
+                        return found;
+                    }
+                    Err(error) if error.is_timeout() => {
+                        let now = self.clock.passed();
+                        directory.work.servers.note_lost(&session, error.finding(), now);
+                    }
+                    Err(_) => {}
+                }
             }
-            let (mut session, _) = self.open(directory).await.ok()?;
+            let (mut session, _) = self.open(directory, Use::LookUp).await.ok()?;
             let found = find(&mut session, person).await.ok()?;
             *kept = Some(session);
             found
@@ -153,11 +163,8 @@ impl Engine {
     }
 }
 
-/// Returns the DN of an entry and the server; `None` where the entry is not visible.
-async fn find(
-    session: &mut Session,
-    person: Guid,
-) -> Result<Option<(String, String)>, DirectoryError> {
+/// Returns the DN of an entry; `None` where the entry is not visible.
+async fn find(session: &mut Session, person: Guid) -> Result<Option<String>, DirectoryError> {
     let found = session.object(&format!("<GUID={person}>"), &["objectGUID".to_owned()]).await?;
-    Ok(found.map(|object| (object.dn, session.server.clone())))
+    Ok(found.map(|object| object.dn))
 }

@@ -93,6 +93,8 @@ pub struct ObservedRun {
     pub left_to: BTreeMap<DirectoryName, BTreeMap<Guid, Dn>>,
     /// The pending addresses whose people were read.
     pub addresses: BTreeSet<AddressKey>,
+    /// Why the connection was lost, if it was. The people who were seen before still count.
+    pub lost_server: Option<String>,
 }
 
 /// A plan that has passed the guard.

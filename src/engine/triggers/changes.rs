@@ -347,11 +347,8 @@ impl Engine {
         known: Option<&[u8]>,
     ) -> Result<Vec<u8>, EngineError> {
         let mut session =
-            self.open_at(directory, &connection.settings, &connection.session.server).await?;
+            self.open_beside(directory, &connection.session, &connection.settings).await?;
         session.limit_wait(DIRSYNC_TIMEOUT);
-        if session.root.identity != connection.session.root.identity {
-            return Err(FollowError::OtherServer.into());
-        }
         let cookie = session.dirsync_cookie(known.unwrap_or_default()).await;
         if known.is_some() && matches!(cookie, Err(DirectoryError::Search { .. })) {
             return Ok(session.dirsync_cookie(&[]).await?);

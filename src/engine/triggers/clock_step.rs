@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
+use crate::directory::Use;
 use crate::engine::sync::observe::policy::MAX_SKEW;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::Timestamp;
@@ -71,7 +72,7 @@ impl Engine {
     pub(in crate::engine) async fn is_time_confirmed(&self) -> Result<bool, StoreError> {
         let directories: Vec<_> = self.configured().directories.values().cloned().collect();
         for directory in &directories {
-            match self.open(directory).await {
+            match self.open(directory, Use::LookUp).await {
                 Ok((session, _)) => {
                     if self.confirm_clock(session.root.current_time).await? {
                         return Ok(true);

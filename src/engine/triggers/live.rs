@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
-use crate::directory::{DirectoryError, Session, Settings, Watch};
+use crate::directory::{DirectoryError, Session, Settings, Use, Watch};
 use crate::engine::sync::stages::Request;
 use crate::engine::triggers::changes::{ChangedPeople, FollowError};
 use crate::engine::triggers::following::Following;
@@ -20,8 +20,8 @@ use crate::reconcile::FullReadReason;
 use crate::store::DirectoryState;
 
 /// Interval at which the highest USN is read despite notifications, because the server may lose
-/// one.
-const USN_CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// one. With the time limit of a sign of life, a dead server is left in less than 15 seconds.
+const USN_CHECK_INTERVAL: Duration = Duration::from_secs(8);
 /// Interval at which the highest USN is read without notifications.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// Changes that follow each other within this time share a run.
@@ -56,7 +56,7 @@ impl Engine {
             return;
         }
         following.send_replace(Following::Inactive(None));
-        let mut failures = 0;
+        let mut failures: u32 = 0;
         // The last full read that a change has caused.
         let mut full_at = None;
         loop {
@@ -67,15 +67,18 @@ impl Engine {
                 () = directory.cancel.cancelled() => return,
                 ended = self.follow(directory, &mut full_at).instrument(span) => ended,
             };
-            failures = if begun.elapsed() > STABLE_AFTER { 1 } else { failures + 1 };
+            if begun.elapsed() > STABLE_AFTER {
+                failures = 0;
+            }
             let inactive = Following::Inactive(Some(error.to_string()));
             if following.send_replace(inactive.clone()) != inactive {
                 tracing::warn!(directory = %name, "{name}: changes are followed by scheduled runs only: {error}");
             }
             tokio::select! {
                 () = directory.cancel.cancelled() => return,
-                () = sleep(FIRST_BACKOFF.saturating_mul(1 << failures.min(10)).min(MAX_BACKOFF)) => {}
+                () = sleep(backoff(failures)) => {}
             }
+            failures += 1;
         }
     }
 
@@ -85,12 +88,28 @@ impl Engine {
         directory: &Directory,
         full_at: &mut Option<Timestamp>,
     ) -> Result<Infallible, EngineError> {
-        let name = &directory.config.name;
         // Waits for the first full read, because there is no cookie before it.
         while !self.is_followed(directory).await? {
             sleep(POLL_INTERVAL).await;
         }
         let mut follower = self.follower(directory).await?;
+        let ended = self.follow_with(directory, &mut follower, full_at).await;
+        if let Err(EngineError::Directory(error)) = &ended
+            && error.is_lost_connection()
+        {
+            let now = self.clock.passed();
+            directory.work.servers.note_lost(&follower.session, error.finding(), now);
+        }
+        ended
+    }
+
+    async fn follow_with(
+        &self,
+        directory: &Directory,
+        follower: &mut Follower,
+        full_at: &mut Option<Timestamp>,
+    ) -> Result<Infallible, EngineError> {
+        let name = &directory.config.name;
         let mut usn = 0;
         loop {
             // A paused directory, or one without a checkpoint, is not followed.
@@ -103,7 +122,7 @@ impl Engine {
             if let Some(watch) = &mut follower.watch {
                 watch.drain();
             }
-            let now = follower.session.highest_usn().await?;
+            let now = follower.session.sign_of_life().await?;
             if directory.work.following.send_replace(Following::Live) != Following::Live {
                 let how = if follower.watch.is_some() {
                     "by notifications"
@@ -113,7 +132,7 @@ impl Engine {
                 tracing::info!(directory = %name, "{name}: changes are followed {how}");
             }
             if now != usn {
-                self.run_changes(directory, &mut follower, full_at).await?;
+                self.run_changes(directory, follower, full_at).await?;
                 usn = now;
             }
             sleep(DEBOUNCE).await;
@@ -131,13 +150,14 @@ impl Engine {
 
     /// Connects and subscribes to notifications.
     async fn follower(&self, directory: &Directory) -> Result<Follower, EngineError> {
-        let (subscriber, _) = self.open(directory).await?;
+        let (session, settings) = self.open(directory, Use::Follow).await?;
+        // On the same address, because a name may stand for several servers.
+        let subscriber = self.open_beside(directory, &session, &settings).await?;
         let watch = match subscriber.watch().await {
             Ok(watch) => Some(watch),
             Err(DirectoryError::Search { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        let (session, settings) = self.open(directory).await?;
         Ok(Follower { session, settings, watch, is_fresh: true })
     }
 
@@ -181,6 +201,15 @@ impl Engine {
             }
             RunState::Running | RunState::Succeeded | RunState::Held => Ok(()),
         }
+    }
+}
+
+/// Returns the time until the next attempt. After the first failure it is none, because another
+/// server may serve.
+fn backoff(failures: u32) -> Duration {
+    match failures {
+        0 => Duration::ZERO,
+        n => FIRST_BACKOFF.saturating_mul(1 << n.min(10)).min(MAX_BACKOFF),
     }
 }
 

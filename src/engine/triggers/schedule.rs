@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::directory::Use;
 use crate::engine::sync::stages::Request;
 use crate::engine::triggers::changes::{ChangedPeople, DIRSYNC_TIMEOUT};
 use crate::engine::triggers::due::Due;
@@ -144,7 +145,7 @@ impl Engine {
             if is_due || matches!(*directory.work.health.borrow(), Health::Incomplete(_)) {
                 return Ok(None);
             }
-            let (mut session, settings) = self.open(directory).await?;
+            let (mut session, settings) = self.open(directory, Use::Follow).await?;
             session.limit_wait(DIRSYNC_TIMEOUT);
             Ok::<_, EngineError>(Some(
                 self.changed_and_pending_people(directory, &mut session, &settings).await?,

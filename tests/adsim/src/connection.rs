@@ -1,7 +1,7 @@
 //! One client's connection: frames in, answers and faults out.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) log: Mutex<Vec<Logged>>,
     pub(crate) tls: RwLock<Arc<rustls::ServerConfig>>,
     pub(crate) connections: AtomicU64,
+    /// Whether the process is stopped: connections are accepted by the kernel only.
+    pub(crate) frozen: AtomicBool,
 }
 
 impl Shared {
@@ -167,6 +169,9 @@ impl Connection {
     }
 
     async fn run(&mut self, tls: bool) -> io::Result<Flow> {
+        if self.is_frozen() {
+            return Ok(Flow::Stall);
+        }
         let mut twist = Twist::default();
         for what in self.shared.faults.take(&When::Connect) {
             let flow = self.happen(what, 0, &mut twist).await?;
@@ -181,11 +186,18 @@ impl Connection {
             let Some(message) = self.message().await? else {
                 return Ok(Flow::Close);
             };
+            if self.is_frozen() {
+                return Ok(Flow::Stall);
+            }
             let flow = self.answer(message).await?;
             if flow != Flow::Next {
                 return Ok(flow);
             }
         }
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.shared.frozen.load(Ordering::Relaxed)
     }
 
     async fn handshake(&mut self) -> io::Result<Flow> {
@@ -229,7 +241,8 @@ impl Connection {
             }
             let read = tokio::select! {
                 read = self.wire.read(&mut self.inbox) => read?,
-                Ok(()) = self.changes.changed(), if !self.session.watches.is_empty() => {
+                Ok(()) = self.changes.changed(),
+                    if !self.session.watches.is_empty() && !self.is_frozen() => {
                     self.tell().await?;
                     continue;
                 }

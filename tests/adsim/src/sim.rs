@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
@@ -199,6 +199,7 @@ impl Sim {
             log: Mutex::default(),
             tls: RwLock::new(tls),
             connections: AtomicU64::new(0),
+            frozen: AtomicBool::new(false),
         });
         let any = SocketAddr::new(settings.address, 0);
         let sockets = [bound(any)?, bound(any)?];
@@ -420,6 +421,16 @@ impl Sim {
         let new = Arc::new(Authority::new("adsim CA 2")?);
         *self.authority.lock().unwrap_or_else(PoisonError::into_inner) = new;
         self.set_certificate(Certificate::Valid)
+    }
+
+    /// Answers nothing any more on any connection, as a stopped process does.
+    pub fn freeze(&self) {
+        self.shared.frozen.store(true, Ordering::Relaxed);
+    }
+
+    /// Answers new connections again. Those of before stay silent.
+    pub fn thaw(&self) {
+        self.shared.frozen.store(false, Ordering::Relaxed);
     }
 
     /// Drops all connections and refuses new ones, until [`restart`](Self::restart).

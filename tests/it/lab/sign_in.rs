@@ -1,6 +1,8 @@
 //! Sign-in with the passwords of a real Active Directory.
 
-use rosterd::directory::{Credentials, Password, authenticate};
+use std::time::Duration;
+
+use rosterd::directory::{Credentials, Password, Servers, authenticate};
 use rosterd::engine::{Decision, Denied, SignIn};
 use rosterd::model::{Status, Trigger};
 use secrecy::SecretString;
@@ -81,7 +83,7 @@ async fn ad_decides_right_wrong_disabled_expired_must_change_and_locked() {
         if looked {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(looked, "no run suspended him");
     assert_eq!(denied(&branch.sign_in(ALAN, &right).await), Some(Denied::Credentials));
@@ -117,7 +119,8 @@ async fn guessed_passwords_lock_no_account_in_ad() {
     let hana = branch.user("hana.suzuki@example.com").await.link.expect("a link");
     let tried = async |password: &str| {
         let password = Password::new(SecretString::from(password.to_owned())).expect("a password");
-        authenticate(&settings, None, None, hana.dn.as_str(), hana.guid, &password)
+        let (servers, now) = (Servers::default(), || Duration::ZERO);
+        authenticate(&servers, &settings, None, hana.dn.as_str(), hana.guid, &password, &now)
             .await
             .answer
             .expect("an answer")

@@ -1,6 +1,6 @@
 //! The connection of one run. A request that ends it fails alone: the next one gets a new connection.
 
-use crate::directory::{Session, Settings};
+use crate::directory::{Session, Settings, Use};
 use crate::engine::{Directory, Engine, EngineError};
 
 /// Maximum number of new connections of one run, so that a run on a failing server ends.
@@ -18,8 +18,9 @@ impl Engine {
     pub(in crate::engine) async fn connect(
         &self,
         directory: &Directory,
+        purpose: Use,
     ) -> Result<Connection, EngineError> {
-        let (session, settings) = self.open(directory).await?;
+        let (session, settings) = self.open(directory, purpose).await?;
         Ok(Connection { session, settings, replacements: MAX_REPLACEMENTS })
     }
 
@@ -37,15 +38,13 @@ impl Engine {
             return false;
         }
         connection.replacements -= 1;
-        let opened =
-            self.open_at(directory, &connection.settings, &connection.session.server).await;
-        match opened {
-            Ok(session) if session.root.identity == connection.session.root.identity => {
+        match self.open_beside(directory, &connection.session, &connection.settings).await {
+            Ok(session) => {
                 connection.session = session;
                 true
             }
             // A run does not retry a server that cannot be reached.
-            Ok(_) | Err(_) => {
+            Err(_) => {
                 connection.replacements = 0;
                 false
             }

@@ -102,7 +102,12 @@ impl Engine {
                 .await
                 .err()
                 .map(EngineError::from),
-            Ok(Err(error)) => Some(error.into()),
+            Ok(Err(error)) => {
+                if error.is_lost_connection() {
+                    observed.lost_server = Some(error.finding());
+                }
+                Some(error.into())
+            }
             Err(_) => {
                 connection.session.close();
                 Some(EngineError::TooLong(limit))

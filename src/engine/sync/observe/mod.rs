@@ -13,7 +13,7 @@ pub(in crate::engine) mod schema;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::directory::{Decoder, Grants, Right};
+use crate::directory::{Decoder, Grants, Right, Use};
 use crate::engine::sync::observe::connection::Connection;
 use crate::engine::sync::observe::schema::{NamedAttributes, check_names};
 use crate::engine::sync::stages::{ObservedRun, Request, Scope};
@@ -37,16 +37,80 @@ impl Engine {
             .map_err(|_| EngineError::TooLong(limit))?
     }
 
+    /// Observes, and where the server is lost meanwhile, begins once more with the next one.
     async fn observe_now(
         &self,
         directory: &Directory,
         request: &Request,
     ) -> Result<ObservedRun, EngineError> {
+        let first = self.observe_once(directory, request).await;
+        let lost = match &first {
+            Ok(observed) => observed.lost_server.as_ref(),
+            Err((lost, _)) => lost.as_ref(),
+        };
+        let has_next = self.locate(directory).await.is_ok_and(|s| s.servers.len() > 1);
+        let Some(lost) = lost.filter(|_| has_next) else {
+            return first.map_err(|(_, error)| error);
+        };
+        tracing::warn!("{lost}; the run begins again with another server");
+        let mut request = request.clone();
+        request.remarks.push(format!("the run began again with another server: {lost}"));
+        match self.observe_once(directory, &request).await {
+            Ok(second) => Ok(second),
+            // Without another server, the people who were seen still count.
+            Err((_, error)) => first.map_err(|_| error),
+        }
+    }
+
+    /// Observes over one connection. An error is accompanied by the reason for which the server was
+    /// lost, if it was.
+    async fn observe_once(
+        &self,
+        directory: &Directory,
+        request: &Request,
+    ) -> Result<ObservedRun, (Option<String>, EngineError)> {
+        let purpose = match request.scope {
+            Scope::All => Use::FullRun,
+            Scope::People(_) => Use::Follow,
+        };
+        let mut connection =
+            self.connect(directory, purpose).await.map_err(|error| (None, error))?;
+        let mut observed = Box::pin(self.observe_over(directory, request, &mut connection)).await;
+        let is_failed = observed.as_ref().is_ok_and(|observed| observed.seen.failure.is_some());
+        if let Ok(observed) = &mut observed
+            && is_failed
+            && !connection.session.is_open()
+        {
+            let ended = || format!("{}: the connection ended", connection.session.server);
+            observed.lost_server.get_or_insert_with(ended);
+        }
+        let lost = match &observed {
+            Ok(observed) => observed.lost_server.clone(),
+            Err(EngineError::Directory(error)) if error.is_lost_connection() => {
+                Some(error.finding())
+            }
+            Err(_) => None,
+        };
+        if let Some(lost) = &lost {
+            let now = self.clock.passed();
+            directory.work.servers.note_lost(&connection.session, lost.clone(), now);
+        }
+        if connection.session.is_open() {
+            directory.names.keep(connection.session);
+        }
+        observed.map_err(|error| (lost, error))
+    }
+
+    async fn observe_over(
+        &self,
+        directory: &Directory,
+        request: &Request,
+        connection: &mut Connection,
+    ) -> Result<ObservedRun, EngineError> {
         let config = &directory.config;
         // Taken before the read, so that an observation that begins later has a higher number.
         let number = self.store.next_observation().await?;
         let began_at = self.clock.now();
-        let mut connection = self.connect(directory).await?;
         self.confirm_clock(connection.session.root.current_time).await?;
         let state = self.store.directory(&config.name).await?;
         directory.note_lag(connection.session.root.current_time, self.clock.now());
@@ -54,12 +118,12 @@ impl Engine {
         warnings.extend(directory.note_clock(None));
         let bases = self.bases(directory, &mut connection.session, &mut warnings).await?;
         let names = match &request.scope {
-            Scope::All if self.is_connected(directory, &mut connection).await => {
-                check_names(&mut connection, &mut warnings).await
+            Scope::All if self.is_connected(directory, connection).await => {
+                check_names(connection, &mut warnings).await
             }
             _ => NamedAttributes::default(),
         };
-        let (closure, trouble) = if self.is_connected(directory, &mut connection).await {
+        let (closure, trouble) = if self.is_connected(directory, connection).await {
             match self.groups(directory, &mut connection.session, &mut warnings).await {
                 Ok((closure, trouble)) => (closure, trouble.map(|t| t.to_string())),
                 // People are still read, because a disabled person must not stay active meanwhile.
@@ -78,7 +142,7 @@ impl Engine {
             self.policy(directory, &connection.session, closure, began_at, &mut warnings).await?;
         let checkpoint = match &request.scope {
             Scope::All => {
-                self.checkpoint(directory, &connection, &state, &policy, began_at, &mut warnings)
+                self.checkpoint(directory, connection, &state, &policy, began_at, &mut warnings)
                     .await?
             }
             Scope::People(_) => None,
@@ -100,9 +164,10 @@ impl Engine {
             checkpoint,
             left_to: BTreeMap::new(),
             addresses: BTreeSet::new(),
+            lost_server: None,
         };
-        let pending = if self.is_connected(directory, &mut connection).await {
-            self.pending_people(directory, request, &mut connection, &mut observed).await?
+        let pending = if self.is_connected(directory, connection).await {
+            self.pending_people(directory, request, connection, &mut observed).await?
         } else {
             BTreeSet::new()
         };
@@ -110,7 +175,7 @@ impl Engine {
             Scope::All => {
                 self.read_all(
                     directory,
-                    &mut connection,
+                    connection,
                     &bases,
                     &decoder,
                     &state,
@@ -120,7 +185,7 @@ impl Engine {
                 .await?
             }
             Scope::People(people) => {
-                self.check_rights(directory, &mut connection, &state, &mut observed).await?;
+                self.check_rights(directory, connection, &state, &mut observed).await?;
                 people.clone()
             }
         };
@@ -129,7 +194,7 @@ impl Engine {
         let read_at = state.last_complete_read;
         self.confirm_absent(
             directory,
-            &mut connection,
+            connection,
             &bases,
             &decoder,
             absent,
@@ -137,11 +202,11 @@ impl Engine {
             &mut observed,
         )
         .await?;
-        self.read_contenders(directory, &mut connection, &bases, &decoder, read_at, &mut observed)
+        self.read_contenders(directory, connection, &bases, &decoder, read_at, &mut observed)
             .await?;
         self.take_over(directory, &bases.dns, &mut observed).await?;
-        self.withhold(directory, &mut connection, &bases, &state.counts, &mut observed).await?;
-        if self.is_connected(directory, &mut connection).await {
+        self.withhold(directory, connection, &bases, &state.counts, &mut observed).await?;
+        if self.is_connected(directory, connection).await {
             self.confirm_groups(directory, &mut connection.session, &mut observed).await?;
         } else {
             observed.seen.closure_is_stable = observed.seen.policy.closure.is_empty();
@@ -149,7 +214,6 @@ impl Engine {
         for reason in names.problem.into_iter().chain(trouble) {
             observed.seen.failure.get_or_insert(reason);
         }
-        directory.names.keep(connection.session);
         Ok(observed)
     }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::directory::{Decoder, LookupContext, LookupResults, PendingLookups, Session};
+use crate::directory::{Decoder, LookupContext, LookupResults, PendingLookups, Session, Use};
 use crate::engine::sync::observe::policy::believed;
 use crate::engine::sync::stages::ObservedRun;
 use crate::engine::{Directory, Engine, EngineError};
@@ -48,7 +48,7 @@ impl Engine {
     ) -> Result<BTreeMap<Guid, Whereabouts>, EngineError> {
         let config = &directory.config;
         let now = self.clock.now();
-        let (mut session, settings) = self.open(directory).await?;
+        let (mut session, settings) = self.open(directory, Use::Follow).await?;
         let bases = self.bases(directory, &mut session, &mut Vec::new()).await?;
         let decoder = Decoder::new(&settings.attributes, &Closure::default());
         let stored = self.store.people(&config.name, people.iter().copied().collect()).await?;
@@ -97,7 +97,7 @@ impl Engine {
         people: &BTreeSet<Guid>,
     ) -> Result<(BTreeMap<Guid, Desired>, Policy), EngineError> {
         let now = self.clock.now();
-        let (mut session, settings) = self.open(directory).await?;
+        let (mut session, settings) = self.open(directory, Use::Follow).await?;
         let bases = self.bases(directory, &mut session, &mut Vec::new()).await?;
         let closure = self.groups(directory, &mut session, &mut Vec::new()).await?.0;
         let policy = Policy { closure, ..self.scope_policy(directory, &session, now).await? };
