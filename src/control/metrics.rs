@@ -25,12 +25,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::transport::socket::ServeError;
 use crate::engine::{
-    DirectoryCondition, DirectoryStatus, Engine, EngineError, HookState, HookStatus,
+    DirectoryCondition, DirectoryStatus, Engine, EngineError, HookState, HookStatus, ServerStatus,
 };
 use crate::model::{AccountId, Status};
 use crate::store::DeliveryStatus;
 use crate::telemetry::{
-    AccountSeries, DirectorySeries, Format, HookSeries, Snapshot, StoreSnapshot, page,
+    AccountSeries, DirectorySeries, Format, HookSeries, ServerSeries, Snapshot, StoreSnapshot, page,
 };
 
 /// Concurrent connections. A Prometheus uses one; further connections wait in the kernel's backlog.
@@ -111,12 +111,18 @@ async fn store_snapshot(engine: &Engine) -> Result<StoreSnapshot, EngineError> {
     })
 }
 
+fn server_series(server: ServerStatus) -> ServerSeries {
+    let ServerStatus { url, in_use, reachable, certificate_until, writable, .. } = server;
+    ServerSeries { url, in_use, reachable, certificate_until, writable }
+}
+
 fn directory_series(status: DirectoryStatus, stale_after: Duration) -> DirectorySeries {
     let DirectoryStatus {
         name,
         account,
         state,
         server: _,
+        servers,
         live,
         last_attempt,
         last_success,
@@ -135,6 +141,7 @@ fn directory_series(status: DirectoryStatus, stale_after: Duration) -> Directory
         name,
         account,
         state: state.as_str(),
+        servers: servers.into_iter().map(server_series).collect(),
         live,
         paused: paused_until.is_some(),
         stale,

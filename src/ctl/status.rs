@@ -4,7 +4,7 @@ use super::text::{
     Page, View, bold, count, dim, green, is_for_ever, number, red, time_and_age, time_or_never,
     yellow,
 };
-use crate::control::api::{DirectoryState, DirectoryStatus, HookCounts, Status};
+use crate::control::api::{DirectoryState, DirectoryStatus, HookCounts, ServerStatus, Status};
 
 pub fn page(status: &Status, view: &View) -> Page {
     let Status { version, started_at, directories, hooks } = status;
@@ -47,6 +47,7 @@ pub(super) fn block(directory: &DirectoryStatus, view: &View) -> Page {
         account,
         state,
         server,
+        servers,
         live,
         last_attempt,
         last_success,
@@ -101,6 +102,9 @@ pub(super) fn block(directory: &DirectoryStatus, view: &View) -> Page {
             .as_ref()
             .map_or_else(|| "none is scheduled".to_owned(), |at| time_and_age(at, view)),
     ));
+    if servers.len() > 1 {
+        fields.extend(servers.iter().map(|server| ("server", server_line(server, view))));
+    }
     if let Some(until) = paused_until {
         let until = if is_for_ever(until) {
             format!("resumed: rosterctl directory resume {name}")
@@ -114,6 +118,37 @@ pub(super) fn block(directory: &DirectoryStatus, view: &View) -> Page {
         page.sentence(&format!("  {} ", yellow("!")), sentence, view);
     }
     page
+}
+
+/// Returns a server with its site and certificate, or with the time since which it fails.
+fn server_line(server: &ServerStatus, view: &View) -> String {
+    let ServerStatus {
+        url,
+        in_use,
+        reachable,
+        failing_since,
+        certificate_until,
+        writable,
+        site,
+        ..
+    } = server;
+    let mut parts = vec![url.clone()];
+    match (reachable, failing_since) {
+        (_, Some(since)) => {
+            parts.push(red(format!("unreachable since {}", time_and_age(since, view))));
+        }
+        (None, None) => parts.push(dim("not tried yet")),
+        _ if *in_use => parts.push(green("in use")),
+        _ => parts.push("reachable".to_owned()),
+    }
+    parts.extend(site.as_ref().map(|site| format!("site {site}")));
+    if *writable == Some(false) {
+        parts.push(yellow("read-only"));
+    }
+    if let Some(until) = certificate_until {
+        parts.push(format!("certificate until {}", until.split('T').next().unwrap_or_default()));
+    }
+    parts.join(", ")
 }
 
 fn is_failing(state: DirectoryState) -> bool {

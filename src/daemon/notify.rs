@@ -109,6 +109,7 @@ mod tests {
             account: "acme".to_owned(),
             state: DirectoryCondition::Ok,
             server: None,
+            servers: Vec::new(),
             live: false,
             last_attempt: None,
             last_success: None,

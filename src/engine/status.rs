@@ -31,6 +31,8 @@ pub struct DirectoryStatus {
     pub account: String,
     pub state: DirectoryCondition,
     pub server: Option<String>,
+    /// In order of preference.
+    pub servers: Vec<ServerStatus>,
     pub live: bool,
     /// Begin of the last run.
     pub last_attempt: Option<Timestamp>,
@@ -163,6 +165,8 @@ impl Engine {
                 ago(time)
             ));
         }
+        let servers = self.server_statuses(directory);
+        attention.extend(self.server_attention(directory, &servers));
         let following = directory.following();
         if let (Following::Inactive(Some(why)), true) = (&following, config.live) {
             attention.push(format!(
@@ -174,6 +178,7 @@ impl Engine {
             account: config.account.to_string(),
             state: short,
             server: state.server,
+            servers,
             live: following == Following::Live,
             last_attempt: state.last_attempt,
             last_success: state.last_success,

@@ -83,6 +83,7 @@ pub struct DirectorySeries {
     pub name: String,
     pub account: String,
     pub state: &'static str,
+    pub servers: Vec<ServerSeries>,
     /// Whether change notifications are received.
     pub live: bool,
     pub paused: bool,
@@ -106,6 +107,16 @@ pub struct DirectorySeries {
     pub quarantined: u64,
     /// Findings that need attention.
     pub attention: u64,
+}
+
+/// One server of a directory. An unknown value has no series.
+#[derive(Clone, Debug, Default)]
+pub struct ServerSeries {
+    pub url: String,
+    pub in_use: bool,
+    pub reachable: Option<bool>,
+    pub certificate_until: Option<Timestamp>,
+    pub writable: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -148,6 +159,7 @@ pub fn page(
             ConstCounter::new(*events),
         );
         of_directories(&mut registry, directories, states);
+        of_servers(&mut registry, directories);
         of_accounts(&mut registry, accounts);
         of_hooks(&mut registry, hooks);
         for directory in directories {
@@ -284,6 +296,35 @@ fn of_directories(
             directories.iter().map(|d| (name(d), instant(d).map(epoch))),
         );
     }
+}
+
+fn of_servers(registry: &mut Registry, directories: &[DirectorySeries]) {
+    type Flag = fn(&ServerSeries) -> Option<bool>;
+    let servers = || directories.iter().flat_map(|d| d.servers.iter().map(move |s| (d, s)));
+    let name = |directory: &DirectorySeries, server: &ServerSeries| {
+        labels([("directory", &directory.name), ("server", &server.url)])
+    };
+    let flags: [(&str, &str, Flag); 3] = [
+        ("rosterd_server_in_use", "Whether runs use this server", |s| Some(s.in_use)),
+        (
+            "rosterd_server_reachable",
+            "Whether the last attempt to connect to a server succeeded",
+            |s| s.reachable,
+        ),
+        ("rosterd_server_writable", "Whether a server holds a writable copy of the domain", |s| {
+            s.writable
+        }),
+    ];
+    for (metric, help, flag) in flags {
+        let series = servers().filter_map(|(d, s)| Some((name(d, s), flag(s)?.into())));
+        gauges(registry, metric, help, series);
+    }
+    seconds(
+        registry,
+        "rosterd_server_certificate_expiry_timestamp",
+        "End of the validity of a server's certificate",
+        servers().map(|(d, s)| (name(d, s), s.certificate_until.map(epoch))),
+    );
 }
 
 fn of_accounts(registry: &mut Registry, accounts: &[AccountSeries]) {

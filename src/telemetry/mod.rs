@@ -12,5 +12,5 @@ mod process;
 pub use counters::{Counters, Delivered};
 pub use logs::{chain, init};
 pub use metrics::{
-    AccountSeries, DirectorySeries, Format, HookSeries, Snapshot, StoreSnapshot, page,
+    AccountSeries, DirectorySeries, Format, HookSeries, ServerSeries, Snapshot, StoreSnapshot, page,
 };

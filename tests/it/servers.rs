@@ -299,3 +299,26 @@ async fn a_full_run_returns_to_a_preferred_server_that_was_well_for_five_minutes
     firm.engine.look_at_servers().await;
     assert_eq!(firm.sync().await.server, first);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_shows_each_server_although_no_run_uses_it() {
+    let (firm, second) = two_servers(|_| {}).await;
+    firm.sim.set_sites("Berlin", "Berlin");
+    second.set_sites("Munich", "Berlin");
+    second.set_certificate(Certificate::Expired).unwrap();
+    firm.clock.advance(Duration::from_hours(2));
+    firm.sim.clear_log();
+    firm.engine.look_at_servers().await;
+    assert_eq!((firm.sim.log().binds(), second.log().binds()), (vec![], vec![]));
+    firm.clock.advance(Duration::from_mins(6));
+    let directory = firm.engine.directory("corp").unwrap();
+    let status = firm.engine.directory_status(&directory).await.unwrap();
+    let [used, failing] = &status.servers[..] else { panic!("{:?}", status.servers) };
+    assert_eq!((used.in_use, used.reachable, used.writable), (true, Some(true), Some(true)));
+    assert_eq!(used.site.as_deref(), Some("Berlin"));
+    assert!(used.certificate_until.is_some());
+    assert_eq!((failing.in_use, failing.reachable), (false, Some(false)));
+    assert!(failing.failing_since.is_some());
+    let told = status.attention.join("\n");
+    assert!(told.contains(&second.ldaps_url()) && told.contains("expired on"), "{told}");
+}

@@ -23,6 +23,9 @@ pub struct DirectoryStatus {
     pub state: DirectoryState,
     /// Server of the last successful run.
     pub server: Option<String>,
+    /// Its servers, in order of preference.
+    #[serde(default)]
+    pub servers: Vec<ServerStatus>,
     /// Whether change notifications are followed.
     pub live: bool,
     /// Start of the last run.
@@ -43,6 +46,27 @@ pub struct DirectoryStatus {
     pub quarantined: u64,
     /// Sentences about problems, each with its remedy.
     pub attention: Vec<String>,
+}
+
+/// Status of one server of a directory.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ServerStatus {
+    /// URL of the server.
+    pub url: String,
+    /// Whether runs use this server.
+    pub in_use: bool,
+    /// Whether the last attempt to connect succeeded.
+    pub reachable: Option<bool>,
+    /// First failure since the last success.
+    pub failing_since: Option<String>,
+    /// Reason for which the server is not used.
+    pub reason: Option<String>,
+    /// End of its certificate's validity.
+    pub certificate_until: Option<String>,
+    /// Whether it holds a writable copy of the domain.
+    pub writable: Option<bool>,
+    /// AD site of the server.
+    pub site: Option<String>,
 }
 
 /// Number of managed users by status.

@@ -35,7 +35,7 @@ pub use changes::Change;
 pub use contacts::{Contact, Contacts};
 pub use directories::{
     Check, CheckStep, Directories, DirectoryRenaming, DirectoryStatus, ManagedCounts, Pause,
-    Progress,
+    Progress, ServerStatus,
 };
 pub use domains::{Domain, Domains, NewClaim, Release, ReleasedUser, TxtRecord};
 pub use events::{Event, Events, LogCheck};

@@ -10,7 +10,7 @@ use crate::control::api;
 use crate::control::operation::{Operation, REFUSED, UNREADABLE, act, change, read};
 use crate::control::problem::Refusal;
 use crate::control::state::Control;
-use crate::engine::{CheckReport, CheckStep, DirectoryStatus, EngineError, Progress};
+use crate::engine::{CheckReport, CheckStep, DirectoryStatus, EngineError, Progress, ServerStatus};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
@@ -143,6 +143,7 @@ pub(in crate::control) fn convert(status: DirectoryStatus) -> api::DirectoryStat
         account,
         state,
         server,
+        servers,
         live,
         last_attempt,
         last_success,
@@ -162,6 +163,7 @@ pub(in crate::control) fn convert(status: DirectoryStatus) -> api::DirectoryStat
         account,
         state,
         server,
+        servers: servers.into_iter().map(convert_server).collect(),
         live,
         last_attempt: last_attempt.map(time),
         last_success: last_success.map(time),
@@ -172,6 +174,29 @@ pub(in crate::control) fn convert(status: DirectoryStatus) -> api::DirectoryStat
         held,
         quarantined,
         attention,
+    }
+}
+
+fn convert_server(server: ServerStatus) -> api::ServerStatus {
+    let ServerStatus {
+        url,
+        in_use,
+        reachable,
+        failing_since,
+        reason,
+        certificate_until,
+        writable,
+        site,
+    } = server;
+    api::ServerStatus {
+        url,
+        in_use,
+        reachable,
+        failing_since: failing_since.map(time),
+        reason,
+        certificate_until: certificate_until.map(time),
+        writable,
+        site,
     }
 }
 
