@@ -11,7 +11,7 @@ use super::values::{duration, hook_name, nearest, path, web_url};
 use crate::model::{Gate, Program};
 
 /// All types of events.
-pub const EVENT_TYPES: [&str; 50] = [
+pub const EVENT_TYPES: [&str; 51] = [
     "account.created",
     "account.renamed",
     "account.converted",
@@ -51,6 +51,7 @@ pub const EVENT_TYPES: [&str; 50] = [
     "directory.paused",
     "directory.resumed",
     "directory.unlocked",
+    "directory.server_trusted",
     "directory.rebaselined",
     "directory.renamed",
     "hook.dead_lettered",

@@ -229,6 +229,9 @@ pub(super) fn why_held(held: HoldReason) -> &'static str {
         HoldReason::Cluster => "many changes have this one cause",
         HoldReason::Protected => "the person is on the protect list",
         HoldReason::NoWitness => "no witness proves that the entry could have been seen",
+        HoldReason::OtherServer => {
+            "another server showed the suspension, and this one may not have heard of it"
+        }
         HoldReason::PlanOnly => "the directory is plan-only, or its scope has changed",
         HoldReason::Gate => "a gate held the plan",
         HoldReason::GracePeriod => "the grace period runs; rosterd rechecks by itself",

@@ -40,6 +40,11 @@ pub enum Command {
         /// The name of the directory
         name: String,
     },
+    /// Believe the present server although another one showed newer changes; the next run applies what it shows
+    TrustServer {
+        /// The name of the directory
+        name: String,
+    },
     /// Move all stored data of a renamed directory section to its new name
     Rename {
         /// The former name, no longer configured
@@ -84,6 +89,7 @@ pub(super) async fn call(
         }
         Command::Resume { name } => change(name, "resume", daemon, output).await?,
         Command::Unlock { name } => change(name, "unlock", daemon, output).await?,
+        Command::TrustServer { name } => change(name, "trust-server", daemon, output).await?,
         Command::Rebaseline { name } => change(name, "rebaseline", daemon, output).await?,
     }
     Ok(Exit::Done)

@@ -63,8 +63,8 @@ impl fmt::Display for GroupError {
     }
 }
 
-fn attributes() -> [String; 2] {
-    ["objectGUID".to_owned(), "objectSid".to_owned()]
+fn attributes() -> [String; 3] {
+    ["objectGUID", "objectSid", "uSNChanged"].map(str::to_owned)
 }
 
 impl Session {
@@ -393,5 +393,6 @@ fn add(closure: &mut Closure, object: &Object, gives: Tier) -> Option<String> {
         rid: object.bytes("objectSid").and_then(rid),
         gives,
     };
+    closure.note_change(object.text("uSNChanged").and_then(|usn| usn.parse().ok()));
     closure.add(group).then(|| object.dn.clone())
 }

@@ -32,6 +32,7 @@ mod ping;
 mod placement;
 mod query;
 mod read;
+mod replication;
 mod root_dse;
 mod schema;
 mod search;

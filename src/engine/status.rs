@@ -3,9 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::engine::sync::plan::REPLICATION;
 use crate::engine::{Attention, Directory, Engine, EngineError, Following, Health, ServerStatus};
 use crate::model::{ChangeClass, ClaimState, PlanState, Reason, Status, Timestamp, words};
 use crate::store::{HeldPlan, HeldSummary, StoreError};
+
+/// Servers of one site have heard of each other's writes after this time.
+const REPLICATION_TIME: Duration = Duration::from_hours(1);
 
 words! {
     /// Condition of a directory. The first one that applies from the end of the list is shown.
@@ -139,6 +143,17 @@ impl Engine {
             });
         }
         attention.extend(self.rejected(directory).await?);
+        let behind = self.store.behind(name).await?;
+        if let Some(since) =
+            behind.values().min().filter(|since| now.since(**since) >= REPLICATION_TIME)
+        {
+            attention.push(format!(
+                "{} has not heard for {} of what another server showed about {} people, who stay as they are: {REPLICATION} {name}",
+                state.server.as_deref().unwrap_or("the server"),
+                ago(now.since(*since)),
+                behind.len(),
+            ));
+        }
         if quarantined > 0 {
             let entries = match quarantined {
                 1 => "1 entry cannot be used as it is".to_owned(),

@@ -24,6 +24,8 @@ words! {
         Protected = "protected",
         /// No witness: the person may be present and unreadable.
         NoWitness = "no-witness",
+        /// The server may not have heard of the suspension that another server showed.
+        OtherServer = "other-server",
         /// The directory is in plan-only mode, or its scope has changed.
         PlanOnly = "plan-only",
         /// A gate refused the plan.

@@ -24,6 +24,11 @@ impl Timestamp {
         self.0.saturating_mul(10).saturating_add(FILETIME_OF_UNIX_EPOCH)
     }
 
+    /// Converts seconds since 1970-01-01 UTC. Saturates.
+    pub fn from_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1_000_000))
+    }
+
     /// Adds a duration. Saturates.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Cluster, FirstSeen, Limits, Used};
+use super::{Cluster, FirstSeen, Limits, Replica, Used};
 use crate::model::{Change, ChangeClass, Digest, Guid, HoldReason, Timestamp, UserId};
 
 /// The changes that are held regardless of their number and cause.
@@ -57,7 +57,11 @@ pub struct Bounds<'a> {
     /// The changes that an operator approved.
     pub approved: BTreeSet<Digest>,
     pub rejected: Rejected,
-    /// Changes that need a current replica wait until this time.
+    /// The knowledge of the server.
+    pub replica: &'a Replica,
+    /// The time of the last change to another server.
+    pub server_changed_at: Option<Timestamp>,
+    /// Absences and downgrades wait until this time, unless the server has heard of everything.
     pub deferred_until: Option<Timestamp>,
     pub now: Timestamp,
 }

@@ -18,6 +18,18 @@ pub struct ServerIdentity {
     pub invocation_id: Option<Guid>,
 }
 
+impl ServerIdentity {
+    /// Returns whether this is surely another server, or another copy of its database. An invocationId that
+    /// could not be read is no evidence of that.
+    pub fn differs_from(&self, other: &Self) -> bool {
+        self.ds_service_name != other.ds_service_name
+            || self
+                .invocation_id
+                .zip(other.invocation_id)
+                .is_some_and(|(ours, theirs)| ours != theirs)
+    }
+}
+
 /// Before the first page, or after the last.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Moment {

@@ -421,6 +421,21 @@ impl Desired {
         desired.is_seen_to_leave().then_some(desired)
     }
 
+    /// Takes back what a server says that has not heard of newer writes. The reasons that it supports with
+    /// writes as new stay.
+    pub(super) fn distrust(&mut self, is_supported: impl Fn(Reason) -> bool) {
+        for reason in Reason::ALL {
+            if !(self.finding(reason) == Finding::Holds && is_supported(reason)) {
+                self.set(reason, Finding::Unknown);
+            }
+        }
+        self.tier = TierWish::Unknown;
+    }
+
+    pub(super) fn is_nowhere(&self) -> bool {
+        self.facts == Facts::Nowhere
+    }
+
     /// Returns the reasons that hold, by weight.
     pub fn holding(&self) -> impl Iterator<Item = Reason> {
         Reason::ALL.into_iter().filter(|r| self.finding(*r) == Finding::Holds)

@@ -178,6 +178,9 @@ fn individual_hold(
     if is_suspension && change.guid.is_some_and(|g| bounds.protected.contains(&g)) {
         return Some(HoldReason::Protected);
     }
+    if bounds.replica.leaves_lift_open(change, bounds.server_changed_at) {
+        return Some(HoldReason::OtherServer);
+    }
     (change.reason() == Some(Reason::Vanished) && unwitnessed.contains(&change.user))
         .then_some(HoldReason::NoWitness)
 }
@@ -252,8 +255,7 @@ fn limits(candidates: &mut [Candidate], bounds: &Bounds<'_>) {
     }
 }
 
-/// Holds absences until a later observation confirms them. After a change of server, it also holds
-/// changes that a lagging replica could ask for. Returns the grace periods.
+/// Holds absences and downgrades until a later observation confirms them. Returns the grace periods.
 fn grace(candidates: &mut [Candidate], bounds: &Bounds<'_>) -> Vec<GracePeriod> {
     let mut periods = Vec::new();
     for Candidate { change, hold, .. } in candidates.iter_mut().filter(|c| !c.approved) {
@@ -262,11 +264,6 @@ fn grace(candidates: &mut [Candidate], bounds: &Bounds<'_>) -> Vec<GracePeriod> 
                 *hold = Some(HoldReason::GracePeriod);
             }
             periods.push(period);
-        } else if hold.is_none()
-            && needs_current_replica(change)
-            && bounds.deferred_until.is_some_and(|until| bounds.now < until)
-        {
-            *hold = Some(HoldReason::GracePeriod);
         }
     }
     periods
@@ -277,9 +274,9 @@ fn recheck(change: &Change, hold: Option<HoldReason>, bounds: &Bounds<'_>) -> Op
     let cause = GraceCause::of(change)?;
     let guid = change.guid?;
     let first_seen = bounds.first_seen.get(&(change.user, cause)).copied().unwrap_or(bounds.now);
-    let settled = first_seen
-        .plus(bounds.limits.grace_period)
-        .max(bounds.deferred_until.unwrap_or(first_seen));
+    let deferred_until = bounds.deferred_until.filter(|_| !bounds.replica.proves(change));
+    let settled =
+        first_seen.plus(bounds.limits.grace_period).max(deferred_until.unwrap_or(first_seen));
     let is_settled = bounds.now >= settled;
     if is_settled && hold.is_none() {
         return None;
@@ -293,12 +290,6 @@ fn recheck(change: &Change, hold: Option<HoldReason>, bounds: &Bounds<'_>) -> Op
         due,
         cluster: change.cluster.clone(),
     })
-}
-
-/// Returns whether a replica that lags behind could wrongly ask for the change.
-fn needs_current_replica(change: &Change) -> bool {
-    matches!(change.class, Some(ChangeClass::Gone | ChangeClass::Downgrade))
-        || matches!(change.kind, ChangeKind::Reactivate { .. })
 }
 
 /// Holds changes that depend on held ones.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Takeover;
+use super::{Metadata, Takeover};
 use crate::model::{
     AccountId, AddressKey, DirectoryName, Dn, Guid, Reason, Standing, Timestamp, User, UserId,
 };
@@ -22,6 +22,8 @@ pub struct StoredPerson {
     pub seen_at: Timestamp,
     /// The notes that operators have been warned of.
     pub notes: BTreeSet<String>,
+    /// The newest stamps that runs have seen of the entry; `None` where none were read.
+    pub metadata: Option<Metadata>,
 }
 
 /// The stored people and users of a plan, and the users who hold addresses that the people want.

@@ -26,6 +26,7 @@ mod fingerprint;
 mod grace;
 mod guard;
 mod index;
+mod knowledge;
 mod known;
 mod limits;
 mod observation;
@@ -57,6 +58,9 @@ pub use fingerprint::Fingerprint;
 pub use grace::{FirstSeen, GraceCause, GracePeriod};
 pub use guard::{Admitted, Guarded, guard};
 pub use index::{Index, IndexRow, Observed, address_hash};
+pub use knowledge::{
+    AttributeId, Currency, HighWaterMark, HighWaterMarks, Knowledge, Metadata, Replica, Stamp,
+};
 pub use known::{Known, Rival, StoredPerson};
 pub use limits::{Limit, Limits, Used};
 pub use observation::{Observation, Scope};

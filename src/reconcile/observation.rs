@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Complete, Desired, Policy, Rival, ServerIdentity, Takeover};
+use super::{
+    Complete, Currency, Desired, Metadata, Policy, Replica, Rival, ServerIdentity, Takeover,
+};
 use crate::model::{AddressKey, Dn, Guid};
 
 /// The people that a run covers.
@@ -36,6 +38,8 @@ pub struct Observation {
     pub rivals: BTreeMap<AddressKey, Rival>,
     /// Whether the server answered for every person who was asked for by GUID.
     pub all_answered: bool,
+    /// The knowledge of the server.
+    pub replica: Replica,
     scope: Scope,
     /// The people without a decision.
     unknown: BTreeSet<Guid>,
@@ -57,6 +61,7 @@ impl Observation {
             takeovers: BTreeMap::new(),
             rivals: BTreeMap::new(),
             all_answered: true,
+            replica: Replica::default(),
             scope,
             unknown: BTreeSet::new(),
         }
@@ -94,6 +99,17 @@ impl Observation {
     /// Marks people without a decision.
     pub fn add_unknown(&mut self, people: impl IntoIterator<Item = Guid>) {
         self.unknown.extend(people);
+    }
+
+    /// Takes back the decisions about people of whom the server lacks writes that another one showed.
+    pub fn judge(&mut self, stored: &BTreeMap<Guid, Metadata>) {
+        for (guid, stored) in stored {
+            let Some(desired) = self.desired.get_mut(guid) else { continue };
+            if self.replica.judge(desired, stored) == Currency::Behind {
+                desired.distrust(|reason| self.replica.supports(*guid, reason, stored));
+                self.unknown.insert(*guid);
+            }
+        }
     }
 
     pub fn unknown(&self) -> &BTreeSet<Guid> {

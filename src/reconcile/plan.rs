@@ -162,6 +162,7 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
                     || d.finding(Reason::OutOfScope) == Finding::Unknown,
                 quarantine,
                 notes,
+                metadata: None,
             });
         }
     }
@@ -191,6 +192,7 @@ fn left_alone(d: &Desired, left: &Takeover, known: &Known, proposal: &mut Propos
             keeps_place: true,
             quarantine,
             notes,
+            metadata: None,
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Fingerprint, Known};
+use super::{Fingerprint, Known, Metadata};
 use crate::model::{
     AddressKey, Change, ChangeClass, ChangeKind, Dn, Guid, Plan, QuarantineReason, Reason,
     Timestamp, UserId,
@@ -27,6 +27,8 @@ pub struct PersonRow {
     pub quarantine: Option<QuarantineReason>,
     /// Notes for operators beside the quarantine. Each is a warning once.
     pub notes: BTreeSet<String>,
+    /// The stamps of what was seen; `None` where the server shows none.
+    pub metadata: Option<Metadata>,
 }
 
 /// The group that gives a person its tier.
@@ -123,15 +125,27 @@ impl Proposal {
     /// Drops downgrades and no-group suspensions because groups changed during the read.
     /// Returns their number.
     pub fn without_group_losses(&mut self) -> u64 {
-        let is_loss = |c: &Change| {
+        self.without(|c| {
             c.class == Some(ChangeClass::Downgrade)
                 || c.reason() == Some(Reason::NoGroup)
                     && matches!(c.kind, ChangeKind::Suspend { .. })
-        };
+        })
+    }
+
+    /// Drops changes of tiers, and no-group suspensions and their end, because the server has not heard of
+    /// the last change of a group. Returns their number.
+    pub fn without_group_changes(&mut self) -> u64 {
+        self.without(|c| {
+            matches!(c.kind, ChangeKind::Tier { .. }) || c.reason() == Some(Reason::NoGroup)
+        })
+    }
+
+    /// Drops these changes. Their people are read again by the next run. Returns their number.
+    fn without(&mut self, is_dropped: impl Fn(&Change) -> bool) -> u64 {
         let dropped: BTreeSet<Option<Guid>> =
-            self.plan.changes.iter().filter(|c| is_loss(c)).map(|c| c.guid).collect();
+            self.plan.changes.iter().filter(|c| is_dropped(c)).map(|c| c.guid).collect();
         let before = self.plan.changes.len();
-        self.plan.changes.retain(|c| !is_loss(c));
+        self.plan.changes.retain(|c| !is_dropped(c));
         for person in self.people.iter_mut().filter(|p| dropped.contains(&Some(p.guid))) {
             person.put_off();
         }

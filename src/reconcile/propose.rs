@@ -11,8 +11,9 @@ use super::guard::{Guarded, guard};
 use super::plan::suspects;
 use super::rejection::ended;
 use super::{
-    Admitted, Cluster, Entitlement, Fingerprint, GracePeriod, HoldAll, Known, Limits, Membership,
-    Observation, PersonRow, Proposal, Rejected, ServerIdentity, Used, Waiting, plan,
+    Admitted, Cluster, Currency, Desired, Entitlement, Fingerprint, GracePeriod, HoldAll, Known,
+    Limits, Membership, Metadata, Observation, PersonRow, Proposal, Rejected, ServerIdentity, Used,
+    Waiting, plan,
 };
 use crate::model::{
     ChangeClass, ChangeVerb, Digest, Dn, Guid, HeldChange, HoldReason, Quarantine,
@@ -58,17 +59,12 @@ pub struct LastServer {
 }
 
 impl LastServer {
-    /// Returns the time until which changes that need a current replica wait, if that is to come.
-    fn deferred_until(
-        &self,
-        observation: &Observation,
-        grace_period: Duration,
-        now: Timestamp,
-    ) -> Option<Timestamp> {
+    /// Returns the time of the last change to another server, which may be now.
+    fn changed_at(&self, observation: &Observation, now: Timestamp) -> Option<Timestamp> {
         let is_other = self.server.as_ref().is_some_and(|s| *s != observation.server)
-            || self.identity.as_ref().is_some_and(|i| *i != observation.identity);
-        let changed_at = if is_other { Some(now) } else { self.changed_at };
-        changed_at.map(|at| at.plus(grace_period.max(DEFERRAL))).filter(|until| *until > now)
+            || self.identity.as_ref().is_some_and(|i| observation.identity.differs_from(i))
+            || observation.replica.is_set_back;
+        if is_other { Some(now) } else { self.changed_at }
     }
 }
 
@@ -77,6 +73,10 @@ impl LastServer {
 pub enum PlanWarning {
     /// Downgrades and suspensions were dropped, because groups changed during the read.
     GroupLossesDropped(u64),
+    /// Changes by groups were dropped, because the server has not heard of the last change of a group.
+    GroupsBehind(u64),
+    /// The server has not heard of what another one showed about these people.
+    PeopleBehind(u64),
     /// No entry is visible any more in an OU where people were.
     UnseenPlace { place: String, people: u64 },
     /// A note about one person that earlier runs did not have.
@@ -126,6 +126,15 @@ impl<'a> Draft<'a> {
             let dropped = proposal.without_group_losses();
             warnings.extend((dropped > 0).then_some(PlanWarning::GroupLossesDropped(dropped)));
         }
+        if observation.replica.groups == Currency::Behind {
+            let dropped = proposal.without_group_changes();
+            warnings.extend((dropped > 0).then_some(PlanWarning::GroupsBehind(dropped)));
+        }
+        let behind = observation.replica.behind().len() as u64;
+        warnings.extend((behind > 0).then_some(PlanWarning::PeopleBehind(behind)));
+        for row in &mut proposal.people {
+            row.metadata = stamps(observation, &known, row.guid);
+        }
         for (guid, dn) in &observation.malformed {
             quarantine_malformed(*guid, dn, &known, &mut proposal);
         }
@@ -144,6 +153,7 @@ impl<'a> Draft<'a> {
 pub fn propose(draft: Draft<'_>, situation: Situation<'_>) -> Verdict {
     let Draft { observation, known, rejections, proposal, warnings } = draft;
     let Situation { limits, protected, now, .. } = situation;
+    let server_changed_at = situation.last_server.changed_at(observation, now);
     let bounds = Bounds {
         limits,
         active: situation.active,
@@ -164,7 +174,9 @@ pub fn propose(draft: Draft<'_>, situation: Situation<'_>) -> Verdict {
         },
         approved: situation.approved,
         rejected: rejected(observation, &rejections),
-        deferred_until: situation.last_server.deferred_until(observation, limits.grace_period, now),
+        replica: &observation.replica,
+        server_changed_at,
+        deferred_until: server_changed_at.map(|at| at.plus(limits.grace_period.max(DEFERRAL))),
         now,
     };
     let is_whole = observation.is_complete() && observation.knows_groups();
@@ -195,6 +207,16 @@ fn plan_confirmed(observation: &Observation, known: &Known) -> Proposal {
     plan(&desired, known, policy)
 }
 
+/// Returns the stamps to store about a person; `None` where the server does not show them.
+fn stamps(observation: &Observation, known: &Known, guid: Guid) -> Option<Metadata> {
+    let stored = known.people.get(&guid).and_then(|person| person.metadata.clone());
+    if observation.desired.get(&guid).is_some_and(Desired::is_nowhere) {
+        return stored;
+    }
+    let seen = observation.replica.metadata.get(&guid)?;
+    Some(stored.unwrap_or_default().merged(seen, observation.policy.provenance.at))
+}
+
 /// Quarantines an entry that could not be decoded. A suspension that it supports stays planned.
 fn quarantine_malformed(guid: Option<Guid>, dn: &Dn, known: &Known, proposal: &mut Proposal) {
     let quarantine = Quarantine {
@@ -216,6 +238,7 @@ fn quarantine_malformed(guid: Option<Guid>, dn: &Dn, known: &Known, proposal: &m
         keeps_place: true,
         quarantine: Some(QuarantineReason::MalformedEntry),
         notes: stored.notes.clone(),
+        metadata: stored.metadata.clone(),
     });
 }
 

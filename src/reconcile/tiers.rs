@@ -42,6 +42,8 @@ pub struct Closure {
     groups: BTreeMap<Guid, ClosureGroup>,
     /// Whether a configured group is missing, so that a person in none of the others may be in it.
     is_partial: bool,
+    /// The highest `uSNChanged` of the groups, on the server that showed them.
+    last_change: Option<u64>,
 }
 
 impl Closure {
@@ -58,6 +60,15 @@ impl Closure {
 
     pub fn is_partial(&self) -> bool {
         self.is_partial
+    }
+
+    /// Notes the `uSNChanged` of a group.
+    pub fn note_change(&mut self, usn: Option<u64>) {
+        self.last_change = self.last_change.max(usn);
+    }
+
+    pub fn last_change(&self) -> Option<u64> {
+        self.last_change
     }
 
     /// Adds a group; a known one keeps the better tier. Returns whether the closure changed.

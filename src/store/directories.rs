@@ -14,7 +14,7 @@ use super::sql::{Fields, Sql};
 use super::value::{Value, json};
 use crate::clock::Clock;
 use crate::model::{DirectoryName, Event, Timestamp};
-use crate::reconcile::{AttributeCounts, Checkpoint, ServerIdentity};
+use crate::reconcile::{AttributeCounts, Checkpoint, HighWaterMarks, ServerIdentity};
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DirectoryState {
@@ -49,6 +49,8 @@ pub struct DirectoryState {
     pub baseline: u64,
     /// The last answer of DNS about the servers, where they are discovered.
     pub found_servers: Option<FoundServers>,
+    /// The marks of the servers until now, which the next one is compared with.
+    pub high_water_marks: HighWaterMarks,
 }
 
 /// The servers of an AD domain that DNS named.
@@ -80,7 +82,7 @@ row! {
         server: "server",
         identity: "identity" as lenient_json,
         server_changed_at: "server_changed_at",
-        counts: "counts" as lenient_counts,
+        counts: "counts" as lenient_default,
         scope: "scope_hash",
         plan_only_since: "plan_only_since",
         rights_lost: "rights_lost",
@@ -92,14 +94,15 @@ row! {
         checkpoint: "checkpoint" as lenient_json,
         baseline: "baseline",
         found_servers: "found_servers" as lenient_json,
+        high_water_marks: "high_water_marks" as lenient_default,
     }
 }
 
 /// JSON that the next run reads anew from the directory where it cannot be parsed.
-mod lenient_json {
+pub(super) mod lenient_json {
     use super::{Columns, DeserializeOwned, Serialize, StoreError, Value, json};
 
-    pub(super) fn read<T: DeserializeOwned>(
+    pub(in crate::store) fn read<T: DeserializeOwned>(
         columns: &mut Columns<'_>,
     ) -> Result<Option<T>, StoreError> {
         let text: Option<String> = columns.read()?;
@@ -112,15 +115,18 @@ mod lenient_json {
     }
 }
 
-mod lenient_counts {
-    use super::{AttributeCounts, Columns, StoreError, Value, json, lenient_json};
+/// JSON as above, with the default where it is missing.
+mod lenient_default {
+    use super::{Columns, DeserializeOwned, Serialize, StoreError, Value, json, lenient_json};
 
-    pub(super) fn read(columns: &mut Columns<'_>) -> Result<AttributeCounts, StoreError> {
+    pub(super) fn read<T: DeserializeOwned + Default>(
+        columns: &mut Columns<'_>,
+    ) -> Result<T, StoreError> {
         Ok(lenient_json::read(columns)?.unwrap_or_default())
     }
 
-    pub(super) fn write(counts: &AttributeCounts, values: &mut Vec<Value>) {
-        values.push(json(counts).into());
+    pub(super) fn write(value: &impl Serialize, values: &mut Vec<Value>) {
+        values.push(json(value).into());
     }
 }
 

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::database::Store;
+use super::directories::change_in;
 use super::error::{Doing as _, StoreError};
 use super::rejections::OF_DIRECTORY;
 use super::rows::Columns;
 use super::sql::{Sql, insert, pieces};
 use crate::model::{DirectoryName, Dn, Guid, Timestamp};
-use crate::reconcile::Fingerprint;
+use crate::reconcile::{Fingerprint, HighWaterMarks};
 
 impl Store {
     /// Returns the pending set of a directory.
@@ -68,6 +69,84 @@ impl Store {
                 .await
                 .doing("add people to the pending set")?;
         }
+        writing.commit().await
+    }
+
+    /// Stores which people the present server has not heard of whole, and puts them into the pending set.
+    /// Those whom the run decided (`is_conclusive`) are no longer among them.
+    pub async fn note_behind(
+        &self,
+        directory: &DirectoryName,
+        behind: &BTreeSet<Guid>,
+        is_conclusive: impl Fn(Guid) -> bool,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let before = self.behind(directory).await?;
+        let over: Vec<Guid> = before
+            .keys()
+            .copied()
+            .filter(|guid| !behind.contains(guid) && is_conclusive(*guid))
+            .collect();
+        if behind.is_empty() && over.is_empty() {
+            return Ok(());
+        }
+        let mut writing = self.begin().await?;
+        let update = |what: Sql, people: Vec<Guid>| {
+            what.push(" WHERE directory = ")
+                .bind(directory.as_str())
+                .push(" AND guid IN ")
+                .list(people)
+        };
+        for piece in pieces(behind.iter().copied()) {
+            let sql = Sql::new("UPDATE people SET fingerprint = ")
+                .bind(Fingerprint::Revisit)
+                .push(", behind_since = COALESCE(behind_since, ")
+                .bind(now)
+                .push(")");
+            update(sql, piece)
+                .execute(&mut *writing.tx)
+                .await
+                .doing("store people of a lagging server")?;
+        }
+        for piece in pieces(over) {
+            let sql = Sql::new("UPDATE people SET behind_since = NULL");
+            update(sql, piece)
+                .execute(&mut *writing.tx)
+                .await
+                .doing("store people of a lagging server")?;
+        }
+        writing.commit().await
+    }
+
+    /// Returns the people whom the present server has not heard of whole, each with the time since then.
+    pub async fn behind(
+        &self,
+        directory: &DirectoryName,
+    ) -> Result<BTreeMap<Guid, Timestamp>, StoreError> {
+        let sql = Sql::new(
+            "SELECT guid, behind_since FROM people WHERE behind_since IS NOT NULL AND directory = ",
+        );
+        let rows = sql.bind(directory.as_str()).all(&self.readers).await;
+        rows.doing("read the people of a lagging server")?
+            .iter()
+            .map(|row| {
+                let mut c = Columns::of(row);
+                Ok((c.read()?, c.read()?))
+            })
+            .collect()
+    }
+
+    /// Forgets all stamps of a directory, because an operator trusts its present server.
+    pub async fn trust_server(&self, directory: &DirectoryName) -> Result<(), StoreError> {
+        let mut writing = self.begin().await?;
+        let sql =
+            Sql::new("UPDATE people SET metadata = NULL, behind_since = NULL WHERE directory = ");
+        sql.bind(directory.as_str()).execute(&mut *writing.tx).await.doing("forget stamps")?;
+        change_in(&mut writing, directory, |state| {
+            state.high_water_marks = HighWaterMarks::default();
+            (state.server, state.identity, state.server_changed_at) = (None, None, None);
+        })
+        .await?;
         writing.commit().await
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::database::Store;
+use super::directories::lenient_json;
 use super::error::{Doing as _, StoreError};
 use super::rows::{Columns, Row as _, row};
 use super::sql::{Sql, pieces};
@@ -18,6 +19,7 @@ row! {
         user: "user_id",
         seen_at: "seen_at",
         notes: "notes" as notes,
+        metadata: "metadata" as lenient_json,
     }
 }
 

@@ -48,6 +48,7 @@ pub(super) async fn write_people(
             keeps_place: _,
             quarantine,
             notes,
+            metadata,
         } = person;
         let fingerprint = if is_dropped(person) { Fingerprint::Revisit } else { *fingerprint };
         let group = match entitled_by {
@@ -69,11 +70,12 @@ pub(super) async fn write_people(
             ("quarantined_at", quarantine.map(|_| now).into()),
             ("seen_at", now.into()),
             ("notes", (!notes.is_empty()).then(|| json(notes)).into()),
+            ("metadata", metadata.as_ref().map(json).into()),
         ]
     };
     let tail = "ON CONFLICT (directory, guid) DO UPDATE SET fingerprint = excluded.fingerprint, user_id = excluded.user_id, \
          expires = CASE WHEN excluded.dn = '' THEN people.expires ELSE excluded.expires END, \
-         quarantine = excluded.quarantine, notes = excluded.notes, \
+         quarantine = excluded.quarantine, notes = excluded.notes, metadata = excluded.metadata, \
          quarantined_at = CASE WHEN people.quarantine = excluded.quarantine THEN people.quarantined_at ELSE excluded.quarantined_at END, \
          dn = CASE WHEN excluded.dn = '' THEN people.dn ELSE excluded.dn END, \
          seen_at = CASE WHEN excluded.dn = '' THEN people.seen_at ELSE excluded.seen_at END";

@@ -51,6 +51,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "counters and causes" in "0010_counters_and_causes.sql",
     "sign-in attempts" in "0014_sign_in_attempts.sql",
     "terms" in "0015_terms.sql",
+    "replicas" in "0016_replicas.sql",
     "found servers" in "0018_found_servers.sql",
 ];
 

@@ -198,6 +198,8 @@ impl Office {
             hold_all: HoldAll::No,
             approved: held.filter_map(|n| Some(self.change(n)?.digest())).collect(),
             rejected: Rejected::default(),
+            replica: &Replica::default(),
+            server_changed_at: None,
             deferred_until: None,
             now: self.now,
         };
@@ -511,6 +513,8 @@ impl StoreFixture {
             hold_all: HoldAll::No,
             approved,
             rejected: Rejected::default(),
+            replica: &Replica::default(),
+            server_changed_at: None,
             deferred_until: None,
             now,
         };

@@ -34,6 +34,7 @@ mod package;
 mod plans;
 #[path = "../support/process.rs"]
 mod process;
+mod replicas;
 mod retention;
 mod servers;
 mod service;

@@ -374,7 +374,7 @@ async fn every_answer_matches_the_openapi_document() {
     office.post("/v1/directories/corp/pause", Some(json!({ "for": "4h" }))).await;
     office.post("/v1/directories/corp/pause", None).await;
     office.expect(400, "post /v1/directories/corp/pause", Some(json!({ "for": "8d" }))).await;
-    for what in ["resume", "unlock", "rebaseline"] {
+    for what in ["resume", "unlock", "trust-server", "rebaseline"] {
         office.post(&format!("/v1/directories/corp/{what}"), None).await;
     }
     office.post("/v1/accounts", Some(json!({ "handle": "lab", "name": "Lab" }))).await;
@@ -594,6 +594,7 @@ async fn every_command_of_rosterctl_uses_the_api_and_parses_its_answers() {
         "directory pause corp --for 4h".to_owned(),
         "directory resume corp".to_owned(),
         "directory unlock corp".to_owned(),
+        "directory trust-server corp".to_owned(),
         "directory rebaseline corp".to_owned(),
         "domain release example.org --dry-run".to_owned(),
         "account rename lab --name Laboratory".to_owned(),

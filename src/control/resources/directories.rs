@@ -42,6 +42,14 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
         .answers::<api::DirectoryStatus>("The status of the directory afterwards")
         .fails(&[REFUSED, UNREADABLE]),
         act(
+            "directory.server_trusted",
+            "/directories/{name}/trust-server",
+            trust_server,
+            "Believe the present server, whatever other servers showed before",
+        )
+        .answers::<api::DirectoryStatus>("The status of the directory afterwards")
+        .fails(&[REFUSED]),
+        act(
             "directory.rebaselined",
             "/directories/{name}/rebaseline",
             rebaseline,
@@ -105,6 +113,14 @@ async fn unlock(
     Path(name): Path<String>,
 ) -> Answer<api::DirectoryStatus> {
     Ok(Json(convert(control.engine.unlock(&name, &by.actor).await?)))
+}
+
+async fn trust_server(
+    State(control): Shared,
+    Extension(by): By,
+    Path(name): Path<String>,
+) -> Answer<api::DirectoryStatus> {
+    Ok(Json(convert(control.engine.trust_server(&name, &by.actor).await?)))
 }
 
 async fn rebaseline(

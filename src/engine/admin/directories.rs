@@ -245,6 +245,20 @@ impl Engine {
         self.directory_status(&directory).await
     }
 
+    /// Believes the present server from now on, whatever other servers showed.
+    pub async fn trust_server(
+        &self,
+        name: &str,
+        actor: &Actor,
+    ) -> Result<DirectoryStatus, EngineError> {
+        let directory = self.directory(name)?;
+        let _applying = self.apply_lock.lock().await;
+        self.store.trust_server(&directory.config.name).await?;
+        tracing::info!(directory = name, "{name}: the present server is trusted by {actor}");
+        directory.work.wake.notify_one();
+        self.directory_status(&directory).await
+    }
+
     /// Accepts bases, groups, canaries and attributes as the new baseline. The next run only plans.
     pub async fn rebaseline(
         &self,

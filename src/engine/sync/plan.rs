@@ -6,7 +6,7 @@ use crate::directory::{Grants, Right};
 use crate::engine::sync::stages::{GateAnswer, ObservedRun, PlannedRun, Request};
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{AddressKey, Guid, Mode};
-use crate::reconcile::{Desired, Draft, LastServer, PlanWarning, Situation, propose};
+use crate::reconcile::{Desired, Draft, LastServer, Observation, PlanWarning, Situation, propose};
 use crate::store::ScopeState;
 
 impl Engine {
@@ -57,7 +57,7 @@ impl Engine {
             now,
         };
         let verdict = propose(draft, situation);
-        let warnings = verdict.warnings.iter().map(|warning| sentence(warning, grants));
+        let warnings = verdict.warnings.iter().map(|warning| sentence(warning, seen, grants));
         let warnings = warnings.chain(scope).collect();
         let note = match answer {
             GateAnswer::Held(reason) => Some(reason.clone()),
@@ -80,11 +80,21 @@ fn scope_warning(stored: &ScopeState, configured: &str) -> Option<String> {
     ))
 }
 
-fn sentence(warning: &PlanWarning, grants: &Grants) -> String {
+/// The remedy for a server that lacks writes of another one.
+pub(in crate::engine) const REPLICATION: &str = "check replication with repadmin /showrepl, or accept what this server says with rosterctl directory trust-server";
+
+fn sentence(warning: &PlanWarning, seen: &Observation, grants: &Grants) -> String {
+    let (server, directory) = (&seen.server, &seen.policy.directory);
     match warning {
         PlanWarning::GroupLossesDropped(lost) => {
             format!("dropped {lost} changes that would take a tier away")
         }
+        PlanWarning::GroupsBehind(dropped) => format!(
+            "{server} has not heard of the last change of a group that another server showed: {dropped} changes of tiers wait until it has; {REPLICATION} {directory}"
+        ),
+        PlanWarning::PeopleBehind(people) => format!(
+            "{server} has not heard of what another server showed about {people} people: they stay as they are until it has; {REPLICATION} {directory}"
+        ),
         PlanWarning::UnseenPlace { place, people } => {
             let grant = grants.command(Right::ListContents, place);
             format!(

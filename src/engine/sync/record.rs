@@ -83,6 +83,9 @@ impl Engine {
         if request.checkpoint.is_some() {
             self.store.add_pending_people(name, seen.unknown()).await?;
         }
+        self.store
+            .note_behind(name, &seen.replica.behind(), is_conclusive, self.clock.now())
+            .await?;
         for (other, people) in &observed.left_to {
             self.store.expect(other, people, observed.began_at).await?;
         }
@@ -113,15 +116,17 @@ impl Engine {
         let remember = |state: &mut DirectoryState| {
             // A run that began before an operator accepted another baseline does not change it.
             let is_current = state.baseline == observed.baseline;
-            if state.server.as_ref() != Some(&seen.server)
-                || state.identity.as_ref() != Some(&seen.identity)
-            {
-                if state.server.is_some() {
-                    state.server_changed_at = Some(run.started_at);
-                }
+            let is_other = state.server.as_ref() != Some(&seen.server)
+                || state.identity.as_ref().is_none_or(|before| seen.identity.differs_from(before))
+                || seen.replica.is_set_back;
+            if is_other && state.server.is_some() {
+                state.server_changed_at = Some(run.started_at);
+            }
+            if is_other || seen.identity.invocation_id.is_some() {
                 state.server = Some(seen.server.clone());
                 state.identity = Some(seen.identity.clone());
             }
+            state.high_water_marks.clone_from(&observed.high_water_marks);
             if seen.is_full() && is_current {
                 state.rights_lost.clone_from(&observed.rights_lost);
             }

@@ -11,7 +11,7 @@ use crate::model::{
 };
 pub use crate::reconcile::Scope;
 use crate::reconcile::{
-    Checkpoint, Confirmation, FullReadReason, GracePeriod, Observation, Verdict,
+    Checkpoint, Confirmation, FullReadReason, GracePeriod, HighWaterMarks, Observation, Verdict,
 };
 
 /// A run to begin.
@@ -95,6 +95,8 @@ pub struct ObservedRun {
     pub addresses: BTreeSet<AddressKey>,
     /// Why the connection was lost, if it was. The people who were seen before still count.
     pub lost_server: Option<String>,
+    /// The marks of the servers until now, which the next one is compared with.
+    pub high_water_marks: HighWaterMarks,
 }
 
 /// A plan that has passed the guard.

@@ -243,16 +243,27 @@ impl Play {
             .collect();
         self.memory = memory;
         self.take_words(&truths, &after);
-        accepted.append(&mut self.office.words.lock().expect("what operators said").accepted);
+        let (mut approved, rejected) = {
+            let mut words = self.office.words.lock().expect("what operators said");
+            (std::mem::take(&mut words.accepted), words.rejected.clone())
+        };
+        let has_rejection = |name: &str| {
+            let is_of =
+                |user: &User| user.link.as_ref().is_none_or(|l| l.directory.as_str() == name);
+            rejected.values().any(|id| after.users.get(id).is_none_or(is_of))
+        };
         if matches!(step, Step::Both(..)) {
             // A run at the same time may be the one that accepts the scope.
-            rebaselined.retain(|name| !accepted.contains(name));
+            rebaselined.retain(|name| !accepted.contains(name) && !approved.contains(name));
         }
         {
             let mut sections = self.office.sections.lock().expect("sections");
             for name in &read {
                 sections.note_read(name);
             }
+            // Bases whose changes were rejected are accepted by no run while the rejection stands.
+            accepted.retain(|name| !(sections.is_refused(name) && has_rejection(name)));
+            accepted.append(&mut approved);
             for name in &accepted {
                 only_plans.remove(name);
                 sections.accept(name);

@@ -324,6 +324,7 @@ impl Office {
             words.approved.remove(&recognised(change));
             words.rejected.insert(recognised(change), change.user);
         }
+        self.sections.lock().expect("sections").refuse(plan.directory.as_str());
         Ok(())
     }
 

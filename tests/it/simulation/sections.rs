@@ -32,6 +32,8 @@ pub(super) struct Sections {
     read: BTreeSet<String>,
     /// The accepted bases of each directory.
     accepted: BTreeMap<String, BTreeSet<Uuid>>,
+    /// The directories whose changed bases were rejected.
+    refused: BTreeSet<String>,
     /// The setting that a reload without effect changes.
     beats: u64,
     made: usize,
@@ -73,6 +75,7 @@ impl Sections {
             names,
             read: BTreeSet::new(),
             accepted: BTreeMap::new(),
+            refused: BTreeSet::new(),
             beats: 0,
             made: 0,
         };
@@ -115,8 +118,21 @@ impl Sections {
         self.all.iter().filter(is_other).map(|s| s.name.clone()).collect()
     }
 
+    /// Notes that the plan of a directory was rejected. If its bases had changed, the rejection is about them.
+    pub(super) fn refuse(&mut self, name: &str) {
+        if self.rescoped().contains(name) {
+            self.refused.insert(name.to_owned());
+        }
+    }
+
+    /// Returns whether changed bases of the directory were rejected.
+    pub(super) fn is_refused(&self, name: &str) -> bool {
+        self.refused.contains(name)
+    }
+
     /// Accepts the current bases of a directory.
     pub(super) fn accept(&mut self, name: &str) {
+        self.refused.remove(name);
         if let Some(section) = self.all.iter().find(|s| s.name == name) {
             self.accepted.insert(name.to_owned(), section.bases.iter().copied().collect());
         }

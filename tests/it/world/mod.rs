@@ -3,6 +3,7 @@
 //! `Company::run` calls the functions that a run of the engine calls, `Draft::of` and `propose`. Maps
 //! replace the directory and the store, so that laws are tried on thousands of histories.
 
+pub(crate) mod forest;
 mod reading;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -107,6 +108,8 @@ pub(crate) struct Company {
     /// The changes that the last run applied.
     pub written: Vec<WrittenChange>,
     pub(crate) rejections: Vec<Rejection>,
+    /// The replication metadata of the present server; `None` where the test has one server.
+    pub(crate) shown: Option<forest::Shown>,
 }
 
 /// Returns a change as the store keeps it.
@@ -130,11 +133,6 @@ fn written(change: &Change, at: Timestamp) -> WrittenChange {
 
 fn account() -> AccountId {
     "00000000-0000-0000-0000-000000000001".parse().expect("an id")
-}
-
-/// Returns an observation without people of the server that the loss chooses.
-fn observation(scope: Scope, policy: Policy, loss: &Loss) -> Observation {
-    Observation::new(scope, policy, "ldaps://dc".to_owned(), loss.server())
 }
 
 pub(crate) fn guid(n: u32) -> Guid {
@@ -193,6 +191,7 @@ impl Company {
             started_with: None,
             written: Vec::new(),
             rejections: Vec::new(),
+            shown: None,
         }
     }
 
@@ -357,6 +356,16 @@ impl Company {
         }
     }
 
+    /// Returns an observation without people.
+    fn observation(&self, scope: Scope, policy: Policy, loss: &Loss) -> Observation {
+        Observation::new(scope, policy, "ldaps://dc".to_owned(), self.server(loss))
+    }
+
+    /// Returns the server that is read: the one of the forest, or the one that the loss chooses.
+    pub(super) fn server(&self, loss: &Loss) -> ServerIdentity {
+        self.shown.as_ref().map_or_else(|| loss.server(), |shown| shown.identity.clone())
+    }
+
     /// Runs a full run.
     pub(crate) fn run(&mut self, loss: &Loss) {
         self.run_with(loss, BTreeSet::new());
@@ -379,7 +388,7 @@ impl Company {
         let mut index =
             Index::new(self.people.values().map(|(row, _)| *row).collect(), unmanaged.collect());
         self.seen_disabled.clear();
-        let mut seen = observation(Scope::All, policy, loss);
+        let mut seen = self.observation(Scope::All, policy, loss);
         match self.read(loss, &mut index, &mut seen) {
             Ok(complete) => seen.proof = Some(complete),
             Err(incomplete) => {
@@ -388,6 +397,7 @@ impl Company {
             }
         }
         self.find_absent(&index.unseen().collect(), loss, &mut seen);
+        self.judge(&mut seen);
         self.confirm_groups(&mut seen, loss);
         if loss.no_basic_group {
             seen.failure.get_or_insert("the Basic group was not found".to_owned());
@@ -446,7 +456,7 @@ impl Company {
     pub(crate) fn run_over(&mut self, people: &BTreeSet<Guid>) {
         let loss = Loss { tombstones_visible: true, ..Loss::default() };
         let scope = Scope::People(people.clone());
-        let mut seen = observation(scope, self.policy(&loss), &loss);
+        let mut seen = self.observation(scope, self.policy(&loss), &loss);
         let mut more = people.clone();
         while !more.is_empty() {
             let is_there = |guid: &Guid| {
@@ -561,8 +571,9 @@ impl Company {
 
     fn remember_server(&mut self, seen: &Observation) {
         let LastServer { server, identity, changed_at } = &mut self.last_server;
-        let is_other =
-            *server != Some(seen.server.clone()) || *identity != Some(seen.identity.clone());
+        let is_other = *server != Some(seen.server.clone())
+            || *identity != Some(seen.identity.clone())
+            || seen.replica.is_set_back;
         if is_other && server.is_some() {
             *changed_at = Some(self.now);
         }
@@ -616,11 +627,17 @@ impl Company {
                 user: row.user,
                 seen_at: self.now,
                 notes: row.notes.clone(),
+                metadata: row.metadata.clone(),
             };
             self.people.insert(
                 row.guid,
                 (IndexRow { guid: row.guid, fingerprint: row.fingerprint }, stored),
             );
+        }
+        for guid in seen.replica.behind() {
+            if let Some((row, _)) = self.people.get_mut(&guid) {
+                row.fingerprint = Fingerprint::Revisit;
+            }
         }
         // Held changes of people without a decision stay.
         let proposed: BTreeSet<Digest> = verdict.held.iter().map(|h| h.change.digest()).collect();

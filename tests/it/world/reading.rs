@@ -26,7 +26,7 @@ impl Company {
             counts: self.counts.clone(),
             ..Expectation::default()
         });
-        ledger.server(Moment::Before, loss.server());
+        ledger.server(Moment::Before, self.server(loss));
         let mut people: Vec<Guid> = self.truth.keys().copied().collect();
         if loss.reversed {
             people.reverse();
@@ -80,7 +80,7 @@ impl Company {
             }
         }
         let other = ServerIdentity { ds_service_name: "CN=DC3".to_owned(), invocation_id: None };
-        ledger.server(Moment::After, if loss.other_server { other } else { loss.server() });
+        ledger.server(Moment::After, if loss.other_server { other } else { self.server(loss) });
         ledger.finish()
     }
 

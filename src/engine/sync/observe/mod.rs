@@ -8,6 +8,7 @@ pub(in crate::engine) mod full_read;
 pub(in crate::engine) mod groups;
 pub(in crate::engine) mod neighbours;
 pub(in crate::engine) mod policy;
+pub(in crate::engine) mod replica;
 pub(in crate::engine) mod rights;
 pub(in crate::engine) mod schema;
 
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::directory::{Decoder, Grants, Right, Use};
 use crate::engine::sync::observe::connection::Connection;
+use crate::engine::sync::observe::replica::UpToDateness;
 use crate::engine::sync::observe::schema::{NamedAttributes, check_names};
 use crate::engine::sync::stages::{ObservedRun, Request, Scope};
 use crate::engine::{Directory, Engine, EngineError};
@@ -116,6 +118,8 @@ impl Engine {
         directory.note_lag(connection.session.root.current_time, self.clock.now());
         let mut warnings = request.remarks.clone();
         warnings.extend(directory.note_clock(None));
+        let mut up_to_dateness =
+            UpToDateness::read(&mut connection.session, &state, &mut warnings).await;
         let bases = self.bases(directory, &mut connection.session, &mut warnings).await?;
         let names = match &request.scope {
             Scope::All if self.is_connected(directory, connection).await => {
@@ -138,6 +142,7 @@ impl Engine {
                 Some("the groups could not be read: the connection ended".to_owned()),
             )
         };
+        let groups = up_to_dateness.compare_groups(&connection.session, &closure);
         let policy =
             self.policy(directory, &connection.session, closure, began_at, &mut warnings).await?;
         let checkpoint = match &request.scope {
@@ -165,7 +170,11 @@ impl Engine {
             left_to: BTreeMap::new(),
             addresses: BTreeSet::new(),
             lost_server: None,
+            high_water_marks: up_to_dateness.marks,
         };
+        observed.seen.replica.knowledge = up_to_dateness.knowledge;
+        observed.seen.replica.is_set_back = up_to_dateness.is_set_back;
+        observed.seen.replica.groups = groups;
         let pending = if self.is_connected(directory, connection).await {
             self.pending_people(directory, request, connection, &mut observed).await?
         } else {
@@ -205,6 +214,7 @@ impl Engine {
         self.read_contenders(directory, connection, &bases, &decoder, read_at, &mut observed)
             .await?;
         self.take_over(directory, &bases.dns, &mut observed).await?;
+        self.judge_people(directory, connection, &state, &mut observed).await?;
         self.withhold(directory, connection, &bases, &state.counts, &mut observed).await?;
         if self.is_connected(directory, connection).await {
             self.confirm_groups(directory, &mut connection.session, &mut observed).await?;

@@ -1,0 +1,103 @@
+//! The knowledge of the server of a run. Domain controllers replicate late, and some are restored from
+//! old copies.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::directory::Session;
+use crate::engine::sync::observe::connection::Connection;
+use crate::engine::sync::stages::ObservedRun;
+use crate::engine::{Directory, Engine, EngineError};
+use crate::model::Guid;
+use crate::reconcile::{Closure, Currency, HighWaterMark, HighWaterMarks, Knowledge, Metadata};
+use crate::store::DirectoryState;
+
+/// Above this number of changed people, only the stamps of those are read that have stored ones.
+const MAX_STAMPED: usize = 10_000;
+
+/// The up-to-dateness of a server, and the marks that earlier servers left.
+#[derive(Debug)]
+pub(in crate::engine) struct UpToDateness {
+    pub knowledge: Option<Knowledge>,
+    pub marks: HighWaterMarks,
+    /// Whether the server's database is an older copy than in the last run.
+    pub is_set_back: bool,
+}
+
+impl UpToDateness {
+    /// Reads it. The caller reads groups and people afterwards, so that the server has at least what it tells.
+    pub(super) async fn read(
+        session: &mut Session,
+        state: &DirectoryState,
+        warnings: &mut Vec<String>,
+    ) -> Self {
+        let mut marks = state.high_water_marks.clone();
+        let own = own_mark(session, session.root.usn);
+        let is_set_back = own.is_some_and(|own| marks.note(own));
+        let mut knowledge = session.knowledge().await.unwrap_or_else(|error| {
+            warnings.push(format!("the server's replUpToDateVector could not be read: {error}"));
+            None
+        });
+        if let Some(knowledge) = &mut knowledge {
+            knowledge.limit(&marks.set_back);
+        }
+        Self { knowledge, marks, is_set_back }
+    }
+
+    /// Returns whether the server has heard of the last change of a group. If so, the next server is compared
+    /// with these groups.
+    pub(super) fn compare_groups(&mut self, session: &Session, closure: &Closure) -> Currency {
+        let currency = match (&self.marks.groups, &self.knowledge) {
+            (Some(mark), Some(knowledge)) if knowledge.covers(mark) => Currency::Current,
+            (Some(_), Some(_)) => Currency::Behind,
+            (None, _) | (_, None) => Currency::Unproven,
+        };
+        if let (Currency::Current | Currency::Unproven, false, Some(usn)) =
+            (currency, closure.is_partial(), closure.last_change())
+        {
+            self.marks.groups = own_mark(session, usn);
+        }
+        currency
+    }
+}
+
+fn own_mark(session: &Session, usn: u64) -> Option<HighWaterMark> {
+    let invocation_id = session.root.identity.invocation_id?;
+    Some(HighWaterMark { invocation_id, usn })
+}
+
+impl Engine {
+    /// Reads the stamps of the decided people, and takes back what the server cannot know.
+    pub(super) async fn judge_people(
+        &self,
+        directory: &Directory,
+        connection: &mut Connection,
+        state: &DirectoryState,
+        observed: &mut ObservedRun,
+    ) -> Result<(), EngineError> {
+        let is_first = state.last_complete_read.is_none() && observed.seen.is_full();
+        if is_first || observed.seen.desired.is_empty() {
+            return Ok(());
+        }
+        let decided: Vec<Guid> = observed.seen.desired.keys().copied().collect();
+        let people = self.store.people(&directory.config.name, decided.clone()).await?;
+        let stored: BTreeMap<Guid, Metadata> = people
+            .into_iter()
+            .filter_map(|(guid, person)| Some((guid, person.metadata?)))
+            .collect();
+        let asked: BTreeSet<Guid> = if decided.len() > MAX_STAMPED {
+            stored.keys().copied().collect()
+        } else {
+            decided.into_iter().collect()
+        };
+        if self.is_connected(directory, connection).await {
+            match connection.session.metadata(&asked).await {
+                Ok(metadata) => observed.seen.replica.metadata = metadata,
+                Err(error) => observed
+                    .warnings
+                    .push(format!("the replPropertyMetaData of people could not be read: {error}")),
+            }
+        }
+        observed.seen.judge(&stored);
+        Ok(())
+    }
+}

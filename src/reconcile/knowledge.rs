@@ -1,0 +1,298 @@
+//! The knowledge of a domain controller: whether it has heard of what another one showed.
+//!
+//! Domain controllers replicate late, and some are restored from old copies. Each write of an attribute
+//! has a stamp (`replPropertyMetaData`). Each server tells up to which write of every database it has
+//! everything (`replUpToDateVector`). So a server is believed only about what it has heard of.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Desired, GraceCause};
+use crate::model::{Change, ChangeKind, Guid, Reason, Timestamp};
+
+/// Every server has heard of an older write, or may no longer replicate: a tombstone lives 60 days at
+/// least.
+const OLDEST_STAMP: Duration = Duration::from_hours(60 * 24);
+/// The most by which clocks in a domain differ. Kerberos allows no more.
+const SKEW: Duration = Duration::from_mins(5);
+
+/// The number of an attribute (`ATTRTYP`, MS-DRSR 5.14) in the prefix table of every forest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct AttributeId(pub u32);
+
+impl AttributeId {
+    pub const OBJECT_CLASS: Self = Self(0);
+    pub const IS_DELETED: Self = Self(0x0002_0030);
+    pub const USER_ACCOUNT_CONTROL: Self = Self(0x0009_0008);
+    pub const ACCOUNT_EXPIRES: Self = Self(0x0009_009f);
+
+    /// Attributes that sign-ins and password changes write. No decision depends on them.
+    const WITHOUT_EFFECT: [u32; 9] = [
+        0x0009_0037, // dBCSPwd
+        0x0009_005a, // unicodePwd
+        0x0009_005e, // ntPwdHistory
+        0x0009_0060, // pwdLastSet
+        0x0009_007d, // supplementalCredentials
+        0x0009_00a0, // lmPwdHistory
+        0x0009_0296, // lockoutTime
+        0x0009_06a0, // lastLogonTimestamp
+        0x0002_0119, // nTSecurityDescriptor
+    ];
+
+    pub fn has_effect(self) -> bool {
+        !Self::WITHOUT_EFFECT.contains(&self.0)
+    }
+
+    /// Returns the attribute whose value decides on the reason; `None` where several do, or none.
+    fn deciding(reason: Reason) -> Option<Self> {
+        match reason {
+            Reason::Disabled => Some(Self::USER_ACCOUNT_CONTROL),
+            Reason::Expired => Some(Self::ACCOUNT_EXPIRES),
+            Reason::Deleted => Some(Self::IS_DELETED),
+            _ => None,
+        }
+    }
+}
+
+/// One write of an attribute (`PROPERTY_META_DATA`, MS-DRSR 5.168).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Stamp {
+    pub version: u32,
+    pub at: Timestamp,
+    /// The database in which the attribute was written.
+    pub invocation_id: Guid,
+    /// The USN of the write in that database.
+    pub usn: u64,
+}
+
+impl Stamp {
+    /// Returns whether AD keeps this write and drops the other one (MS-ADTS 3.1.1.1.9).
+    fn is_as_new_as(&self, other: &Self) -> bool {
+        let order = |stamp: &Self| (stamp.version, stamp.at, stamp.invocation_id);
+        order(self) >= order(other)
+    }
+}
+
+/// The stamps of an entry, by attribute.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "StoredMetadata", into = "StoredMetadata")]
+pub struct Metadata(BTreeMap<AttributeId, Stamp>);
+
+/// `(attribute, version, time, USN)` of each stamp, by invocationId.
+type StoredMetadata = BTreeMap<Guid, Vec<(u32, u32, i64, u64)>>;
+
+impl From<StoredMetadata> for Metadata {
+    fn from(stored: StoredMetadata) -> Self {
+        let stamps = stored.into_iter().flat_map(|(invocation_id, stamps)| {
+            stamps.into_iter().map(move |(attribute, version, at, usn)| {
+                let at = Timestamp(at);
+                (AttributeId(attribute), Stamp { version, at, invocation_id, usn })
+            })
+        });
+        stamps.collect()
+    }
+}
+
+impl From<Metadata> for StoredMetadata {
+    fn from(Metadata(stamps): Metadata) -> Self {
+        let mut stored = Self::new();
+        for (attribute, Stamp { version, at, invocation_id, usn }) in stamps {
+            stored.entry(invocation_id).or_default().push((attribute.0, version, at.0, usn));
+        }
+        stored
+    }
+}
+
+impl FromIterator<(AttributeId, Stamp)> for Metadata {
+    fn from_iter<I: IntoIterator<Item = (AttributeId, Stamp)>>(stamps: I) -> Self {
+        Self(stamps.into_iter().filter(|(attribute, _)| attribute.has_effect()).collect())
+    }
+}
+
+impl Metadata {
+    /// Returns the newest stamp of each attribute, without those that every server has heard of.
+    #[must_use]
+    pub fn merged(mut self, seen: &Self, now: Timestamp) -> Self {
+        for (attribute, stamp) in &seen.0 {
+            let known = self.0.entry(*attribute).or_insert(*stamp);
+            if stamp.is_as_new_as(known) {
+                *known = *stamp;
+            }
+        }
+        let oldest = now.minus(OLDEST_STAMP);
+        self.0.retain(|_, stamp| stamp.at >= oldest);
+        self
+    }
+
+    /// Returns whether the attribute was written here no earlier than in `other`.
+    fn is_as_new_at(&self, attribute: AttributeId, other: &Self) -> bool {
+        other.0.get(&attribute).is_none_or(|theirs| {
+            self.0.get(&attribute).is_some_and(|ours| ours.is_as_new_as(theirs))
+        })
+    }
+
+    fn is_as_new_as(&self, other: &Self) -> bool {
+        other.0.keys().all(|attribute| self.is_as_new_at(*attribute, other))
+    }
+}
+
+/// The up-to-dateness of a server: up to which USN it has all writes of each database.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Knowledge(BTreeMap<Guid, u64>);
+
+impl FromIterator<(Guid, u64)> for Knowledge {
+    fn from_iter<I: IntoIterator<Item = (Guid, u64)>>(cursors: I) -> Self {
+        Self(cursors.into_iter().collect())
+    }
+}
+
+impl Knowledge {
+    pub fn covers(&self, mark: &HighWaterMark) -> bool {
+        self.0.get(&mark.invocation_id).is_some_and(|usn| *usn >= mark.usn)
+    }
+
+    /// Lowers what is known of databases that were set back. Above that USN, numbers were used twice.
+    pub fn limit(&mut self, set_back: &BTreeMap<Guid, u64>) {
+        for (database, usn) in set_back {
+            self.0.entry(*database).and_modify(|known| *known = (*known).min(*usn));
+        }
+    }
+}
+
+/// A USN of one database.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HighWaterMark {
+    pub invocation_id: Guid,
+    pub usn: u64,
+}
+
+/// The marks that the servers of a directory have left, beside the stamps of its people.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct HighWaterMarks {
+    /// The highest USN of the last server.
+    pub highest: Option<HighWaterMark>,
+    /// The last change of a configured or nested group.
+    pub groups: Option<HighWaterMark>,
+    /// The databases that were set back, each with its highest USN after that.
+    pub set_back: BTreeMap<Guid, u64>,
+}
+
+impl HighWaterMarks {
+    /// Notes the highest USN of a server. Returns whether it is lower than before: the server was set back.
+    pub fn note(&mut self, now: HighWaterMark) -> bool {
+        let before = self.highest.filter(|before| before.invocation_id == now.invocation_id);
+        let is_set_back = before.is_some_and(|before| now.usn < before.usn);
+        if is_set_back {
+            let lowest = self.set_back.entry(now.invocation_id).or_insert(now.usn);
+            *lowest = now.usn.min(*lowest);
+        }
+        self.highest = Some(now);
+        is_set_back
+    }
+}
+
+/// Whether a server has heard of everything that runs have seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Currency {
+    Current,
+    /// It has not, so its answer says nothing.
+    Behind,
+    /// It does not tell, or nothing is stored to compare with.
+    #[default]
+    Unproven,
+}
+
+/// The knowledge of the server of an observation.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Replica {
+    /// `None` where the server does not show it.
+    pub knowledge: Option<Knowledge>,
+    /// The stamps of the people who were decided, as far as the server shows them.
+    pub metadata: BTreeMap<Guid, Metadata>,
+    pub groups: Currency,
+    /// Whether its database is an older copy than in the last run.
+    pub is_set_back: bool,
+    people: BTreeMap<Guid, Currency>,
+}
+
+impl Replica {
+    /// Compares the server with what is stored about a person, and keeps the result.
+    pub(super) fn judge(&mut self, desired: &Desired, stored: &Metadata) -> Currency {
+        let currency = match self.metadata.get(&desired.guid) {
+            Some(shown) if shown.is_as_new_as(stored) => Currency::Current,
+            Some(_) => Currency::Behind,
+            None if desired.is_nowhere() => self.knows_creation(stored),
+            None => Currency::Unproven,
+        };
+        self.people.insert(desired.guid, currency);
+        currency
+    }
+
+    /// Returns whether a missing entry would be visible here, if it still existed.
+    fn knows_creation(&self, stored: &Metadata) -> Currency {
+        let created = stored.0.get(&AttributeId::OBJECT_CLASS);
+        match (created, &self.knowledge) {
+            // Every server has heard of an old creation.
+            (None, Some(_)) => Currency::Current,
+            (Some(Stamp { invocation_id, usn, .. }), Some(knowledge)) => {
+                let (invocation_id, usn) = (*invocation_id, *usn);
+                if knowledge.covers(&HighWaterMark { invocation_id, usn }) {
+                    Currency::Current
+                } else {
+                    Currency::Behind
+                }
+            }
+            (_, None) => Currency::Unproven,
+        }
+    }
+
+    /// Returns whether the server's value is no older than the stored one, so that it supports a reason to
+    /// suspend although the server has not heard of other writes.
+    pub(super) fn supports(&self, guid: Guid, reason: Reason, stored: &Metadata) -> bool {
+        AttributeId::deciding(reason).is_some_and(|attribute| {
+            self.metadata.get(&guid).is_some_and(|shown| shown.is_as_new_at(attribute, stored))
+        })
+    }
+
+    /// Returns the people about whom the server says nothing, because it lacks writes that others showed.
+    pub fn behind(&self) -> BTreeSet<Guid> {
+        let behind =
+            |(guid, currency): (&Guid, &Currency)| (*currency == Currency::Behind).then_some(*guid);
+        self.people.iter().filter_map(behind).collect()
+    }
+
+    /// Returns whether the server has heard of everything that the change depends on.
+    pub(super) fn proves(&self, change: &Change) -> bool {
+        let is_current = |guid: Guid| self.people.get(&guid) == Some(&Currency::Current);
+        let is_by_groups = matches!(change.kind, ChangeKind::Tier { .. })
+            || GraceCause::of(change) == Some(GraceCause::Suspension(Reason::NoGroup));
+        change.guid.is_some_and(is_current) && (!is_by_groups || self.groups == Currency::Current)
+    }
+
+    /// Returns whether a reactivation may come from a server that lacks the write by which another server
+    /// suspended the user. The server changed at `changed_at`.
+    pub(super) fn leaves_lift_open(&self, change: &Change, changed_at: Option<Timestamp>) -> bool {
+        let (ChangeKind::Reactivate { lifted, .. }, Some(changed_at)) = (&change.kind, changed_at)
+        else {
+            return false;
+        };
+        let is_known = |reason: Reason| match reason {
+            // Nothing was written where the person could not be seen.
+            Reason::Vanished => false,
+            Reason::NoGroup => self.proves(change) && self.groups == Currency::Current,
+            _ => self.proves(change),
+        };
+        // A value that was written since then is newer than the one that was seen.
+        let is_newer = |reason: Reason, seen_at: Timestamp| {
+            let stamps = change.guid.and_then(|guid| self.metadata.get(&guid));
+            let stamp = AttributeId::deciding(reason).zip(stamps).and_then(|(a, m)| m.0.get(&a));
+            stamp.is_some_and(|stamp| stamp.at > seen_at.plus(SKEW))
+        };
+        lifted.iter().any(|cause| {
+            let seen_at = cause.evidence.seen_at;
+            seen_at < changed_at && !is_known(cause.reason) && !is_newer(cause.reason, seen_at)
+        })
+    }
+}

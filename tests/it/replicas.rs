@@ -1,0 +1,193 @@
+//! Laws of replication: whatever servers have heard of each other, and whichever of them is read.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rosterd::model::*;
+use rosterd::reconcile::*;
+
+use crate::world::forest::{Forest, Stamps, copy, is_newer};
+use crate::world::*;
+
+const PEOPLE: u32 = 8;
+const SERVERS: usize = 3;
+
+/// An event at a domain controller.
+#[derive(Clone, Debug)]
+enum Event {
+    Disable(usize, u32, bool),
+    Expire(usize, u32, bool),
+    Delete(usize, u32, bool),
+    Rename(usize, u32, u32),
+    Join(usize, u32),
+    Replicate(usize, usize),
+    BackUp(usize),
+    /// Both are observed before anything else is written there.
+    SetBack(usize),
+    Restore(usize),
+    /// A run reads this server.
+    Read(usize),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let (at, who) = (0..SERVERS, 0..PEOPLE + 2);
+    let write = (at.clone(), who, any::<bool>());
+    prop_oneof![
+        3 => write.clone().prop_map(|(at, who, is)| Event::Disable(at, who, is)),
+        1 => write.clone().prop_map(|(at, who, is)| Event::Expire(at, who, is)),
+        2 => write.clone().prop_map(|(at, who, is)| Event::Delete(at, who, is)),
+        1 => (write, 0..9u32).prop_map(|((at, who, _), name)| Event::Rename(at, who, name)),
+        1 => (at.clone(), PEOPLE..PEOPLE + 2).prop_map(|(at, who)| Event::Join(at, who)),
+        4 => (at.clone(), at.clone()).prop_map(|(from, to)| Event::Replicate(from, to)),
+        1 => at.clone().prop_map(Event::BackUp),
+        1 => at.clone().prop_map(Event::SetBack),
+        1 => at.clone().prop_map(Event::Restore),
+        6 => at.prop_map(Event::Read),
+    ]
+}
+
+/// The newest writes that runs have seen, by AD's own order.
+#[derive(Default)]
+struct Newest(BTreeMap<Guid, (Facts, Stamps)>);
+
+impl Newest {
+    fn see(&mut self, people: &BTreeMap<Guid, (Facts, Stamps)>) {
+        for (guid, (facts, stamps)) in people {
+            let (known, own) = self.0.entry(*guid).or_insert((facts.clone(), Stamps::new()));
+            for (attribute, stamp) in stamps {
+                if own.get(attribute).is_none_or(|old| is_newer(stamp, old)) {
+                    copy(*attribute, facts, known);
+                    own.insert(*attribute, *stamp);
+                }
+            }
+        }
+    }
+}
+
+fn user(company: &Company, guid: Guid) -> Option<&User> {
+    company.users.values().find(|user| user.link.as_ref().is_some_and(|link| link.guid == guid))
+}
+
+/// Plays events, and checks after each run what the newest writes say.
+fn play(
+    events: &[Event],
+    tombstones_visible: bool,
+    shows_metadata: bool,
+) -> Result<(), TestCaseError> {
+    let mut company = Company::running(PEOPLE);
+    let free = Limit { percent: 100, at_least: 1000, at_most: None };
+    company.limits.classes = ChangeClass::ALL.map(|class| (class, free)).into();
+    let mut forest = Forest::of(&company, SERVERS);
+    let mut newest = Newest::default();
+    let loss = Loss { tombstones_visible, ..Loss::default() };
+    let mut read = |at: usize, forest: &mut Forest, company: &mut Company| {
+        company.later(Duration::from_mins(20));
+        newest.see(&forest.controllers[at].people);
+        let before = company.clone();
+        forest.serve(at, company, shows_metadata);
+        company.run(&loss);
+        for (guid, (facts, _)) in &newest.0 {
+            let (Some(was), Some(now)) = (user(&before, *guid), user(company, *guid)) else {
+                continue;
+            };
+            let (was_active, is_active) =
+                (was.status() == Status::Active, now.status() == Status::Active);
+            let is_in_order = facts.is_in_order(company.now);
+            prop_assert!(
+                is_in_order || was_active || !is_active,
+                "server {at} brings back {guid}, who left",
+            );
+            if !shows_metadata {
+                continue;
+            }
+            let is_held = company.held.iter().any(|held| held.change.guid == Some(*guid));
+            prop_assert!(
+                is_in_order || !tombstones_visible || !is_active || is_held,
+                "server {at} keeps {guid}, who left",
+            );
+            prop_assert!(
+                !is_in_order || !was_active || is_active,
+                "server {at} suspends {guid}, who is in order",
+            );
+            let has_newest = |user: &User| {
+                user.addresses.primary.as_ref().is_some_and(|a| a.as_str() == facts.mail)
+            };
+            prop_assert!(
+                !has_newest(was) || has_newest(now),
+                "server {at} sets the address of {guid} back",
+            );
+        }
+        Ok(())
+    };
+    // All servers have heard of all people.
+    for at in 0..SERVERS {
+        read(at, &mut forest, &mut company)?;
+    }
+    for event in events {
+        let now = company.now;
+        match *event {
+            Event::Disable(at, who, is) => {
+                let attribute = AttributeId::USER_ACCOUNT_CONTROL;
+                forest.write(at, guid(who), attribute, now, |facts| facts.disabled = is);
+            }
+            Event::Expire(at, who, is) => {
+                let expires = if is { Expiry::At(now) } else { Expiry::Never };
+                let attribute = AttributeId::ACCOUNT_EXPIRES;
+                forest.write(at, guid(who), attribute, now, |facts| facts.expires = expires);
+            }
+            Event::Delete(at, who, is) => {
+                let life = if is { Life::Tombstone } else { Life::Alive };
+                let attribute = AttributeId::IS_DELETED;
+                forest.write(at, guid(who), attribute, now, |facts| facts.life = life);
+            }
+            Event::Rename(at, who, name) => {
+                let mail = format!("renamed{who}.{name}@example.com");
+                forest.write(at, guid(who), AttributeId(0x0015_0003), now, |f| f.mail = mail);
+            }
+            Event::Join(at, who) => {
+                let facts = company.truth.values().next().expect("a person").clone();
+                let joiner = Facts {
+                    mail: format!("joiner{who}@example.com"),
+                    proxies: Vec::new(),
+                    life: Life::Alive,
+                    disabled: false,
+                    expires: Expiry::Never,
+                    ..facts
+                };
+                forest.join(at, guid(who), joiner, now);
+            }
+            Event::Replicate(from, to) => forest.replicate(from, to),
+            Event::BackUp(at) => forest.back_up(at),
+            Event::SetBack(at) => {
+                read(at, &mut forest, &mut company)?;
+                forest.set_back(at);
+                read(at, &mut forest, &mut company)?;
+            }
+            Event::Restore(at) => forest.restore(at),
+            Event::Read(at) => read(at, &mut forest, &mut company)?,
+        }
+        company.later(Duration::from_mins(1));
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_leaver_stays_out_and_a_joiner_stays_in_whichever_server_is_read(
+        events in prop::collection::vec(event(), 1..30),
+        tombstones_visible in any::<bool>(),
+    ) {
+        play(&events, tombstones_visible, true)?;
+    }
+
+    #[test]
+    fn a_leaver_stays_out_where_no_server_shows_its_metadata(
+        events in prop::collection::vec(event(), 1..30),
+        tombstones_visible in any::<bool>(),
+    ) {
+        play(&events, tombstones_visible, false)?;
+    }
+}
