@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rosterd::clock::Clock;
 use rosterd::engine::{DirectoryConfig, Engine};
-use rosterd::model::{Reason, RunState, ServerUrl, Status, Timeouts};
+use rosterd::model::{Reason, RunState, ServerUrl, Status, Timeouts, User};
 use rosterd::store::Run;
 
 use super::controller::{Controller, facts, script, text};
@@ -27,7 +27,8 @@ pub(crate) struct Sites {
     /// The controller that rosterd reads first.
     pub(crate) dc1: Controller,
     pub(crate) dc2: Controller,
-    engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
+    clock: Clock,
 }
 
 /// A running lab, removed when dropped.
@@ -106,10 +107,11 @@ impl Sites {
             |host| Controller { script: "replicas", dir: dir.clone(), host: Some(host) };
         let lines = script("replicas").arg("env").arg(&dir).output().expect("tests/lab/replicas");
         let config = config(&text(lines, "env"));
+        let clock = Clock::system();
         let store = acme::store(dir.parent().expect("the test's folder")).await;
-        let engine = acme::engine(store, &Clock::system(), config);
+        let engine = acme::engine(store, &clock, config);
         acme::create(&engine).await;
-        let sites = Self { dc1: controller("dc1"), dc2: controller("dc2"), engine };
+        let sites = Self { dc1: controller("dc1"), dc2: controller("dc2"), engine, clock };
         sites.replication("off");
         sites.import().await;
         sites
@@ -126,7 +128,7 @@ impl Sites {
     }
 
     /// Switches replication between the controllers on or off.
-    fn replication(&self, state: &str) {
+    pub(crate) fn replication(&self, state: &str) {
         for controller in [&self.dc1, &self.dc2] {
             let (dir, host) = (&controller.dir, controller.host);
             let done = script("replicas").arg("repl").arg(dir).arg(state).args(host).output();
@@ -144,16 +146,46 @@ impl Sites {
         run
     }
 
-    async fn active(&self) -> usize {
+    /// Changes to dc2 after a crash of dc1, and carries out runs: at once, after the time for which
+    /// a change of server delays changes, and after a day. Each is followed by the check.
+    pub(crate) async fn continue_on_dc2(&self, check: impl AsyncFn(&str)) {
+        self.dc1.samba("crash", &[]);
+        let run = self.sync().await;
+        assert_eq!(run.server.as_deref(), Some("ldaps://10.77.0.12"));
+        check("at once").await;
+        self.later(&check).await;
+    }
+
+    /// Carries out runs after twelve minutes and after a day. Each is followed by the check.
+    pub(crate) async fn later(&self, check: impl AsyncFn(&str)) {
+        let day = Duration::from_hours(24);
+        for (after, when) in [(Duration::from_mins(12), "after 12 minutes"), (day, "after a day")] {
+            self.clock.advance(after);
+            self.sync().await;
+            check(when).await;
+        }
+    }
+
+    /// Makes rosterd read this controller alone.
+    pub(crate) fn read_only_from(&self, url: &str) {
+        let was = self.engine.configured();
+        let mut config = self.engine.directory("corp").expect("corp").config.clone();
+        config.settings.servers = vec![ServerUrl::parse(url).expect("a URL")];
+        self.engine.reconfigure(vec![config], was.rules.clone());
+    }
+
+    pub(crate) async fn active(&self) -> usize {
         let users = acme::users(&self.engine.store).await;
         users.iter().filter(|u| u.status() == Status::Active).count()
     }
 
+    pub(crate) async fn user(&self, who: &str) -> User {
+        self.engine.find_user(who).await.unwrap_or_else(|e| panic!("{who}: {e}"))
+    }
+
     /// Returns the reason why the user of a person is suspended.
-    async fn reason(&self, name: &str) -> Option<Reason> {
-        let who = format!("{name}@example.com");
-        let user = self.engine.find_user(&who).await.unwrap_or_else(|e| panic!("{who}: {e}"));
-        user.causes.weightiest().map(|c| c.reason)
+    pub(crate) async fn reason(&self, name: &str) -> Option<Reason> {
+        self.user(&format!("{name}@example.com")).await.causes.weightiest().map(|c| c.reason)
     }
 
     /// Returns the reasons why the users of these people are suspended.
