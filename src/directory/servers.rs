@@ -220,6 +220,7 @@ impl Servers {
             if after >= NEXT_SERVER {
                 let after = humantime::format_duration(NEXT_SERVER);
                 let reason = format!("{}: no answer within {after}", left[n]);
+                tracing::warn!("{reason}; the next server is used instead");
                 self.lock().of(left[n]).fail(reason, now());
             }
         }

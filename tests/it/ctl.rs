@@ -122,6 +122,12 @@ fn status_is_one_page() {
             { "name": "corp", "account": "acme", "state": "ok", "server": "ldaps://dc1.corp.example.com", "live": true,
               "last_attempt": "2026-11-24T02:58:00.000Z", "last_success": "2026-11-24T02:58:00.000Z",
               "last_complete_read": "2026-11-24T02:58:00.000Z", "next_run": "2026-11-24T03:15:00.000Z", "paused_until": null,
+              "servers": [
+                { "url": "ldaps://dc1.corp.example.com", "in_use": true, "reachable": true, "failing_since": null, "reason": null,
+                  "certificate_until": "2027-03-01T00:00:00.000Z", "writable": true, "site": "Berlin" },
+                { "url": "ldaps://dc2", "in_use": false, "reachable": false,
+                  "failing_since": "2026-11-24T00:01:00.000Z", "reason": "ldaps://dc2: cannot connect",
+                  "certificate_until": null, "writable": null, "site": null }],
               "users": { "active": 1204, "suspended": 17 }, "held": 23, "quarantined": 2,
               "attention": ["23 changes wait for approval: rosterctl held show 019ab4c1-7d10-7c3a-9a51-0d6f4e2b8c22",
                             "2 entries cannot be used as they are: rosterctl user list --quarantined"] },
@@ -139,6 +145,8 @@ fn status_is_one_page() {
       last run       2026-11-24 02:58 UTC, 3 minutes ago, from ldaps://dc1.corp.example.com
       complete read  2026-11-24 02:58 UTC, 3 minutes ago
       next run       2026-11-24 03:15 UTC, in 14 minutes
+      server         ldaps://dc1.corp.example.com, in use, site Berlin, certificate until 2027-03-01
+      server         ldaps://dc2, unreachable since 2026-11-24 00:01 UTC, 3 hours ago
       ! 23 changes wait for approval: rosterctl held show 019ab4c1-7d10-7c3a-9a51-0d6f4e2b8c22
       ! 2 entries cannot be used as they are: rosterctl user list --quarantined
 

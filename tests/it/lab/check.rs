@@ -1,6 +1,9 @@
 //! `directory check` on a real domain: a healthy one, and each failing step with its remedy.
 
+use std::time::Duration;
+
 use rosterd::clock::Clock;
+use rosterd::directory::Servers;
 use rosterd::engine::{CheckOutcome, CheckReport, DirectoryConfig, check_directory};
 use rosterd::model::{Filter, GroupName, Reason, Resolver, RunState, Tier};
 
@@ -16,6 +19,22 @@ type Mistake = (&'static str, &'static str, fn(&mut DirectoryConfig));
 
 fn filtered(config: &mut DirectoryConfig, text: &str) {
     config.settings.filter = Some((text.to_owned(), Filter::parse(text).expect("a filter")));
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_controller_describes_itself_before_the_bind() {
+    let lab = Lab::start();
+    let mut settings = config(&lab).settings;
+    settings.bind_dn = "nobody@corp.example.com".to_owned();
+    let servers = Servers::default();
+    servers.look(&settings, &|| Duration::ZERO).await;
+    let server = servers.server(&settings.servers[0]);
+    assert_eq!(server.greeting.is_writable, Some(true), "{server:?}");
+    assert!(server.greeting.site.is_some() && server.greeting.ds_service_name.is_some());
+    assert_eq!(servers.client_site(), server.greeting.client_site);
+    assert!(servers.client_site().is_some(), "{server:?}");
+    assert!(server.certificate_until.is_some());
 }
 
 #[ignore = "needs the lab: tests/run"]
