@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::engine::sync::plan::REPLICATION;
+use crate::engine::sync::plan::{REPLICATION, unchanged};
 use crate::engine::{Attention, Directory, Engine, EngineError, Following, Health, ServerStatus};
 use crate::model::{ChangeClass, ClaimState, PlanState, Reason, Status, Timestamp, words};
 use crate::store::{HeldPlan, HeldSummary, StoreError};
@@ -148,10 +148,10 @@ impl Engine {
             behind.values().min().filter(|since| now.since(**since) >= REPLICATION_TIME)
         {
             attention.push(format!(
-                "{} has not heard for {} of what another server showed about {} people, who stay as they are: {REPLICATION} {name}",
+                "{} has not heard for {} of what another server showed about {} until it has; {REPLICATION} {name}",
                 state.server.as_deref().unwrap_or("the server"),
                 ago(now.since(*since)),
-                behind.len(),
+                unchanged(behind.len() as u64),
             ));
         }
         if quarantined > 0 {

@@ -429,7 +429,6 @@ impl Desired {
                 self.set(reason, Finding::Unknown);
             }
         }
-        self.tier = TierWish::Unknown;
     }
 
     pub(super) fn is_nowhere(&self) -> bool {

@@ -83,6 +83,14 @@ fn scope_warning(stored: &ScopeState, configured: &str) -> Option<String> {
 /// The remedy for a server that lacks writes of another one.
 pub(in crate::engine) const REPLICATION: &str = "check replication with repadmin /showrepl, or accept what this server says with rosterctl directory trust-server";
 
+/// Names the people about whom a server says nothing.
+pub(in crate::engine) fn unchanged(people: u64) -> String {
+    match people {
+        1 => "1 person, who stays as it is,".to_owned(),
+        people => format!("{people} people, who stay as they are,"),
+    }
+}
+
 fn sentence(warning: &PlanWarning, seen: &Observation, grants: &Grants) -> String {
     let (server, directory) = (&seen.server, &seen.policy.directory);
     match warning {
@@ -93,7 +101,8 @@ fn sentence(warning: &PlanWarning, seen: &Observation, grants: &Grants) -> Strin
             "{server} has not heard of the last change of a group that another server showed: {dropped} changes of tiers wait until it has; {REPLICATION} {directory}"
         ),
         PlanWarning::PeopleBehind(people) => format!(
-            "{server} has not heard of what another server showed about {people} people: they stay as they are until it has; {REPLICATION} {directory}"
+            "{server} has not heard of what another server showed about {} until it has; {REPLICATION} {directory}",
+            unchanged(*people)
         ),
         PlanWarning::UnseenPlace { place, people } => {
             let grant = grants.command(Right::ListContents, place);
