@@ -171,25 +171,44 @@ pub struct HighWaterMark {
 /// The marks that the servers of a directory have left, beside the stamps of its people.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct HighWaterMarks {
-    /// The highest USN of the last server.
-    pub highest: Option<HighWaterMark>,
+    /// The highest USN at which each database was read.
+    pub highest: BTreeMap<Guid, u64>,
     /// The last change of a configured or nested group.
     pub groups: Option<HighWaterMark>,
-    /// The databases that were set back, each with its highest USN after that.
+    /// The databases that were set back, each with its lowest USN since.
     pub set_back: BTreeMap<Guid, u64>,
 }
 
 impl HighWaterMarks {
     /// Notes the highest USN of a server. Returns whether it is lower than before: the server was set back.
     pub fn note(&mut self, now: HighWaterMark) -> bool {
-        let before = self.highest.filter(|before| before.invocation_id == now.invocation_id);
-        let is_set_back = before.is_some_and(|before| now.usn < before.usn);
+        let HighWaterMark { invocation_id, usn } = now;
+        let before = self.highest.insert(invocation_id, usn);
+        let is_set_back = before.is_some_and(|before| usn < before);
         if is_set_back {
-            let lowest = self.set_back.entry(now.invocation_id).or_insert(now.usn);
-            *lowest = now.usn.min(*lowest);
+            let lowest = self.set_back.entry(invocation_id).or_insert(usn);
+            *lowest = usn.min(*lowest);
         }
-        self.highest = Some(now);
         is_set_back
+    }
+
+    /// Adds these marks to the stored ones. Another run may have stored newer ones meanwhile.
+    pub fn add_to(&self, stored: &mut Self) {
+        for (database, usn) in &self.highest {
+            let known = stored.highest.entry(*database).or_insert(*usn);
+            let was_set_back = self.set_back.get(database) != stored.set_back.get(database);
+            *known = if was_set_back { *usn } else { (*known).max(*usn) };
+        }
+        for (database, usn) in &self.set_back {
+            let known = stored.set_back.entry(*database).or_insert(*usn);
+            *known = (*known).min(*usn);
+        }
+        let is_older = |stored: &HighWaterMark, new: &HighWaterMark| {
+            stored.invocation_id == new.invocation_id && new.usn < stored.usn
+        };
+        if !stored.groups.zip(self.groups).is_some_and(|(stored, new)| is_older(&stored, &new)) {
+            stored.groups = self.groups.or(stored.groups);
+        }
     }
 }
 
@@ -281,7 +300,7 @@ impl Replica {
         let is_known = |reason: Reason| match reason {
             // Nothing was written where the person could not be seen.
             Reason::Vanished => false,
-            Reason::NoGroup => self.proves(change) && self.groups == Currency::Current,
+            Reason::NoGroup => self.groups == Currency::Current,
             _ => self.proves(change),
         };
         // A value that was written since then is newer than the one that was seen.

@@ -126,7 +126,7 @@ impl Engine {
                 state.server = Some(seen.server.clone());
                 state.identity = Some(seen.identity.clone());
             }
-            state.high_water_marks.clone_from(&observed.high_water_marks);
+            observed.high_water_marks.add_to(&mut state.high_water_marks);
             if seen.is_full() && is_current {
                 state.rights_lost.clone_from(&observed.rights_lost);
             }

@@ -20,7 +20,7 @@ use crate::engine::sync::observe::replica::UpToDateness;
 use crate::engine::sync::observe::schema::{NamedAttributes, check_names};
 use crate::engine::sync::stages::{ObservedRun, Request, Scope};
 use crate::engine::{Directory, Engine, EngineError};
-use crate::reconcile::{Closure, Observation};
+use crate::reconcile::{Closure, HighWaterMarks, Observation};
 use crate::store::DirectoryState;
 
 impl Engine {
@@ -75,9 +75,13 @@ impl Engine {
             Scope::All => Use::FullRun,
             Scope::People(_) => Use::Follow,
         };
+        // Loaded before the connection, so that no mark of a run meanwhile is newer than the server's USN.
+        let state = self.store.directory(&directory.config.name).await;
+        let marks = state.map_err(|error| (None, error.into()))?.high_water_marks;
         let mut connection =
             self.connect(directory, purpose).await.map_err(|error| (None, error))?;
-        let mut observed = Box::pin(self.observe_over(directory, request, &mut connection)).await;
+        let mut observed =
+            Box::pin(self.observe_over(directory, request, &mut connection, marks)).await;
         let is_failed = observed.as_ref().is_ok_and(|observed| observed.seen.failure.is_some());
         if let Ok(observed) = &mut observed
             && is_failed
@@ -108,6 +112,7 @@ impl Engine {
         directory: &Directory,
         request: &Request,
         connection: &mut Connection,
+        marks: HighWaterMarks,
     ) -> Result<ObservedRun, EngineError> {
         let config = &directory.config;
         // Taken before the read, so that an observation that begins later has a higher number.
@@ -119,7 +124,7 @@ impl Engine {
         let mut warnings = request.remarks.clone();
         warnings.extend(directory.note_clock(None));
         let mut up_to_dateness =
-            UpToDateness::read(&mut connection.session, &state, &mut warnings).await;
+            UpToDateness::read(&mut connection.session, marks, &mut warnings).await;
         let bases = self.bases(directory, &mut connection.session, &mut warnings).await?;
         let names = match &request.scope {
             Scope::All if self.is_connected(directory, connection).await => {

@@ -27,11 +27,11 @@ impl UpToDateness {
     /// Reads it. The caller reads groups and people afterwards, so that the server has at least what it tells.
     pub(super) async fn read(
         session: &mut Session,
-        state: &DirectoryState,
+        mut marks: HighWaterMarks,
         warnings: &mut Vec<String>,
     ) -> Self {
-        let mut marks = state.high_water_marks.clone();
-        let own = own_mark(session, session.root.usn);
+        // A server that does not show its highest USN is not set back.
+        let own = own_mark(session, session.root.usn).filter(|own| own.usn > 0);
         let is_set_back = own.is_some_and(|own| marks.note(own));
         let mut knowledge = session.knowledge().await.unwrap_or_else(|error| {
             warnings.push(format!("the server's replUpToDateVector could not be read: {error}"));
