@@ -53,6 +53,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "terms" in "0015_terms.sql",
     "replicas" in "0016_replicas.sql",
     "found servers" in "0018_found_servers.sql",
+    "people behind" in "0019_people_behind.sql",
 ];
 
 pub(super) async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {

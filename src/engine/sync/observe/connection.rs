@@ -2,6 +2,7 @@
 
 use crate::directory::{Session, Settings, Use};
 use crate::engine::{Directory, Engine, EngineError};
+use crate::reconcile::HighWaterMarks;
 
 /// Maximum number of new connections of one run, so that a run on a failing server ends.
 const MAX_REPLACEMENTS: u8 = 12;
@@ -11,6 +12,8 @@ const MAX_REPLACEMENTS: u8 = 12;
 pub(in crate::engine) struct Connection {
     pub session: Session,
     pub settings: Settings,
+    /// The marks of the servers before the connection, so that none of them is newer than the server's USN.
+    pub marks: HighWaterMarks,
     replacements: u8,
 }
 
@@ -20,8 +23,9 @@ impl Engine {
         directory: &Directory,
         purpose: Use,
     ) -> Result<Connection, EngineError> {
+        let marks = self.store.directory(&directory.config.name).await?.high_water_marks;
         let (session, settings) = self.open(directory, purpose).await?;
-        Ok(Connection { session, settings, replacements: MAX_REPLACEMENTS })
+        Ok(Connection { session, settings, marks, replacements: MAX_REPLACEMENTS })
     }
 
     /// Returns whether the connection is open. One that has ended is replaced by another one to the same

@@ -25,11 +25,9 @@ pub(in crate::engine) struct UpToDateness {
 
 impl UpToDateness {
     /// Reads it. The caller reads groups and people afterwards, so that the server has at least what it tells.
-    pub(super) async fn read(
-        session: &mut Session,
-        mut marks: HighWaterMarks,
-        warnings: &mut Vec<String>,
-    ) -> Self {
+    pub(super) async fn read(connection: &mut Connection, warnings: &mut Vec<String>) -> Self {
+        let mut marks = connection.marks.clone();
+        let session = &mut connection.session;
         // A server that does not show its highest USN is not set back.
         let own = own_mark(session, session.root.usn).filter(|own| own.usn > 0);
         let is_set_back = own.is_some_and(|own| marks.note(own));

@@ -2,5 +2,4 @@
 -- has not heard of them.
 ALTER TABLE people ADD COLUMN metadata TEXT;
 ALTER TABLE people ADD COLUMN behind_since BIGINT;
-CREATE INDEX people_behind ON people (directory) WHERE behind_since IS NOT NULL;
 ALTER TABLE directories ADD COLUMN high_water_marks TEXT;
