@@ -267,6 +267,23 @@ async fn a_run_that_loses_its_server_begins_again_with_the_next_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_leaver_seen_before_the_server_was_lost_is_suspended_although_the_next_server_lags() {
+    let firm = followed(10, |_| {}).await;
+    let second = firm.sim.lagging_replica("dc2").unwrap();
+    firm.reconfigure(|c| c.settings.servers.push(ServerUrl::parse(&second.ldaps_url()).unwrap()));
+    assert_eq!(firm.sync().await.error, None);
+    let leaver = disable_one(&firm).await;
+    let people = When::search().containing("objectCategory=person").after_entries(8);
+    firm.sim.faults().push(Fault::new(people, What::Cut));
+    let run = firm.sync().await;
+    assert_eq!((&run.error, &run.server), (&None, &Some(second.ldaps_url())));
+    assert_eq!(run.counts.suspend, 1, "{run:?}");
+    assert_eq!(firm.user(&leaver).await.status(), Status::Suspended);
+    assert_eq!(firm.sync().await.error, None);
+    assert_eq!(firm.user(&leaver).await.status(), Status::Suspended);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_loses_its_only_server_counts_what_it_saw() {
     let (firm, second) = two_servers(|_| {}).await;
     second.crash().await.unwrap();

@@ -7,12 +7,14 @@ use crate::reconcile::Verdict;
 use crate::store::{Applied, Run, Writer};
 
 impl Engine {
-    /// Writes the admitted changes. After an error `run` counts the transactions that were committed.
+    /// Writes the admitted changes, after those that the run has `applied` before. After an error `run`
+    /// counts the transactions that were committed.
     pub(in crate::engine) async fn apply(
         &self,
         directory: &Directory,
         observed: &ObservedRun,
         planned: PlannedRun,
+        applied: &mut Applied,
         run: &mut Run,
     ) -> Result<AppliedRun, EngineError> {
         let seen = &observed.seen;
@@ -21,8 +23,11 @@ impl Engine {
         run.entries = observed.entries;
         run.complete = seen.is_complete();
         run.server = Some(seen.server.clone());
-        run.warnings.extend(observed.warnings.iter().cloned());
-        run.warnings.extend(warnings);
+        for warning in observed.warnings.iter().chain(&warnings) {
+            if !run.warnings.contains(warning) {
+                run.warnings.push(warning.clone());
+            }
+        }
         run.quarantined = quarantined.len() as u64;
 
         directory.work.progress.send_modify(|p| p.phase = Phase::Applying);
@@ -38,8 +43,7 @@ impl Engine {
             clock: &self.clock,
             asked: &[],
         };
-        let mut applied = Applied::default();
-        let outcome = self.store.apply(&admitted, &writer, &mut applied).await;
+        let outcome = self.store.apply(&admitted, &writer, applied).await;
         (run.counts, run.dropped) = (applied.counts, applied.dropped);
         outcome?;
         Ok(AppliedRun { held, grace_periods, ended, note, first_seq: applied.written })

@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 
 use crate::engine::sync::stages::{Done, DryRun, GateAnswer, Request, Scope};
 use crate::engine::{Directory, Engine, EngineError};
-use crate::store::Run;
+use crate::store::{Applied, Run};
 
 /// Maximum number of plans of one run. It plans again when claims change during the read, or the
 /// plan while gates are asked.
@@ -54,6 +54,7 @@ impl Engine {
     ) -> Result<Done, EngineError> {
         let mut observed = self.observe(directory, request).await?;
         let mut answer = GateAnswer::Unasked;
+        let mut applied_so_far = Applied::default();
         for _ in 0..MAX_PLANS {
             let lock = self.apply_lock.lock().await;
             if !self.is_current(directory, &observed.seen.policy).await? {
@@ -67,7 +68,16 @@ impl Engine {
                 answer = self.ask_gates(directory, question).await;
                 continue;
             }
-            let applied = self.apply(directory, &observed, planned, run).await?;
+            let applied =
+                self.apply(directory, &observed, planned, &mut applied_so_far, run).await?;
+            // The next server may not have heard of the leavers that were seen, so they are applied first.
+            if let Some(lost) = observed.lost_server.take() {
+                drop(lock);
+                if let Some(next) = self.observe_next(directory, request, &lost).await {
+                    (observed, answer) = (next, GateAnswer::Unasked);
+                }
+                continue;
+            }
             return self.record(directory, request, observed, applied, run).await;
         }
         Err(EngineError::Unsettled(MAX_PLANS))
@@ -79,7 +89,12 @@ impl Engine {
         directory: &Directory,
         request: &Request,
     ) -> Result<DryRun, EngineError> {
-        let observed = self.observe(directory, request).await?;
+        let mut observed = self.observe(directory, request).await?;
+        if let Some(lost) = observed.lost_server.take()
+            && let Some(next) = self.observe_next(directory, request, &lost).await
+        {
+            observed = next;
+        }
         let _lock = self.apply_lock.lock().await;
         let planned = self.plan(directory, request, &observed, &GateAnswer::Unasked).await?;
         Ok(DryRun { observed, planned })

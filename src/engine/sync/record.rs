@@ -120,7 +120,7 @@ impl Engine {
                 || state.identity.as_ref().is_none_or(|before| seen.identity.differs_from(before))
                 || seen.replica.is_set_back;
             if is_other && state.server.is_some() {
-                state.server_changed_at = Some(run.started_at);
+                state.server_changed_at = Some(observed.began_at);
             }
             if is_other || seen.identity.invocation_id.is_some() {
                 state.server = Some(seen.server.clone());

@@ -20,8 +20,8 @@ use crate::reconcile::FullReadReason;
 use crate::store::DirectoryState;
 
 /// Interval at which the highest USN is read despite notifications, because the server may lose
-/// one. With the time limit of a sign of life, a dead server is left in less than 15 seconds.
-const USN_CHECK_INTERVAL: Duration = Duration::from_secs(8);
+/// one. With the time limit of a sign of life, a dead server is left after 10 seconds.
+const USN_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Interval at which the highest USN is read without notifications.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// Changes that follow each other within this time share a run.

@@ -226,6 +226,14 @@ impl Sim {
         Self::listen(settings, directory, authority, self.service)
     }
 
+    /// The same, but nothing is replicated to it: it has the directory as it was at the beginning.
+    pub fn lagging_replica(&self, name: &str) -> io::Result<Self> {
+        let settings = self.settings.clone().server_name(name);
+        let (ad, service) = settings.furnish();
+        let directory = Arc::new(RwLock::new(ad));
+        Self::listen(settings, directory, Arc::clone(&self.authority), service)
+    }
+
     pub fn ldaps_url(&self) -> String {
         format!("ldaps://{}", self.ports[0])
     }

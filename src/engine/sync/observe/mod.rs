@@ -20,7 +20,7 @@ use crate::engine::sync::observe::replica::UpToDateness;
 use crate::engine::sync::observe::schema::{NamedAttributes, check_names};
 use crate::engine::sync::stages::{ObservedRun, Request, Scope};
 use crate::engine::{Directory, Engine, EngineError};
-use crate::reconcile::{Closure, HighWaterMarks, Observation};
+use crate::reconcile::{Closure, Observation};
 use crate::store::DirectoryState;
 
 impl Engine {
@@ -39,29 +39,39 @@ impl Engine {
             .map_err(|_| EngineError::TooLong(limit))?
     }
 
-    /// Observes, and where the server is lost meanwhile, begins once more with the next one.
+    /// Observes. A run that loses its server before it saw anyone begins again with the next one.
     async fn observe_now(
         &self,
         directory: &Directory,
         request: &Request,
     ) -> Result<ObservedRun, EngineError> {
-        let first = self.observe_once(directory, request).await;
-        let lost = match &first {
-            Ok(observed) => observed.lost_server.as_ref(),
-            Err((lost, _)) => lost.as_ref(),
-        };
-        let has_next = self.locate(directory).await.is_ok_and(|s| s.servers.len() > 1);
-        let Some(lost) = lost.filter(|_| has_next) else {
-            return first.map_err(|(_, error)| error);
-        };
+        match self.observe_once(directory, request).await {
+            Ok(observed) => Ok(observed),
+            Err((Some(lost), error)) => {
+                self.observe_next(directory, request, &lost).await.ok_or(error)
+            }
+            Err((None, error)) => Err(error),
+        }
+    }
+
+    /// Observes once more, with the next server. Returns `None` where no other server answers.
+    pub(in crate::engine) async fn observe_next(
+        &self,
+        directory: &Directory,
+        request: &Request,
+        lost: &str,
+    ) -> Option<ObservedRun> {
+        if self.locate(directory).await.is_ok_and(|settings| settings.servers.len() < 2) {
+            return None;
+        }
         tracing::warn!("{lost}; the run begins again with another server");
         let mut request = request.clone();
         request.remarks.push(format!("the run began again with another server: {lost}"));
-        match self.observe_once(directory, &request).await {
-            Ok(second) => Ok(second),
-            // Without another server, the people who were seen still count.
-            Err((_, error)) => first.map_err(|_| error),
-        }
+        let limit = directory.config.settings.timeouts.run * 3;
+        let next = Box::pin(self.observe_once(directory, &request));
+        let mut observed = tokio::time::timeout(limit, next).await.ok()?.ok()?;
+        observed.lost_server = None;
+        Some(observed)
     }
 
     /// Observes over one connection. An error is accompanied by the reason for which the server was
@@ -75,13 +85,9 @@ impl Engine {
             Scope::All => Use::FullRun,
             Scope::People(_) => Use::Follow,
         };
-        // Loaded before the connection, so that no mark of a run meanwhile is newer than the server's USN.
-        let state = self.store.directory(&directory.config.name).await;
-        let marks = state.map_err(|error| (None, error.into()))?.high_water_marks;
         let mut connection =
             self.connect(directory, purpose).await.map_err(|error| (None, error))?;
-        let mut observed =
-            Box::pin(self.observe_over(directory, request, &mut connection, marks)).await;
+        let mut observed = Box::pin(self.observe_over(directory, request, &mut connection)).await;
         let is_failed = observed.as_ref().is_ok_and(|observed| observed.seen.failure.is_some());
         if let Ok(observed) = &mut observed
             && is_failed
@@ -112,7 +118,6 @@ impl Engine {
         directory: &Directory,
         request: &Request,
         connection: &mut Connection,
-        marks: HighWaterMarks,
     ) -> Result<ObservedRun, EngineError> {
         let config = &directory.config;
         // Taken before the read, so that an observation that begins later has a higher number.
@@ -123,8 +128,7 @@ impl Engine {
         directory.note_lag(connection.session.root.current_time, self.clock.now());
         let mut warnings = request.remarks.clone();
         warnings.extend(directory.note_clock(None));
-        let mut up_to_dateness =
-            UpToDateness::read(&mut connection.session, marks, &mut warnings).await;
+        let mut up_to_dateness = UpToDateness::read(connection, &mut warnings).await;
         let bases = self.bases(directory, &mut connection.session, &mut warnings).await?;
         let names = match &request.scope {
             Scope::All if self.is_connected(directory, connection).await => {
