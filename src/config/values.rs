@@ -123,9 +123,7 @@ pub(super) fn ad_domain(text: &str) -> Result<Domain, String> {
     })?;
     // Names of servers are trusted within the domain, and a name below a public suffix is free to
     // register.
-    if psl::suffix(domain.as_str().as_bytes())
-        .is_some_and(|s| s.is_known() && s.as_bytes() == domain.as_str().as_bytes())
-    {
+    if domain.is_public_suffix() {
         return Err(format!(
             "\"{text}\" is a public suffix, below which any person can register names: write the DNS name of your AD domain, such as corp.example.com"
         ));

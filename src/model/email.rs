@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use psl::{Info, Psl as _};
 use serde::{Deserialize, Serialize};
 
 /// A domain name as a lower-case A-label without a trailing dot.
@@ -57,10 +58,19 @@ impl Domain {
     /// Returns the domain, if an account may claim it.
     pub fn claimable(text: &str) -> Result<Self, DomainError> {
         let domain = Self::parse(text)?;
-        if psl::domain(domain.0.as_bytes()).is_none() {
+        if domain.is_public_suffix() {
             return Err(DomainError::PublicSuffix(text.to_owned()));
         }
         Ok(domain)
+    }
+
+    /// Returns whether any person can register names below it, as below `co.uk`.
+    pub fn is_public_suffix(&self) -> bool {
+        let mut labels = self.0.rsplit('.').map(str::as_bytes);
+        // The list is generated code for each type of iterator. A trait object keeps that code small.
+        let labels: &mut dyn Iterator<Item = &[u8]> = &mut labels;
+        let Info { len, typ } = psl::List.find(labels);
+        typ.is_some() && len == self.0.len()
     }
 
     /// Returns the name in U-labels, where it differs.
