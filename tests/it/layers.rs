@@ -34,6 +34,8 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ),
         ("control", &["clock", "dns", "engine", "model", "reconcile", "store", "telemetry"]),
         ("ctl", &["control", "manual", "visible"]),
+        // The Kerberos helper, a program of its own.
+        ("gssapi", &[]),
         ("manual", &[]),
         ("ownership", &[]),
         ("visible", &[]),
