@@ -19,7 +19,7 @@ use chrono::DateTime;
 use clap::Parser;
 use rosterd::clock::Clock;
 use rosterd::directory::{Servers, Settings, Use};
-use rosterd::model::{AttributeNames, Dn, ServerUrl, Timeouts, Timestamp};
+use rosterd::model::{AttributeNames, Credential, Dn, ServerUrl, Timeouts, Timestamp};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -45,8 +45,10 @@ fn list(sim: &Sim, folder: &std::path::Path, runtime: &Runtime) -> anyhow::Resul
         servers: vec![ServerUrl::parse(&sim.ldaps_url()).map_err(anyhow::Error::msg)?],
         starttls: false,
         ca_file: Some(folder.join("ca.pem")),
-        bind_dn: sim.service_upn(),
-        password_file: folder.join("password"),
+        credential: Credential::Password {
+            bind_dn: sim.service_upn(),
+            file: folder.join("password"),
+        },
         bases: vec![sim.root_dn()],
         filter: None,
         timeouts: Timeouts {

@@ -10,10 +10,10 @@ use super::values::{
     ad_domain, address, attribute, base, cron, directory_name, duration, filter, handle, one_of,
     path, pattern, principal, server, some_text,
 };
-use super::{files, safety};
+use super::{credential, files, safety};
 use crate::model::{
-    Address, AttributeNames, Cron, DirectoryName, Discovery, Dn, Filter, GroupName, Handle, Mode,
-    ServerUrl, Tier, Timeouts,
+    Address, AttributeNames, Credential, Cron, DirectoryName, Discovery, Dn, Filter, GroupName,
+    Handle, Mode, ServerUrl, Tier, Timeouts,
 };
 use crate::reconcile::{Limits, TierRules, WithoutGroup};
 
@@ -41,10 +41,8 @@ pub struct Directory {
     pub starttls: bool,
     /// A PEM file of trusted CAs; `None` is the system's trust store.
     pub ca_file: Option<PathBuf>,
-    /// The name of the service account: a DN or a UPN.
-    pub bind_dn: String,
-    /// The file of the password, which is read again at each bind.
-    pub password_file: PathBuf,
+    /// The credential of the service account, whose file is read again at each bind.
+    pub credential: Credential,
     /// The bases below which people are read: at least one, none within another.
     pub bases: Vec<Dn>,
     /// The filter as it is written, which the scope hash covers, and parsed.
@@ -86,7 +84,6 @@ pub(super) fn read(
     table.require(&[
         ("name", "\"corp\""),
         ("account", "\"acme\", the handle of the account this directory is for"),
-        ("bind-dn", "\"svc-rosterd@corp.example.com\""),
         ("base", "[\"DC=corp,DC=example,DC=com\"]"),
     ]);
     let name = table.text("name", directory_name);
@@ -98,8 +95,7 @@ pub(super) fn read(
     let ca_file = table.text("ca-file", |text| {
         path(text).and_then(|path| files::certificates(&path).map(|()| path))
     });
-    let bind_dn = table.text("bind-dn", principal);
-    let password_file = read_password(&mut table, credentials);
+    let credential = credential::read(&mut table, credentials);
     let bases = read_bases(&mut table);
     let filter = table.text("filter", |text| Ok((text.to_owned(), filter(text)?)));
     let timeouts = read_timeouts(table.table("timeouts"));
@@ -138,8 +134,7 @@ pub(super) fn read(
         servers: servers?,
         starttls: starttls.unwrap_or(false),
         ca_file,
-        bind_dn: bind_dn?,
-        password_file: password_file?,
+        credential: credential?,
         bases: bases?,
         filter,
         timeouts,
@@ -169,7 +164,7 @@ fn read_servers(table: &mut Table<'_>) -> Option<Servers> {
         let url = server(text)?;
         if text.starts_with("ldap://") && !starttls {
             return Err(format!(
-                "a password is never sent without TLS: write {}, or starttls = true",
+                "no bind is sent without TLS: write {}, or starttls = true",
                 text.replacen("ldap://", "ldaps://", 1)
             ));
         }
@@ -211,28 +206,6 @@ fn read_servers(table: &mut Table<'_>) -> Option<Servers> {
     servers.map(Servers::Listed).or(domain.map(|domain| {
         Servers::Discovered(Discovery { domain, site, suffixes: suffixes.unwrap_or_default() })
     }))
-}
-
-fn read_password(table: &mut Table<'_>, credentials: Option<&Path>) -> Option<PathBuf> {
-    let file = table.text("password-file", |text| {
-        path(text).and_then(|path| files::password(&path).map(|()| path))
-    });
-    let credential = table.text("password-credential", |name| {
-        let path = files::credential(name, "password", credentials)?;
-        files::password(&path).map(|()| path)
-    });
-    match (table.has("password-file"), table.has("password-credential")) {
-        (true, true) => table.problem_at(
-            "password-credential",
-            "there are both password-file and password-credential: remove one of them",
-        ),
-        (false, false) => table.missing(
-            "password-file",
-            "\"/etc/rosterd/corp.password\", a file that only rosterd can read",
-        ),
-        _ => {}
-    }
-    file.or(credential)
 }
 
 fn read_bases(table: &mut Table<'_>) -> Option<Vec<Dn>> {

@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
-use crate::model::secret_line;
+use crate::model::{Keytab, secret_line};
 use crate::ownership::{self, Owners};
 
 /// Checks that only root and the daemon's user can change a file.
@@ -38,10 +38,11 @@ pub(super) fn program(path: &Path) -> Result<(), String> {
 }
 
 /// Returns the file of a systemd credential by its name in `LoadCredential=`. `what` is the suffix
-/// of its source file and of the alternative key.
+/// of its source file, and `instead` the key of a plain file.
 pub(super) fn credential(
     name: &str,
     what: &str,
+    instead: &str,
     credentials: Option<&Path>,
 ) -> Result<PathBuf, String> {
     if name.is_empty() || name.contains('/') || name == ".." {
@@ -52,11 +53,11 @@ pub(super) fn credential(
     let load = format!("LoadCredential={name}:/etc/rosterd/{name}.{what}");
     match credentials {
         None => Err(format!(
-            "there are no credentials outside the unit: check with systemd-run --pipe --wait -p {load} rosterd check-config, or use {what}-file"
+            "there are no credentials outside the unit: check with systemd-run --pipe --wait -p {load} rosterd check-config, or use {instead}"
         )),
         Some(directory) => Some(directory.join(name))
             .filter(|path| path.exists())
-            .ok_or_else(|| format!("systemd gave no credential \"{name}\": add {load} to the unit, or use {what}-file")),
+            .ok_or_else(|| format!("systemd gave no credential \"{name}\": add {load} to the unit, or use {instead}")),
     }
 }
 
@@ -69,6 +70,31 @@ pub(super) fn password(path: &Path) -> Result<(), String> {
     secret_line(&content)
         .map(drop)
         .map_err(|fault| format!("{} {fault}: {}", path.display(), fault.remedy()))
+}
+
+/// The Kerberos helper of the package.
+const KERBEROS_HELPER: &str = "/usr/libexec/rosterd/rosterd-gssapi";
+
+/// Checks the mode and the content of a keytab.
+pub(super) fn keytab(path: &Path, principal: Option<&str>) -> Result<(), String> {
+    let content = secret(path)?;
+    Keytab::parse(&content)
+        .and_then(|keys| keys.account(principal))
+        .map(drop)
+        .map_err(|fault| format!("{} {fault}: {}", path.display(), fault.remedy()))
+}
+
+/// Checks a file that a library reads.
+pub(super) fn readable(path: &Path) -> Result<(), String> {
+    trusted(path)?;
+    fs::File::open(path).map(drop).map_err(|e| unreadable(path, &e))
+}
+
+/// Returns the Kerberos helper: the one of the package, or in a folder of built programs the one
+/// beside this program.
+pub(super) fn kerberos_helper() -> PathBuf {
+    let beside = std::env::current_exe().map(|program| program.with_file_name("rosterd-gssapi"));
+    beside.ok().filter(|helper| helper.exists()).unwrap_or_else(|| KERBEROS_HELPER.into())
 }
 
 /// Checks a file of signing keys, which are `whsec_` and Base64 (Standard Webhooks), one a line.

@@ -153,7 +153,7 @@ fn read_target(table: &mut Table<'_>, credentials: Option<&Path>) -> Option<Targ
         path(text).and_then(|path| files::signing_keys(&path).map(|()| path))
     });
     let secret_credential = table.text("secret-credential", |name| {
-        let path = files::credential(name, "secret", credentials)?;
+        let path = files::credential(name, "secret", "secret-file", credentials)?;
         files::signing_keys(&path).map(|()| path)
     });
     if table.has("secret-file") && table.has("secret-credential") {

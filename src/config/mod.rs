@@ -7,6 +7,7 @@
 //! Secrets are checked, but not kept. Reading a configuration opens no connection and changes
 //! nothing.
 
+mod credential;
 mod directory;
 mod files;
 mod hooks;
@@ -259,7 +260,7 @@ fn read_events(mut table: Table<'_>, credentials: Option<&Path>) -> Option<PathB
         values::path(text).and_then(|path| files::log_keys(&path).map(|()| path))
     });
     let credential = table.text("key-credential", |name| {
-        let path = files::credential(name, "key", credentials)?;
+        let path = files::credential(name, "key", "key-file", credentials)?;
         files::log_keys(&path).map(|()| path)
     });
     if table.has("key-file") && table.has("key-credential") {

@@ -204,6 +204,23 @@ pub(super) fn principal(text: &str) -> Result<String, String> {
     }
 }
 
+/// Parses the name of an account with its realm.
+pub(super) fn kerberos_principal(text: &str) -> Result<String, String> {
+    let is_realm = |realm: &str| {
+        !realm.is_empty() && realm.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
+    };
+    match text.rsplit_once('@') {
+        Some((name, realm))
+            if !name.is_empty() && is_realm(realm) && !text.contains(char::is_whitespace) =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err(format!(
+            "\"{text}\" is not a principal: write svc-rosterd@CORP.EXAMPLE.COM, as klist -k shows it"
+        )),
+    }
+}
+
 /// Parses the DN of a base.
 pub(super) fn base(text: &str) -> Result<Dn, String> {
     let dn = Dn::new(text);

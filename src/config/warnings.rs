@@ -23,12 +23,12 @@ impl Config {
                 self.control.operators
             ));
         }
-        let passwords = self.directories.iter().map(|directory| directory.password_file.as_path());
+        let secrets = self.directories.iter().map(|directory| directory.credential.file());
         let keys = self.hooks.iter().filter_map(|hook| match &hook.target {
             Target::Webhook(webhook) => webhook.secret_file.as_deref(),
             Target::Exec(_) => None,
         });
-        warnings.extend(passwords.chain(keys).filter_map(|file| groups.read(file)));
+        warnings.extend(secrets.chain(keys).filter_map(|file| groups.read(file)));
         warnings
     }
 }
@@ -83,7 +83,7 @@ impl Groups {
             let (file, group) = (file.display(), &group.name);
             format!(
                 "the members of {group} can read the secret in {file}: give it to root alone (chown root:root {file}; chmod 600 {file}) \
-                 and hand it to rosterd by LoadCredential= (password-credential), or chgrp it to the daemon's group"
+                 and hand it to rosterd by LoadCredential= (password-credential or keytab-credential), or chgrp it to the daemon's group"
             )
         })
     }

@@ -179,6 +179,7 @@ mod tests {
         let suspended = BindSuspended {
             directory: DirectoryName::parse("corp").expect("a name"),
             refusal: "AD refused the password".to_owned(),
+            file_kind: "password file",
             retry_at: None,
         };
         assert_eq!(status_of(&suspended.into()), StatusCode::CONFLICT);

@@ -4,6 +4,7 @@
 use ldap3::controls::{Control, RawControl};
 
 use super::ber;
+use super::encode::{integer, integer_of, octets, sequence};
 
 /// LDAP_PAGED_RESULT_OID_STRING: results in pages (RFC 2696).
 const PAGED: &str = "1.2.840.113556.1.4.319";
@@ -77,38 +78,6 @@ pub(super) fn continuation(controls: &[Control]) -> Option<(Vec<u8>, bool)> {
             _ => None,
         }
     })
-}
-
-fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
-    element(0x30, &parts.concat())
-}
-
-fn octets(content: &[u8]) -> Vec<u8> {
-    element(0x04, content)
-}
-
-/// Encodes an INTEGER in the fewest bytes (X.690, 8.3.2).
-fn integer(number: u32) -> Vec<u8> {
-    let bytes = u64::from(number).to_be_bytes();
-    let first = (0..7).find(|at| bytes[*at] != 0 || bytes[at + 1] & 0x80 != 0).unwrap_or(7);
-    integer_of(&bytes[first..])
-}
-
-fn integer_of(content: &[u8]) -> Vec<u8> {
-    element(0x02, content)
-}
-
-fn element(tag: u8, content: &[u8]) -> Vec<u8> {
-    let mut whole = vec![tag];
-    match content.len() {
-        short @ 0..=127 => whole.push(short as u8),
-        long => {
-            whole.push(0x84);
-            whole.extend_from_slice(&(long as u32).to_be_bytes());
-        }
-    }
-    whole.extend_from_slice(content);
-    whole
 }
 
 #[cfg(test)]

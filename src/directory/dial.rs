@@ -35,6 +35,8 @@ const START_TLS: &[u8] = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.
 pub(super) struct Dialled {
     pub stream: TlsStream<TcpStream>,
     pub certificate: Certificate,
+    /// The channel binding `tls-server-end-point`.
+    pub binding: Vec<u8>,
     pub address: SocketAddr,
     /// The time until TCP was connected.
     pub tcp_after: Duration,
@@ -141,8 +143,9 @@ async fn dial_address(
         timeout_at(deadline, start_tls(&mut tcp)).await.map_err(late(Step::StartTls))??;
     }
     let secured = timeout_at(deadline, tls::secure(tcp, &url.host, settings.ca_file.as_deref()));
-    let Secured { stream, certificate } = secured.await.map_err(|_| TlsError::Timeout(wait))??;
-    Ok(Dialled { stream, certificate, address, tcp_after })
+    let Secured { stream, certificate, binding } =
+        secured.await.map_err(|_| TlsError::Timeout(wait))??;
+    Ok(Dialled { stream, certificate, binding, address, tcp_after })
 }
 
 /// Requests TLS on a plain connection. Any byte after the response is an injection.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{BindRefusal, WireError};
+use super::{BindRefusal, KerberosError, WireError};
 
 /// Failure to read the directory. Displayed as a finding and a remedy.
 #[derive(Debug, thiserror::Error)]
@@ -15,8 +15,10 @@ pub enum DirectoryError {
     /// The server refused the bind for a reason of its own, and gets no password again for this
     /// time.
     Resting { server: String, refusal: BindRefusal, left: Duration },
-    /// The password file cannot be used.
-    Secret { path: String, problem: String, remedy: &'static str },
+    /// Kerberos failed, for a reason other than the account.
+    Kerberos { server: String, error: KerberosError },
+    /// The password file or keytab cannot be used.
+    Secret { kind: &'static str, path: String, problem: String, remedy: &'static str },
     /// The bind succeeded as anonymous (RFC 4513, 5.1.2).
     Anonymous { server: String },
     /// The server cannot serve rosterd: read-only, no domain, or not Active Directory.
@@ -60,7 +62,8 @@ impl DirectoryError {
                     humantime::format_duration(left)
                 )
             }
-            Self::Secret { path, problem, .. } => format!("the password file {path} {problem}"),
+            Self::Kerberos { server, error } => format!("{server}: {error}"),
+            Self::Secret { kind, path, problem, .. } => format!("the {kind} {path} {problem}"),
             Self::Anonymous { server } => {
                 format!(
                     "{server}: the bind succeeded, but the server treats the connection as anonymous"
@@ -83,7 +86,11 @@ impl DirectoryError {
 
     /// Returns whether the server did not answer in time.
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Wire { source: WireError::Timeout { .. }, .. })
+        matches!(
+            self,
+            Self::Wire { source: WireError::Timeout { .. }, .. }
+                | Self::Kerberos { error: KerberosError::Timeout { .. }, .. }
+        )
     }
 
     /// Returns whether the connection ended, so that another server may do better.
@@ -101,8 +108,9 @@ impl DirectoryError {
         match self {
             Self::Wire { source, .. } => source.remedy(),
             Self::Refused { refusal, .. } | Self::Resting { refusal, .. } => Some(refusal.remedy()),
+            Self::Kerberos { error, .. } => error.remedy(),
             Self::Secret { remedy, .. } | Self::Unsuitable { remedy, .. } => Some(remedy),
-            Self::Anonymous { .. } => Some("check bind-dn and the password"),
+            Self::Anonymous { .. } => Some("check the name and the secret of the service account"),
             // RFC 4511, appendix A.
             Self::Search { code, .. } => match code {
                 1 => Some("check that the service account may read there"),

@@ -232,6 +232,8 @@ pub struct ResultRef<'a> {
     pub matched_dn: &'a str,
     /// diagnosticMessage. AD appends a NUL.
     pub diagnostic: &'a str,
+    /// serverSaslCreds of a BindResponse.
+    pub sasl_credentials: Option<&'a [u8]>,
 }
 
 impl<'a> ResultRef<'a> {
@@ -242,18 +244,19 @@ impl<'a> ResultRef<'a> {
         let matched_dn = text(parts.expect(OCTET_STRING, "matchedDN")?, "matchedDN")?;
         let diagnostic =
             text(parts.expect(OCTET_STRING, "diagnosticMessage")?, "diagnosticMessage")?;
+        let mut sasl_credentials = None;
         while let Some(part) = parts.take()? {
             // ldap3 compares the tag number only. It ignores other numbers, as RFC 4511 (section 4)
             // requires.
             match part.tag & NUMBER {
                 3 => check_uris(part.of(REFERRAL, "referral")?)?,
-                7 => _ = part.of(SERVER_SASL_CREDS, "serverSaslCreds")?,
+                7 => sasl_credentials = Some(part.of(SERVER_SASL_CREDS, "serverSaslCreds")?),
                 10 => _ = text(part.of(RESPONSE_NAME, "responseName")?, "responseName")?,
                 11 => _ = part.of(RESPONSE_VALUE, "responseValue")?,
                 _ => {}
             }
         }
-        Ok(Self { code, matched_dn, diagnostic })
+        Ok(Self { code, matched_dn, diagnostic, sasl_credentials })
     }
 }
 

@@ -18,6 +18,10 @@ pub struct Greeting {
     pub client_site: Option<String>,
     /// dsServiceName of the rootDSE: the identity of the server.
     pub ds_service_name: Option<String>,
+    /// dnsHostName of the rootDSE.
+    pub host: Option<String>,
+    /// The DNS name of the domain that the server holds.
+    pub domain: Option<String>,
 }
 
 impl Greeting {
@@ -41,7 +45,7 @@ impl Greeting {
             is_writable: Some(flags & WRITABLE != 0),
             site: site(6),
             client_site: site(7),
-            ds_service_name: None,
+            ..Self::default()
         })
     }
 }

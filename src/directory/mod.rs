@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! dial ─ TCP, TLS ─► wire ─ relay ─► session ─ bind, identity, one search at a time
+//!            kerberos ─ the helper process ─► sasl ─ a bind by ticket
 //!   session ─► read, groups, confirm ─ entry frames, as bytes, over a bounded channel
 //!   entry frames ─► ber ─► entry: attributes -> Person
 //! ```
@@ -18,6 +19,7 @@ mod check;
 mod confirm;
 mod controls;
 mod dial;
+mod encode;
 mod entry;
 mod error;
 mod filter;
@@ -25,17 +27,20 @@ mod frame;
 mod grants;
 mod greeting;
 mod groups;
+mod kerberos;
+mod kerberos_error;
 mod lookup;
 mod object;
-mod password_file;
 mod ping;
 mod placement;
 mod query;
 mod read;
 mod replication;
 mod root_dse;
+mod sasl;
 mod schema;
 mod search;
+mod secret;
 mod servers;
 mod session;
 mod settings;
@@ -48,7 +53,7 @@ mod wire_error;
 pub use authenticate::{
     BadPasswordCount, BindAttempt, Credentials, Password, PasswordFault, authenticate,
 };
-pub use bind::{BindRefusal, Retry};
+pub use bind::{BindMethod, BindRefusal, Retry};
 pub use changes::{ChangedObject, Changes, ObjectKind, WATCHED_OBJECTS};
 pub use check::{CheckOutcome, CheckReport, CheckStep, check};
 pub use entry::{Decoder, Malformed, PERSON_FILTER};
@@ -57,6 +62,7 @@ pub use filter::Assertion;
 pub use grants::{Grants, Right};
 pub use greeting::Greeting;
 pub use groups::{GroupError, MembershipQuery};
+pub use kerberos_error::KerberosError;
 pub use lookup::{Bases, LookupContext, LookupResults, PendingLookups};
 pub use object::Object;
 pub use read::Entry;

@@ -13,15 +13,22 @@ impl Session {
     /// Asks the server to describe itself. Returns an error for a server that gets no password: a
     /// read-only one, and one that has not received the whole domain yet.
     pub(super) async fn greet(&mut self) -> Result<Greeting, DirectoryError> {
-        let names =
-            ["defaultNamingContext", "dsServiceName", "isSynchronized", "supportedCapabilities"]
-                .map(str::to_owned);
+        let names = [
+            "defaultNamingContext",
+            "dnsHostName",
+            "dsServiceName",
+            "isSynchronized",
+            "supportedCapabilities",
+        ]
+        .map(str::to_owned);
         let root = self.anonymous("(objectClass=*)", &names).await?.unwrap_or_default();
+        let domain = domain_of(root.text("defaultNamingContext").unwrap_or_default());
         let mut greeting = Greeting {
             ds_service_name: root.text("dsServiceName").map(str::to_owned),
+            host: root.text("dnsHostName").map(str::to_owned),
+            domain: Some(domain.clone()).filter(|domain| !domain.is_empty()),
             ..Greeting::default()
         };
-        let domain = domain_of(root.text("defaultNamingContext").unwrap_or_default());
         if !domain.is_empty() {
             // NETLOGON_NT_VERSION_5 and 5EX.
             let version = Assertion::raw(r"(NtVer=\06\00\00\00)");
@@ -30,7 +37,8 @@ impl Session {
             if let Some(described) =
                 answer.as_ref().and_then(|a| Greeting::read(a.bytes("netlogon")?))
             {
-                greeting = Greeting { ds_service_name: greeting.ds_service_name, ..described };
+                let Greeting { is_writable, site, client_site, .. } = described;
+                greeting = Greeting { is_writable, site, client_site, ..greeting };
             }
         }
         let capabilities = root.attributes.get("supportedcapabilities");

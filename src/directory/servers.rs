@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::dial::race;
-use super::password_file::read_password;
+use super::secret::read_secret;
 use super::{BindRefusal, DirectoryError, Greeting, Retry, Session, Settings};
 use crate::model::{ServerUrl, Timestamp};
 
@@ -139,12 +139,12 @@ impl Servers {
         purpose: Use,
         now: Elapsed<'_>,
     ) -> Result<Session, DirectoryError> {
-        let password = read_password(settings)?;
+        let secret = read_secret(settings)?;
         let (mut left, mut errors) = self.candidates(settings, purpose, now());
         while let Some((url, mut session)) =
             self.connect(&mut left, settings, &mut errors, now).await
         {
-            match session.log_in(settings, &password).await {
+            match session.log_in(&secret).await {
                 Ok(()) => {
                     self.note_success(url, &session, now());
                     // If no server is usable, the caller logs these errors.
@@ -180,11 +180,11 @@ impl Servers {
         settings: &Settings,
         now: Elapsed<'_>,
     ) -> Result<Session, DirectoryError> {
-        let password = read_password(settings)?;
+        let secret = read_secret(settings)?;
         let url = session.url();
         let opened = async {
             let mut session = Session::connect(url, settings, None).await?;
-            session.log_in(settings, &password).await?;
+            session.log_in(&secret).await?;
             Ok(session)
         };
         let opened = opened.await;

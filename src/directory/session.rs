@@ -4,10 +4,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::dial::{self, Dialled};
 use super::root_dse::{READ_ONLY, RootDse, generalized_time};
+use super::secret::Secret;
 use super::sid::sid_text;
 use super::wire::Wire;
 use super::wire_error::{Step, WireError};
@@ -29,6 +30,10 @@ pub struct Session {
     url: ServerUrl,
     /// The description that the server gave before the bind.
     pub greeting: Greeting,
+    /// The channel binding of the connection.
+    pub(super) binding: Vec<u8>,
+    /// The time at which the session is to be replaced, because its ticket ends.
+    pub(super) renew_at: Option<Instant>,
     /// End of the validity of the server's certificate.
     pub(super) certificate_until: Timestamp,
     pub root: RootDse,
@@ -36,6 +41,8 @@ pub struct Session {
     pub service_account: Object,
     pub(super) wire: Option<Wire>,
     pub(super) wait: Duration,
+    /// The time limit of a bind by Kerberos.
+    pub(super) connect_wait: Duration,
 }
 
 impl Session {
@@ -66,11 +73,14 @@ impl Session {
             server,
             url: ServerUrl { addresses: vec![dialled.address.ip()], ..url.clone() },
             greeting: Greeting::default(),
+            binding: dialled.binding,
+            renew_at: None,
             certificate_until: dialled.certificate.until,
             root: RootDse::default(),
             service_account: Object::default(),
             wire: Some(wire),
             wait: settings.timeouts.connect,
+            connect_wait: settings.timeouts.connect,
         };
         session.greeting = session.greet().await?;
         session.wait = settings.timeouts.operation;
@@ -78,12 +88,15 @@ impl Session {
     }
 
     /// Binds the service account, and reads the identities of both sides.
-    pub(super) async fn log_in(
-        &mut self,
-        settings: &Settings,
-        password: &SecretString,
-    ) -> Result<(), DirectoryError> {
-        self.bind(&settings.bind_dn, password).await?;
+    pub(super) async fn log_in(&mut self, secret: &Secret) -> Result<(), DirectoryError> {
+        match secret {
+            Secret::Password(name, password) => self.bind(name, password).await?,
+            Secret::Kerberos(login) => {
+                let mut exchange = self.begin_kerberos(login).await?;
+                let token = exchange.token().await?;
+                self.bind_gssapi(exchange, token).await?;
+            }
+        }
         self.identify().await
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::model::{AttributeNames, Filter, GroupName, ServerUrl, Tier, Timeouts};
+use crate::model::{AttributeNames, Credential, Filter, GroupName, ServerUrl, Tier, Timeouts};
 
 /// Connection and scope of one directory.
 #[derive(Clone, PartialEq, Debug)]
@@ -13,9 +13,8 @@ pub struct Settings {
     pub starttls: bool,
     /// PEM file with the trusted CAs; `None` for the system's trust store.
     pub ca_file: Option<PathBuf>,
-    /// DN or UPN of the service account.
-    pub bind_dn: String,
-    pub password_file: PathBuf,
+    /// The credential of the service account.
+    pub credential: Credential,
     pub bases: Vec<String>,
     /// Filter for the people in scope: its configured text, and its parsed form.
     pub filter: Option<(String, Filter)>,

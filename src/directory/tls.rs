@@ -265,6 +265,36 @@ fn day(at: Timestamp) -> impl fmt::Display {
 pub(super) struct Secured {
     pub stream: TlsStream<TcpStream>,
     pub certificate: Certificate,
+    /// The channel binding `tls-server-end-point` of the connection.
+    pub binding: Vec<u8>,
+}
+
+/// Returns the channel binding `tls-server-end-point` (RFC 5929, 4.1): the hash of the server's
+/// certificate, by the hash function of its signature, or by SHA-256 instead of MD5 and SHA-1.
+fn server_end_point(der: &CertificateDer<'_>) -> Vec<u8> {
+    use sha2::Digest as _;
+    use x509_parser::signature_algorithm::SignatureAlgorithm;
+    let signature = x509_parser::parse_x509_certificate(der).ok().and_then(|(_, certificate)| {
+        let algorithm = &certificate.signature_algorithm;
+        Some(match SignatureAlgorithm::try_from(algorithm).ok()? {
+            SignatureAlgorithm::RSASSA_PSS(parameters) => {
+                parameters.hash_algorithm_oid().to_id_string()
+            }
+            _ => algorithm.algorithm.to_id_string(),
+        })
+    });
+    let hash = match signature.as_deref() {
+        // sha384, sha384WithRSAEncryption and ecdsa-with-SHA384.
+        Some("2.16.840.1.101.3.4.2.2" | "1.2.840.113549.1.1.12" | "1.2.840.10045.4.3.3") => {
+            sha2::Sha384::digest(der).to_vec()
+        }
+        // The same with SHA-512.
+        Some("2.16.840.1.101.3.4.2.3" | "1.2.840.113549.1.1.13" | "1.2.840.10045.4.3.4") => {
+            sha2::Sha512::digest(der).to_vec()
+        }
+        _ => sha2::Sha256::digest(der).to_vec(),
+    };
+    [&b"tls-server-end-point:"[..], &hash].concat()
 }
 
 /// Performs the TLS handshake and verifies the certificate against `host`.
@@ -296,7 +326,11 @@ pub(super) async fn secure(
     let done = connector.connect(name, tcp).await;
     let shown = recording.shown.get().map(Certificate::read);
     match done {
-        Ok(stream) => Ok(Secured { stream, certificate: shown.unwrap_or_default() }),
+        Ok(stream) => Ok(Secured {
+            stream,
+            certificate: shown.unwrap_or_default(),
+            binding: recording.shown.get().map(server_end_point).unwrap_or_default(),
+        }),
         Err(error) => {
             let trusted = ca_file.map_or(Trusted::System, |path| Trusted::File(path.to_owned()));
             Err(TlsError::from_handshake(error, host, shown, trusted))
@@ -367,5 +401,37 @@ impl ServerCertVerifier for RecordingVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.verifier.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, SignatureAlgorithm};
+    use sha2::Digest as _;
+
+    use super::*;
+
+    fn certificate(algorithm: &'static SignatureAlgorithm) -> CertificateDer<'static> {
+        let key = KeyPair::generate_for(algorithm).expect("a key");
+        let parameters = CertificateParams::new(["dc1.corp.example.com".to_owned()]);
+        parameters.expect("a name").self_signed(&key).expect("a certificate").der().clone()
+    }
+
+    #[test]
+    fn the_channel_binding_is_the_hash_by_which_the_certificate_is_signed() {
+        let prefix = b"tls-server-end-point:".to_vec();
+        let p256 = certificate(&rcgen::PKCS_ECDSA_P256_SHA256);
+        let hash = sha2::Sha256::digest(&p256).to_vec();
+        assert_eq!(server_end_point(&p256), [prefix.clone(), hash].concat());
+        let p384 = certificate(&rcgen::PKCS_ECDSA_P384_SHA384);
+        let hash = sha2::Sha384::digest(&p384).to_vec();
+        assert_eq!(server_end_point(&p384), [prefix.clone(), hash].concat());
+        let rsa = certificate(&rcgen::PKCS_RSA_SHA512);
+        let hash = sha2::Sha512::digest(&rsa).to_vec();
+        assert_eq!(server_end_point(&rsa), [prefix.clone(), hash].concat());
+        // Ed25519 names no hash function.
+        let edwards = certificate(&rcgen::PKCS_ED25519);
+        let hash = sha2::Sha256::digest(&edwards).to_vec();
+        assert_eq!(server_end_point(&edwards), [prefix, hash].concat());
     }
 }

@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, StdStream};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 use zeroize::Zeroize as _;
@@ -32,6 +32,12 @@ const READ_SIZE: usize = 64 * 1024;
 /// Tag of a BindRequest: `[APPLICATION 0]`.
 const BIND_REQUEST: Op = Op::Other(0);
 
+/// The message id of SASL binds, which follow each other. ldap3 counts from 1 and never gets there.
+pub(super) const SASL_BIND_ID: u32 = i32::MAX.cast_unsigned();
+
+/// A BindRequest with the id [`SASL_BIND_ID`], and the receiver of its response.
+type SaslBind = (Vec<u8>, oneshot::Sender<Frame>);
+
 /// Error that ended the relay.
 type Failure = Arc<Mutex<Option<WireError>>>;
 
@@ -40,6 +46,7 @@ type Failure = Arc<Mutex<Option<WireError>>>;
 pub(super) struct Wire {
     pub ldap: Ldap,
     pub entries: mpsc::Receiver<Vec<Bytes>>,
+    sasl_binds: mpsc::Sender<SaslBind>,
     failure: Failure,
     tasks: [AbortOnDropHandle<()>; 2],
 }
@@ -59,10 +66,11 @@ impl Wire {
         let (conn, ldap) =
             LdapConnAsync::with_settings(settings, "ldapi://rosterd").await.map_err(driver)?;
         let (sender, entries) = mpsc::channel(ENTRY_BATCHES);
+        let (sasl_binds, binds) = mpsc::channel(1);
         let failure = Failure::default();
         let reported = Arc::clone(&failure);
         let relay = async move {
-            if let Err(error) = relay(stream, &mut ours, sender).await {
+            if let Err(error) = relay(stream, &mut ours, sender, binds).await {
                 tracing::debug!("the LDAP connection ended: {error}");
                 reported.lock().unwrap_or_else(PoisonError::into_inner).replace(error);
             }
@@ -81,15 +89,23 @@ impl Wire {
         Ok(Self {
             ldap,
             entries,
+            sasl_binds,
             failure,
             tasks: [AbortOnDropHandle::new(relay), AbortOnDropHandle::new(driver)],
         })
     }
 
+    /// Sends a BindRequest that ldap3 cannot make, and returns its response; `None` after a failure.
+    pub(super) async fn sasl_bind(&self, request: Vec<u8>) -> Option<Frame> {
+        let (sender, answer) = oneshot::channel();
+        self.sasl_binds.send((request, sender)).await.ok()?;
+        answer.await.ok()
+    }
+
     /// Closes the connection and returns the error of the relay, or else that of the driver.
     pub(super) fn explain(self, error: Option<&ldap3::LdapError>) -> WireError {
-        let Self { failure, tasks, ldap, entries } = self;
-        drop((tasks, ldap, entries));
+        let Self { failure, tasks, ldap, entries, sasl_binds } = self;
+        drop((tasks, ldap, entries, sasl_binds));
         let seen = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (seen, error) {
             (Some(seen), _) => seen,
@@ -109,10 +125,12 @@ async fn relay(
     stream: impl AsyncRead + AsyncWrite + Send + 'static,
     driver: &mut UnixStream,
     entries: mpsc::Sender<Vec<Bytes>>,
+    mut sasl_binds: mpsc::Receiver<SaslBind>,
 ) -> Result<(), WireError> {
     let (mut from_server, mut to_server) = tokio::io::split(stream);
     let (mut from_driver, mut to_driver) = driver.split();
     let asked = Mutex::new(HashMap::<i32, Op>::new());
+    let sasl_bind = Mutex::new(None);
     let outgoing = async {
         let mut buffer = BytesMut::with_capacity(4096);
         loop {
@@ -126,8 +144,20 @@ async fn relay(
                 }
             }
             to_server.flush().await.map_err(|_| WireError::Cut)?;
-            if from_driver.read_buf(&mut buffer).await.map_err(|_| WireError::Cut)? == 0 {
-                return Ok(());
+            tokio::select! {
+                read = from_driver.read_buf(&mut buffer) => {
+                    if read.map_err(|_| WireError::Cut)? == 0 {
+                        return Ok(());
+                    }
+                }
+                Some((request, answer)) = sasl_binds.recv() => {
+                    if let (Ok(mut asked), Ok(mut bind)) = (asked.lock(), sasl_bind.lock()) {
+                        asked.insert(SASL_BIND_ID.cast_signed(), BIND_REQUEST);
+                        bind.replace(answer);
+                    }
+                    to_server.write_all(&request).await.map_err(|_| WireError::Cut)?;
+                    to_server.flush().await.map_err(|_| WireError::Cut)?;
+                }
             }
         }
     };
@@ -145,6 +175,12 @@ async fn relay(
                     Ok(None) => break None,
                     Err(error) => break Some(error),
                 };
+                if answer.message_id.cast_unsigned() == SASL_BIND_ID {
+                    let bind = sasl_bind.lock().ok().and_then(|mut bind| bind.take());
+                    // The receiver may have given up.
+                    let _ = bind.map(|bind: oneshot::Sender<Frame>| bind.send(answer));
+                    continue;
+                }
                 match answer.op {
                     Op::SearchResultEntry => batch.push(answer.bytes),
                     // References are not followed, and the driver would collect an endless stream

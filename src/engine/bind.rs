@@ -11,20 +11,22 @@ use crate::directory::{
 use crate::engine::servers::{Located, left_out, locate, remedy};
 use crate::engine::triggers::changes::FollowError;
 use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
-use crate::model::{DirectoryName, Resolver, Timestamp};
+use crate::model::{Credential, DirectoryName, Keytab, Resolver, Timestamp};
 use crate::store::{BindRefused, LONGEST_BIND_PAUSE};
 
 /// AD refused the present secret before, and it is not sent again, so that AD does not lock the
 /// account.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{refusal}; so that the account is not locked, the bind is tried again only {}when the password file changes, or by rosterctl directory unlock {directory}",
+    "{refusal}; so that the account is not locked, the bind is tried again only {}when the {file_kind} changes, or by rosterctl directory unlock {directory}",
     at(*retry_at)
 )]
 pub struct BindSuspended {
     pub directory: DirectoryName,
     /// The answer of AD.
     pub refusal: String,
+    /// The kind of the file whose change ends the suspension.
+    pub file_kind: &'static str,
     /// The time of the next attempt with the same secret; `None` where there is none.
     pub retry_at: Option<Timestamp>,
 }
@@ -112,8 +114,9 @@ impl Engine {
         };
         let is_due = retry_at.is_some_and(|at| at <= self.clock.now());
         let is_tried = is_due || refused != secret(&directory.config.settings);
+        let file_kind = directory.config.settings.credential.file_kind();
         let directory = name.clone();
-        Ok((!is_tried).then_some(BindSuspended { directory, refusal: told, retry_at }))
+        Ok((!is_tried).then_some(BindSuspended { directory, refusal: told, file_kind, retry_at }))
     }
 
     async fn note_bind(
@@ -124,7 +127,7 @@ impl Engine {
         is_bound: bool,
     ) -> Result<(), EngineError> {
         if let Some(refusal) = refusal {
-            self.store.counters.bind_refused(directory.config.name.as_str(), refusal.data);
+            self.store.counters.bind_refused(directory.config.name.as_str(), &refusal.label());
         }
         let refused = refusal.and_then(|refusal| {
             let retry_at = match refusal.retry() {
@@ -194,12 +197,24 @@ pub async fn check_directory(
     found
 }
 
-/// Returns a mark of the secret that does not reveal it: bind DN, change time and size of the file.
+/// Returns a mark of the secret that does not reveal it: the name of the account, change time and size
+/// of the file, and the version of the key in a keytab.
 fn secret(settings: &Settings) -> String {
     use std::os::unix::fs::MetadataExt as _;
-    let who = xxhash_rust::xxh3::xxh3_64(settings.bind_dn.as_bytes());
-    std::fs::metadata(&settings.password_file).map_or_else(
+    let file = settings.credential.file();
+    let (account, version) = match &settings.credential {
+        Credential::Password { bind_dn, .. } => (bind_dn.clone(), String::new()),
+        Credential::Kerberos { principal, .. } => {
+            let keys = std::fs::read(file).ok().and_then(|content| Keytab::parse(&content).ok());
+            let account = keys.as_ref().and_then(|keys| keys.account(principal.as_deref()).ok());
+            let account = account.unwrap_or_default();
+            let version = keys.map_or(0, |keys| keys.kvno(&account));
+            (account, format!(".{version}"))
+        }
+    };
+    let account = xxhash_rust::xxh3::xxh3_64(account.as_bytes());
+    std::fs::metadata(file).map_or_else(
         |_| "none".to_owned(),
-        |m| format!("{who:016x}.{}.{}.{}", m.mtime(), m.mtime_nsec(), m.size()),
+        |m| format!("{account:016x}.{}.{}.{}{version}", m.mtime(), m.mtime_nsec(), m.size()),
     )
 }

@@ -19,7 +19,10 @@ const SECONDS: [f64; 11] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 90
 
 /// Sub-codes of a refused bind (MS-ERREF). Any other code counts as `other`, because the server
 /// chooses it.
-const REFUSALS: [u32; 9] = [0x525, 0x52e, 0x530, 0x531, 0x532, 0x533, 0x701, 0x773, 0x775];
+const REFUSALS: [&str; 15] = [
+    "525", "52e", "530", "531", "532", "533", "701", "773", "775", "kdc-6", "kdc-12", "kdc-18",
+    "kdc-23", "kdc-24", "kdc-31",
+];
 
 const ENDS: [RunState; 4] =
     [RunState::Succeeded, RunState::Held, RunState::Failed, RunState::Cancelled];
@@ -164,12 +167,10 @@ impl Counters {
         self.dropped.get_or_create(&labels([("directory", directory)])).inc_by(now.1 - before.1);
     }
 
-    /// Counts a refused bind of the service account by its sub-code.
-    pub fn bind_refused(&self, directory: &str, code: Option<u32>) {
-        let code = code
-            .filter(|code| REFUSALS.contains(code))
-            .map_or_else(|| "other".to_owned(), |code| format!("{code:x}"));
-        self.refusals.get_or_create(&labels([("directory", directory), ("code", &code)])).inc();
+    /// Counts a refused bind of the service account by its sub-code, or by the code of the KDC.
+    pub fn bind_refused(&self, directory: &str, code: &str) {
+        let code = if REFUSALS.contains(&code) { code } else { "other" };
+        self.refusals.get_or_create(&labels([("directory", directory), ("code", code)])).inc();
     }
 
     /// Counts a user at the first refused sign-in within the window of an event.

@@ -9,8 +9,8 @@ use rosterd::clock::Clock;
 use rosterd::directory::Settings;
 use rosterd::engine::{DirectoryConfig, Engine, Request, Rules};
 use rosterd::model::{
-    Actor, AttributeNames, Cron, DirectoryName, Domain, GroupName, Handle, Mode, ServerUrl, Tier,
-    Timeouts, Trigger, User,
+    Actor, AttributeNames, Credential, Cron, DirectoryName, Domain, GroupName, Handle, Mode,
+    ServerUrl, Tier, Timeouts, Trigger, User,
 };
 use rosterd::reconcile::{Limits, TierRules, WithoutGroup};
 use rosterd::store::{Run, Store, UserFilter};
@@ -35,8 +35,7 @@ pub(crate) fn config(directory: Directory) -> DirectoryConfig {
             servers: vec![ServerUrl::parse(&url).expect("a URL")],
             starttls: false,
             ca_file: Some(ca_file.into()),
-            bind_dn,
-            password_file: password_file.into(),
+            credential: Credential::Password { bind_dn, file: password_file.into() },
             bases: vec![base],
             filter: None,
             timeouts: Timeouts {

@@ -6,11 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use rosterd::config::{self, Config, Problems, Servers, Target};
-use rosterd::model::{AttributeNames, ChangeClass, Discovery, Program, ServerUrl};
+use rosterd::model::{AttributeNames, ChangeClass, Credential, Discovery, Program, ServerUrl};
 use rosterd::reconcile::Limits;
 
 const SHIPPED: &str = include_str!("../../config/rosterd.toml");
 const MINIMAL: &str = include_str!("../../config/examples/minimal.toml");
+const KERBEROS: &str = include_str!("../../config/examples/kerberos.toml");
 
 /// A machine whose `/etc/rosterd` is a temporary folder.
 struct Machine {
@@ -24,14 +25,20 @@ impl Machine {
             .expect("a certificate");
         machine.file("corp.password", "correct horse\n", 0o640);
         machine.file("corp-ca.pem", &ca.cert.pem(), 0o644);
+        machine.file("krb5.conf", "[libdefaults]\n", 0o644);
+        machine.bytes("corp.keytab", &keytab(&["svc-rosterd"]), 0o640);
         machine.file("events.key", "0123456789abcdef0123456789abcdef0123456789\n", 0o600);
         machine.file("siem.secret", "whsec_c2VjcmV0\nwhsec_b2xkZXI=\n", 0o600);
         machine
     }
 
     fn file(&self, name: &str, text: &str, mode: u32) {
+        self.bytes(name, text.as_bytes(), mode);
+    }
+
+    fn bytes(&self, name: &str, content: &[u8], mode: u32) {
         let path = self.etc.path().join(name);
-        fs::write(&path, text).expect("a file");
+        fs::write(&path, content).expect("a file");
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
     }
 
@@ -58,12 +65,27 @@ impl Machine {
     }
 }
 
+/// Returns a keytab with one AES key for each account of CORP.EXAMPLE.COM.
+fn keytab(accounts: &[&str]) -> Vec<u8> {
+    let counted =
+        |bytes: &[u8]| [&[0, u8::try_from(bytes.len()).expect("short")][..], bytes].concat();
+    let record = |account: &&str| {
+        let name = [counted(b"CORP.EXAMPLE.COM"), counted(account.as_bytes())].concat();
+        // One component; name type 1, no time, kvno 3, aes256-cts-hmac-sha1-96.
+        let record = [&[0, 1][..], &name, &[0, 0, 0, 1, 0, 0, 0, 0, 3, 0, 18], &counted(&[7; 32])];
+        let record = record.concat();
+        [&u32::try_from(record.len()).expect("short").to_be_bytes()[..], &record].concat()
+    };
+    [vec![5, 2], accounts.iter().flat_map(record).collect()].concat()
+}
+
 /// Removes the comment sign before each key and section.
 fn uncomment(text: &str, sign: &str) -> String {
     let is_setting = |rest: &str| {
         let key = rest.split(" = ").next().unwrap_or_default();
         rest.starts_with("[[")
-            || (rest.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
+            || (rest.contains(" = ")
+                && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'))
     };
     let line = |line: &str| match line.strip_prefix(sign) {
         // The two lines of the legend are no keys.
@@ -98,10 +120,16 @@ fn the_shipped_examples_are_valid_except_for_alternatives() {
     rosterd.toml:88:1: there are both key-file and key-credential: remove one of them
     rosterd.toml:88:18: systemd gave no credential "events": add LoadCredential=events:/etc/rosterd/events.key to the unit, or use key-file
     rosterd.toml:109:1: there are both servers and discover: remove one of them
-    rosterd.toml:125:1: there are both password-file and password-credential: remove one of them
-    rosterd.toml:125:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
-    rosterd.toml:226:1: there are both secret-file and secret-credential: remove one of them
-    rosterd.toml:226:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
+    rosterd.toml:127:1: there are both password-file and password-credential: remove one of them
+    rosterd.toml:127:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
+    rosterd.toml:130:1: keytab belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
+    rosterd.toml:132:1: keytab-credential belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
+    rosterd.toml:132:1: there are both keytab and keytab-credential: remove one of them
+    rosterd.toml:132:21: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.keytab to the unit, or use keytab
+    rosterd.toml:134:1: principal belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
+    rosterd.toml:137:1: krb5-conf belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
+    rosterd.toml:238:1: there are both secret-file and secret-credential: remove one of them
+    rosterd.toml:238:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
     "#);
 }
 
@@ -167,7 +195,7 @@ schedule = "61 * * * *"
     rosterd.toml:6:16: "ten minutes" is not a duration: write a number and a unit, such as "30s", "10m", "24h" or "7d"
     rosterd.toml:7:20: percent is a number from 0 to 100, not 120
     rosterd.toml:11:11: "Acme Inc" is not an account handle: use 1 to 63 of a-z, 0-9 and -
-    rosterd.toml:12:12: a password is never sent without TLS: write ldaps://dc1.example.com, or starttls = true
+    rosterd.toml:12:12: no bind is sent without TLS: write ldaps://dc1.example.com, or starttls = true
     rosterd.toml:12:38: "ldaps://dc2.example.com:3268" is the global catalog, which does not hold accountExpires and other attributes that rosterd decides by: use port 636
     rosterd.toml:13:1: there is no key bind_dn in [directory]: did you mean bind-dn?
     rosterd.toml:15:1: password is never inline: write it to a file that only rosterd can read, and name that in password-file
@@ -177,16 +205,48 @@ schedule = "61 * * * *"
 }
 
 #[test]
+fn a_keytab_replaces_name_and_password() {
+    let machine = Machine::new();
+    let bind = "bind-dn = \"svc-rosterd@corp.example.com\"\npassword-file = \"/etc/rosterd/corp.password\"";
+    assert!(MINIMAL.contains(bind));
+    let example = machine.config(KERBEROS).directories.remove(0).credential;
+    assert_eq!(example.file(), machine.etc.path().join("corp.keytab"));
+    let of = |keys: &str| {
+        let text = MINIMAL.replace(bind, &format!("bind = \"kerberos\"\n{keys}"));
+        machine.config(&text).directories.remove(0).credential
+    };
+    let Credential::Kerberos { keytab, principal, krb5_conf, helper } =
+        of("keytab = \"/etc/rosterd/corp.keytab\"")
+    else {
+        panic!("a keytab");
+    };
+    assert_eq!(
+        (keytab, principal, krb5_conf),
+        (machine.etc.path().join("corp.keytab"), None, None)
+    );
+    assert!(helper.ends_with("rosterd-gssapi"), "{helper:?}");
+    let named = of(
+        "keytab-credential = \"corp.keytab\"\nprincipal = \"svc-rosterd@CORP.EXAMPLE.COM\"\nkrb5-conf = \"/etc/rosterd/krb5.conf\"",
+    );
+    let Credential::Kerberos { principal, krb5_conf, .. } = named else { panic!("a keytab") };
+    assert_eq!(principal.as_deref(), Some("svc-rosterd@CORP.EXAMPLE.COM"));
+    assert_eq!(krb5_conf, Some(machine.etc.path().join("krb5.conf")));
+}
+
+#[test]
 fn every_problem_has_a_remedy() {
     let machine = Machine::new();
     machine.file("empty", " \n", 0o600);
     machine.file("public", "correct horse", 0o644);
     machine.file("no.pem", "not a certificate", 0o644);
+    machine.bytes("two.keytab", &keytab(&["svc-rosterd", "other"]), 0o600);
+    machine.bytes("public.keytab", &keytab(&["svc-rosterd"]), 0o644);
     machine.file("bad.secret", "whsec_c2VjcmV0\nsecret\n", 0o600);
     // A text of the minimal file and its replacement.
     let name = "name = \"corp\"";
     let servers = "servers = [\"ldaps://dc1.corp.example.com\"]";
     let password = "password-file = \"/etc/rosterd/corp.password\"";
+    let bind = "bind-dn = \"svc-rosterd@corp.example.com\"\npassword-file = \"/etc/rosterd/corp.password\"";
     let base = "base = [\"DC=corp,DC=example,DC=com\"]";
     let table = [
         (name, "name = \"Corp\""),
@@ -219,6 +279,32 @@ fn every_problem_has_a_remedy() {
         (password, "password-file = \"/etc/rosterd/.\""),
         (password, "password-credential = \"../corp\""),
         (password, "password-credential = \"missing\""),
+        (
+            password,
+            "password-file = \"/etc/rosterd/corp.password\"\nkeytab = \"/etc/rosterd/corp.keytab\"",
+        ),
+        (password, "bind = \"kerberos\""),
+        (bind, "bind = \"gssapi\""),
+        (bind, "bind = \"kerberos\""),
+        (bind, "bind = \"kerberos\"\nkeytab = \"/etc/rosterd/corp.password\""),
+        (bind, "bind = \"kerberos\"\nkeytab = \"/etc/rosterd/public.keytab\""),
+        (bind, "bind = \"kerberos\"\nkeytab = \"/etc/rosterd/two.keytab\""),
+        (
+            bind,
+            "bind = \"kerberos\"\nkeytab = \"/etc/rosterd/corp.keytab\"\nkeytab-credential = \"none\"",
+        ),
+        (
+            bind,
+            "bind = \"kerberos\"\nkeytab = \"/etc/rosterd/corp.keytab\"\nprincipal = \"svc-rosterd\"",
+        ),
+        (
+            bind,
+            "bind = \"kerberos\"\nkeytab = \"/etc/rosterd/corp.keytab\"\nprincipal = \"x@CORP\"",
+        ),
+        (
+            bind,
+            "bind = \"kerberos\"\nkeytab = \"/etc/rosterd/corp.keytab\"\nkrb5-conf = \"/etc/rosterd/none\"",
+        ),
         (base, "base = []"),
         (base, "base = [\"corp.example.com\"]"),
         (base, "base = [\"DC=corp\", \"dc=CORP\"]"),
@@ -343,6 +429,42 @@ fn every_problem_has_a_remedy() {
         7:23: "../corp" is not the name of a systemd credential: write the name that LoadCredential= gives it
     password-credential = "missing"
         7:23: systemd gave no credential "missing": add LoadCredential=missing:/etc/rosterd/missing.password to the unit, or use password-file
+    password-file = "/etc/rosterd/corp.password"
+    keytab = "/etc/rosterd/corp.keytab"
+        8:1: keytab belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
+    bind = "kerberos"
+        2:1: keytab is missing: write keytab = "/etc/rosterd/corp.keytab", a file that only rosterd can read
+        6:1: bind-dn belongs to a bind with a password, and the keytab says who binds: remove it, or bind = "kerberos"
+    bind = "gssapi"
+        6:8: "gssapi" is not known here: write "password" or "kerberos"
+    bind = "kerberos"
+        2:1: keytab is missing: write keytab = "/etc/rosterd/corp.keytab", a file that only rosterd can read
+    bind = "kerberos"
+    keytab = "/etc/rosterd/corp.password"
+        7:10: /etc/rosterd/corp.password is not a keytab: export one with msktutil, ktutil, adcli or ktpass
+    bind = "kerberos"
+    keytab = "/etc/rosterd/public.keytab"
+        7:10: /etc/rosterd/public.keytab is open to all users of this machine: run chmod o= on it, and change the secret
+    bind = "kerberos"
+    keytab = "/etc/rosterd/two.keytab"
+        7:10: /etc/rosterd/two.keytab holds the keys of several principals: other@CORP.EXAMPLE.COM, svc-rosterd@CORP.EXAMPLE.COM: set principal = "svc-rosterd@CORP.EXAMPLE.COM"
+    bind = "kerberos"
+    keytab = "/etc/rosterd/corp.keytab"
+    keytab-credential = "none"
+        8:1: there are both keytab and keytab-credential: remove one of them
+        8:21: systemd gave no credential "none": add LoadCredential=none:/etc/rosterd/none.keytab to the unit, or use keytab
+    bind = "kerberos"
+    keytab = "/etc/rosterd/corp.keytab"
+    principal = "svc-rosterd"
+        8:13: "svc-rosterd" is not a principal: write svc-rosterd@CORP.EXAMPLE.COM, as klist -k shows it
+    bind = "kerberos"
+    keytab = "/etc/rosterd/corp.keytab"
+    principal = "x@CORP"
+        7:10: /etc/rosterd/corp.keytab holds no key of x@CORP, but of svc-rosterd@CORP.EXAMPLE.COM: correct principal, in the same spelling, or export its key
+    bind = "kerberos"
+    keytab = "/etc/rosterd/corp.keytab"
+    krb5-conf = "/etc/rosterd/none"
+        8:13: /etc/rosterd/none cannot be read (No such file or directory (os error 2)): create it, or correct the path
     base = []
         8:1: base is empty: write the DN below which people are, ["DC=corp,DC=example,DC=com"] for example
     base = ["corp.example.com"]
@@ -490,8 +612,8 @@ fn a_secret_may_be_a_symbolic_link_and_a_systemd_credential() {
         "password-file = \"/etc/rosterd/corp.password\"",
         "password-credential = \"corp\"",
     ));
-    assert_eq!(linked.password_file, machine.etc.path().join("corp"));
-    assert_eq!(credential.directories[0].password_file, linked.password_file);
+    assert_eq!(linked.credential.file(), machine.etc.path().join("corp"));
+    assert_eq!(credential.directories[0].credential, linked.credential);
     let problems =
         Config::parse("[[directory]]\npassword-credential = \"corp\"", Path::new("f"), None)
             .expect_err("no credentials");
@@ -543,6 +665,10 @@ fn directories_hooks_and_gates_have_their_configured_values() {
         .replace("site = \"Berlin\"", "")
         .replace("discover-suffixes = [\"dc.example.net\"]", "")
         .replace("password-credential = \"corp\"", "")
+        .replace("keytab-credential = \"corp\"", "")
+        .replace("keytab = \"/etc/rosterd/corp.keytab\"", "")
+        .replace("principal = \"svc-rosterd@CORP.EXAMPLE.COM\"", "")
+        .replace("krb5-conf = \"/etc/rosterd/krb5.conf\"", "")
         .replace("secret-credential = \"siem\"", "")
         .replace("key-credential = \"events\"", "")
         .replace("\"svc-*@example.com\"", "\"svc-*@Bücher.example\"");

@@ -6,11 +6,11 @@
 mod domain;
 mod server;
 
-use super::password_file::read_password;
+use super::secret::{Secret, read_secret};
 use super::{BindRefusal, DirectoryError, Retry, Settings};
-use crate::model::{Timestamp, words};
+use crate::model::{Credential, Timestamp, words};
 use domain::{changes, directory};
-use server::{connect, sign_in};
+use server::{connect, keytab_step, sign_in};
 
 words! {
     /// Outcome of one step.
@@ -28,7 +28,7 @@ words! {
 /// One step of a check.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CheckStep {
-    /// `dns`, `tcp`, `tls`, `bind`, `identity`, `clock`, `rights`, `deleted objects`, `base`, `filter`, `attributes`,
+    /// `keytab`, `dns`, `tcp`, `tls`, `kdc`, `ticket`, `bind`, `identity`, `clock`, `rights`, `deleted objects`, `base`, `filter`, `attributes`,
     /// `groups`, `paging`.
     pub name: &'static str,
     /// The server; `None` for a step about the configuration or the domain.
@@ -100,8 +100,12 @@ pub async fn check(
     is_incremental: bool,
 ) -> CheckReport {
     let mut report = CheckReport::default();
-    if let Err(error) = read_password(settings) {
-        report.add(CheckStep::failed("secret", &error));
+    let secret = read_secret(settings);
+    match (&secret, &settings.credential) {
+        (Ok(Secret::Password(..)), _) => {}
+        (Ok(Secret::Kerberos(login)), _) => report.add(keytab_step(login)),
+        (Err(error), Credential::Password { .. }) => report.add(CheckStep::failed("secret", error)),
+        (Err(error), Credential::Kerberos { .. }) => report.add(CheckStep::failed("keytab", error)),
     }
     let mut session = None;
     for url in &settings.servers {
@@ -112,7 +116,9 @@ pub async fn check(
         } else if report.refusal.as_ref().is_some_and(|refusal| refusal.retry() != Retry::Anytime) {
             let reason = "not tried: AD has refused the service account already";
             report.add(CheckStep::new("bind", CheckOutcome::Skipped, reason, None).at(&server));
-        } else if let Some(bound) = sign_in(connected, settings, now, &mut report).await {
+        } else if let Ok(secret) = &secret
+            && let Some(bound) = sign_in(connected, secret, now, &mut report).await
+        {
             session.get_or_insert(bound);
         }
     }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::{CheckOutcome, CheckReport, CheckStep};
 use crate::directory::dial;
-use crate::directory::password_file::read_password;
+use crate::directory::kerberos::Login;
+use crate::directory::secret::Secret;
 use crate::directory::tls::{Certificate, Trusted};
 use crate::directory::wire_error::WireError;
-use crate::directory::{Session, Settings};
+use crate::directory::{DirectoryError, Session, Settings};
 use crate::model::{Dn, NameSource, ServerUrl, Timestamp};
 
 /// A certificate that expires sooner gives a warning.
@@ -123,35 +124,75 @@ fn certificate_step(
     }
 }
 
+/// Returns the step for a keytab that can be used.
+pub(super) fn keytab_step(login: &Login) -> CheckStep {
+    let Login { principal, kvno, keytab, .. } = login;
+    let finding = format!("{} holds the key of {principal}, kvno {kvno}", keytab.display());
+    if login.has_aes {
+        CheckStep::new("keytab", CheckOutcome::Ok, finding, None)
+    } else {
+        CheckStep::new(
+            "keytab",
+            CheckOutcome::Warning,
+            format!("{finding}, and none for AES"),
+            Some(
+                "export it with AES keys, because RC4 and DES are disabled step by step".to_owned(),
+            ),
+        )
+    }
+}
+
+/// Binds with a ticket. A failure has the name of its step.
+async fn bind_by_ticket(
+    session: &mut Session,
+    login: &Login,
+    now: Timestamp,
+    report: &mut CheckReport,
+) -> Result<(), (&'static str, DirectoryError)> {
+    let server = session.server.clone();
+    let mut exchange = session.begin_kerberos(login).await.map_err(|e| ("kdc", e))?;
+    let until = now.plus(exchange.lifetime).to_utc().format("%H:%M UTC");
+    let finding = format!("the KDC {} gives a ticket until {until}", exchange.kdc);
+    report.add(CheckStep::new("kdc", CheckOutcome::Ok, finding, None).at(&server));
+    let token = exchange.token().await.map_err(|e| ("ticket", e))?;
+    let finding = format!("for {}", exchange.service);
+    report.add(CheckStep::new("ticket", CheckOutcome::Ok, finding, None).at(&server));
+    session.bind_gssapi(exchange, token).await.map_err(|e| ("bind", e))
+}
+
 /// Checks bind, identity and clock of one server.
 pub(super) async fn sign_in(
     mut session: Session,
-    settings: &Settings,
+    secret: &Secret,
     now: Timestamp,
     report: &mut CheckReport,
 ) -> Option<Session> {
     let server = session.server.clone();
-    let secret = read_password(settings).ok()?;
-    if let Err(error) = session.bind(&settings.bind_dn, &secret).await {
+    let (name, how, bound) = match secret {
+        Secret::Password(name, password) => {
+            (name, "", session.bind(name, password).await.map_err(|e| ("bind", e)))
+        }
+        Secret::Kerberos(login) => (
+            &login.principal,
+            ", by Kerberos with channel binding",
+            bind_by_ticket(&mut session, login, now, report).await,
+        ),
+    };
+    if let Err((step, error)) = bound {
         report.refusal = error.refusal().cloned().or(report.refusal.take());
-        report.add(CheckStep::failed("bind", &error).at(&server));
+        report.add(CheckStep::failed(step, &error).at(&server));
         return None;
     }
     report.is_bound = true;
     if let Err(error) = session.identify().await {
         report.add(
-            CheckStep::new(
-                "bind",
-                CheckOutcome::Ok,
-                format!("{} is let in", settings.bind_dn),
-                None,
-            )
-            .at(&server),
+            CheckStep::new("bind", CheckOutcome::Ok, format!("{name} is let in{how}"), None)
+                .at(&server),
         );
         report.add(CheckStep::failed("identity", &error).at(&server));
         return None;
     }
-    report.add(account_step(&session, now).at(&server));
+    report.add(account_step(&session, how, now).at(&server));
     let dsa = session.root.identity.ds_service_name.clone();
     // CN=NTDS Settings,CN=DC1,CN=Servers,CN=Berlin,CN=Sites,…
     let name = Dn::new(dsa.as_str()).parent().map_or(dsa, |dn| dn.name());
@@ -167,8 +208,8 @@ pub(super) async fn sign_in(
 }
 
 /// Returns the step for the service account, with its expiry.
-fn account_step(session: &Session, now: Timestamp) -> CheckStep {
-    let finding = format!("the service account is {}", session.service_account.dn);
+fn account_step(session: &Session, how: &str, now: Timestamp) -> CheckStep {
+    let finding = format!("the service account is {}{how}", session.service_account.dn);
     let filetime = |attribute: &str| {
         session
             .service_account

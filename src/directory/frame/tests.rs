@@ -431,7 +431,12 @@ fn a_malformed_entry_is_passed_to_the_reader_of_entries() {
 fn a_notice_of_disconnection_is_recognised_in_every_encoding() {
     let result = || result(52, b"", b"going down", &[]);
     let name = || tlv(RESPONSE_NAME, b"1.3.6.1.4.1.1466.20036");
-    let notice = Some(ResultRef { code: 52, matched_dn: "", diagnostic: "going down" });
+    let notice = Some(ResultRef {
+        code: 52,
+        matched_dn: "",
+        diagnostic: "going down",
+        sasl_credentials: None,
+    });
     for (rest, wanted) in [
         (vec![tlv(0x78, &[result(), name()].concat())], notice),
         // The encoding of Active Directory.
@@ -459,7 +464,12 @@ fn a_result_gives_code_and_texts() {
         .unwrap();
     assert_eq!(
         frame.result(),
-        Some(ResultRef { code: 49, matched_dn: "", diagnostic: "80090308: data 52e\0" })
+        Some(ResultRef {
+            code: 49,
+            matched_dn: "",
+            diagnostic: "80090308: data 52e\0",
+            sasl_credentials: None,
+        })
     );
     assert!(!frame.is_notice());
     assert_eq!(admit(&person()).unwrap().result(), None);

@@ -119,6 +119,9 @@ impl Engine {
                 });
                 sleep(POLL_INTERVAL).await;
             }
+            if follower.session.renewal_due_in().is_some_and(|left| left.is_zero()) {
+                self.renew(directory, follower).await?;
+            }
             if let Some(watch) = &mut follower.watch {
                 watch.drain();
             }
@@ -151,14 +154,38 @@ impl Engine {
     /// Connects and subscribes to notifications.
     async fn follower(&self, directory: &Directory) -> Result<Follower, EngineError> {
         let (session, settings) = self.open(directory, Use::Follow).await?;
-        // On the same address, because a name may stand for several servers.
-        let subscriber = self.open_beside(directory, &session, &settings).await?;
-        let watch = match subscriber.watch().await {
-            Ok(watch) => Some(watch),
-            Err(DirectoryError::Search { .. }) => None,
-            Err(error) => return Err(error.into()),
-        };
+        let watch = self.watch_beside(directory, &session, &settings).await?;
         Ok(Follower { session, settings, watch, is_fresh: true })
+    }
+
+    /// Replaces both connections before their tickets end, with the same server.
+    async fn renew(
+        &self,
+        directory: &Directory,
+        follower: &mut Follower,
+    ) -> Result<(), EngineError> {
+        let Follower { session, settings, watch, .. } = follower;
+        *session = self.open_beside(directory, session, settings).await?;
+        *watch = self.watch_beside(directory, session, settings).await?;
+        let name = &directory.config.name;
+        tracing::info!(directory = %name, "{name}: bound again, because the ticket was about to end");
+        Ok(())
+    }
+
+    /// Subscribes to the notifications of a session's server; `None` where it sends none.
+    async fn watch_beside(
+        &self,
+        directory: &Directory,
+        session: &Session,
+        settings: &Settings,
+    ) -> Result<Option<Watch>, EngineError> {
+        // On the same address, because a name may stand for several servers.
+        let subscriber = self.open_beside(directory, session, settings).await?;
+        match subscriber.watch().await {
+            Ok(watch) => Ok(Some(watch)),
+            Err(DirectoryError::Search { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Runs the changes since the checkpoint.
@@ -220,9 +247,11 @@ impl Follower {
             sleep(POLL_INTERVAL).await;
             return Ok(());
         };
+        let renewal = self.session.renewal_due_in();
         tokio::select! {
             changed = watch.changed() => Ok(changed?),
             () = sleep(USN_CHECK_INTERVAL) => Ok(watch.ping().await?),
+            () = sleep(renewal.unwrap_or_default()), if renewal.is_some() => Ok(()),
         }
     }
 }

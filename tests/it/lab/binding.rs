@@ -40,7 +40,7 @@ async fn a_certificate_of_another_authority_or_for_another_name_is_refused() {
         rcgen::generate_simple_self_signed(["another.example".to_owned()]).expect("a certificate");
     for starttls in [false, true] {
         let refused = error(|c| {
-            let file = c.settings.password_file.with_file_name("other-ca.pem");
+            let file = c.settings.credential.file().with_file_name("other-ca.pem");
             std::fs::write(&file, other.cert.pem()).expect("a file");
             c.settings.ca_file = Some(file);
             if starttls {

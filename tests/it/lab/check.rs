@@ -5,7 +5,7 @@ use std::time::Duration;
 use rosterd::clock::Clock;
 use rosterd::directory::Servers;
 use rosterd::engine::{CheckOutcome, CheckReport, DirectoryConfig, check_directory};
-use rosterd::model::{Filter, GroupName, Reason, Resolver, RunState, Tier};
+use rosterd::model::{Credential, Filter, GroupName, Reason, Resolver, RunState, Tier};
 
 use super::branch::{Branch, PROVISIONED, config};
 use super::{Lab, staff};
@@ -26,7 +26,10 @@ fn filtered(config: &mut DirectoryConfig, text: &str) {
 async fn a_domain_controller_describes_itself_before_the_bind() {
     let lab = Lab::start();
     let mut settings = config(&lab).settings;
-    settings.bind_dn = "nobody@corp.example.com".to_owned();
+    settings.credential = Credential::Password {
+        bind_dn: "nobody@corp.example.com".to_owned(),
+        file: "/nowhere".into(),
+    };
     let servers = Servers::default();
     servers.look(&settings, &|| Duration::ZERO).await;
     let server = servers.server(&settings.servers[0]);

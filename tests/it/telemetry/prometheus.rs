@@ -33,7 +33,7 @@ fn everything(format: Format) -> String {
         (ChangeCounts::default(), 0),
         (ChangeCounts { create: 2, ..ChangeCounts::default() }, 1),
     );
-    counters.bind_refused("corp", Some(0x52e));
+    counters.bind_refused("corp", "52e");
     counters.answered("GET", "/v1/status", 200);
     counters.signed_in("deny", "unknown-user");
     let at = Some(Timestamp(1_795_530_600_000_000));

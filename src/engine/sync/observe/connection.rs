@@ -28,18 +28,19 @@ impl Engine {
         Ok(Connection { session, settings, marks, replacements: MAX_REPLACEMENTS })
     }
 
-    /// Returns whether the connection is open. One that has ended is replaced by another one to the same
-    /// server and the same copy of its database.
+    /// Returns whether the connection is open. One that has ended, or whose ticket is about to end, is
+    /// replaced by another one to the same server and the same copy of its database.
     pub(in crate::engine) async fn is_connected(
         &self,
         directory: &Directory,
         connection: &mut Connection,
     ) -> bool {
-        if connection.session.is_open() {
+        let is_ending = connection.session.renewal_due_in().is_some_and(|left| left.is_zero());
+        if connection.session.is_open() && !is_ending {
             return true;
         }
         if connection.replacements == 0 {
-            return false;
+            return connection.session.is_open();
         }
         connection.replacements -= 1;
         match self.open_beside(directory, &connection.session, &connection.settings).await {
@@ -50,7 +51,7 @@ impl Engine {
             // A run does not retry a server that cannot be reached.
             Err(_) => {
                 connection.replacements = 0;
-                false
+                connection.session.is_open()
             }
         }
     }

@@ -1,0 +1,65 @@
+//! The secret of the service account, read from its file for one bind.
+
+use std::path::Path;
+
+use secrecy::SecretString;
+use zeroize::Zeroizing;
+
+use super::kerberos::Login;
+use super::{DirectoryError, Settings};
+use crate::model::{Credential, Keytab, secret_line};
+
+/// The secret of one bind.
+pub(super) enum Secret {
+    /// A DN or a UPN, and the password.
+    Password(String, SecretString),
+    Kerberos(Login),
+}
+
+/// Reads the file of the credential. A malformed file and one that other users can read are errors.
+pub(super) fn read_secret(settings: &Settings) -> Result<Secret, DirectoryError> {
+    let path = settings.credential.file();
+    match &settings.credential {
+        Credential::Password { bind_dn, file: _ } => {
+            let remedy = "write the password into it, and let rosterd's user read it";
+            let content = read(settings, path, remedy)?;
+            let line = secret_line(&content)
+                .map_err(|fault| bad(settings, fault.to_string(), fault.remedy()))?;
+            Ok(Secret::Password(bind_dn.clone(), SecretString::from(line.to_owned())))
+        }
+        Credential::Kerberos { keytab, principal, krb5_conf, helper } => {
+            let content = read(settings, path, "export it, and let rosterd's user read it")?;
+            let usable = Keytab::parse(&content)
+                .and_then(|keys| Ok((keys.account(principal.as_deref())?, keys)));
+            let (principal, keys) =
+                usable.map_err(|fault| bad(settings, fault.to_string(), fault.remedy()))?;
+            Ok(Secret::Kerberos(Login {
+                helper: helper.clone(),
+                keytab: keytab.clone(),
+                kvno: keys.kvno(&principal),
+                has_aes: keys.has_aes(&principal),
+                principal,
+                krb5_conf: krb5_conf.clone(),
+            }))
+        }
+    }
+}
+
+fn read(
+    settings: &Settings,
+    path: &Path,
+    remedy: &'static str,
+) -> Result<Zeroizing<Vec<u8>>, DirectoryError> {
+    use std::os::unix::fs::MetadataExt as _;
+    let unreadable = |e: std::io::Error| bad(settings, format!("cannot be read: {e}"), remedy);
+    if std::fs::metadata(path).map_err(unreadable)?.mode() & 0o007 != 0 {
+        return Err(bad(settings, "can be read by every user".to_owned(), "run chmod o= on it"));
+    }
+    std::fs::read(path).map(Zeroizing::new).map_err(unreadable)
+}
+
+fn bad(settings: &Settings, problem: String, remedy: &'static str) -> DirectoryError {
+    let credential = &settings.credential;
+    let path = credential.file().display().to_string();
+    DirectoryError::Secret { kind: credential.file_kind(), path, problem, remedy }
+}
