@@ -36,6 +36,11 @@ impl Branch {
         let lab = Lab::start();
         let mut config = config(&lab);
         adapt(&mut config);
+        Self::on(lab, config).await
+    }
+
+    /// Does the same with a running controller.
+    pub(crate) async fn on(lab: Lab, config: DirectoryConfig) -> Self {
         let store = acme::store(lab.folder()).await;
         let engine = acme::engine(store, &Clock::system(), config);
         acme::create(&engine).await;

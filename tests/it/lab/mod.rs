@@ -9,7 +9,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::process::Stdio;
 
-use self::controller::{Controller, facts, script};
+use self::controller::{Controller, facts, script, text};
 use crate::folder::Directory;
 
 mod binding;
@@ -19,6 +19,7 @@ mod check;
 mod controller;
 mod day;
 mod groups;
+mod kerberos;
 mod leavers;
 mod live;
 mod office;
@@ -73,9 +74,17 @@ fn folder() -> tempfile::TempDir {
 impl Lab {
     /// Starts a controller of the recipe's domain and waits until it answers.
     pub(crate) fn start() -> Self {
+        Self::start_of("")
+    }
+
+    /// Does the same by the Samba in a tree of another Debian, or by that of this machine.
+    pub(crate) fn start_of(tree: &str) -> Self {
         let folder = folder();
         let controller = Controller { script: "samba", dir: folder.path().join("dc"), host: None };
-        let facts = facts(&controller.samba("start", &[]));
+        let mut command = script("samba");
+        command.arg("start").arg(&controller.dir).env("ROSTERD_LAB_TREE", tree);
+        let done = command.stdin(Stdio::null()).output().expect("the script");
+        let facts = facts(&text(done, "start"));
         Self { controller, facts, folder }
     }
 
