@@ -66,7 +66,7 @@ impl Machine {
 }
 
 /// Returns a keytab with one AES key for each account of CORP.EXAMPLE.COM.
-fn keytab(accounts: &[&str]) -> Vec<u8> {
+pub(crate) fn keytab(accounts: &[&str]) -> Vec<u8> {
     let counted =
         |bytes: &[u8]| [&[0, u8::try_from(bytes.len()).expect("short")][..], bytes].concat();
     let record = |account: &&str| {

@@ -103,9 +103,9 @@ pub struct Check {
 /// One step of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckStep {
-    /// Subject of the step: `secret`, `dns`, `tcp`, `tls`, `bind`, `identity`, `clock`, `base`,
-    /// `paging`, `rights`, `deleted objects`, `filter`, `attributes`, `groups`, `changes`,
-    /// `directory`.
+    /// Subject of the step: `secret`, `keytab`, `dns`, `tcp`, `tls`, `kdc`, `ticket`, `bind`,
+    /// `identity`, `clock`, `base`, `paging`, `rights`, `deleted objects`, `filter`, `attributes`,
+    /// `groups`, `changes`, `directory`.
     pub name: String,
     /// Server of the step, if it concerns one server.
     pub server: Option<String>,

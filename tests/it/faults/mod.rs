@@ -8,6 +8,7 @@ mod files;
 mod filters;
 mod hooks;
 mod identity;
+mod kerberos;
 mod rights;
 mod roles;
 mod servers;
