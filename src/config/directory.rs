@@ -74,12 +74,13 @@ pub struct Directory {
     pub limits: Limits,
 }
 
-/// Reads a section. Returns `None` after a problem that left a required value without one.
+/// Reads a section. `directories` are the names of all, each with its account. Returns `None` after a problem that left a required value without one.
 pub(super) fn read(
     mut table: Table<'_>,
     credentials: Option<&Path>,
     zone: Tz,
     general: &Limits,
+    directories: &[(&str, &str)],
 ) -> Option<Directory> {
     table.require(&[
         ("name", "\"corp\""),
@@ -106,8 +107,8 @@ pub(super) fn read(
     let incremental = table.flag("incremental");
     let stale_after = table.text("stale-after", duration);
     let groups = [
-        read_groups(&mut table, "pro-groups", Tier::Pro),
-        read_groups(&mut table, "basic-groups", Tier::Basic),
+        read_groups(&mut table, "pro-groups", Tier::Pro, directories),
+        read_groups(&mut table, "basic-groups", Tier::Basic, directories),
     ]
     .concat();
     let without_group = table.text(
@@ -228,9 +229,34 @@ fn read_bases(table: &mut Table<'_>) -> Option<Vec<Dn>> {
     all
 }
 
-fn read_groups(table: &mut Table<'_>, key: &'static str, tier: Tier) -> Vec<(Tier, GroupName)> {
-    let names = table.texts(key, some_text).unwrap_or_default();
-    names.iter().map(|name| (tier, GroupName::parse(name))).collect()
+fn read_groups(
+    table: &mut Table<'_>,
+    key: &'static str,
+    tier: Tier,
+    directories: &[(&str, &str)],
+) -> Vec<(Tier, GroupName)> {
+    let (name, account) = (table.peek_text("name"), table.peek_text("account"));
+    let names = table.texts(key, |text| {
+        let group = GroupName::parse(&some_text(text)?);
+        let Some(other) = group.directory() else { return Ok(group) };
+        if group.name().is_empty() {
+            return Err(format!("\"{text}\" names no group: write \"{other}:Roster Pro\""));
+        }
+        let of = directories.iter().find(|(name, _)| *name == other.as_str());
+        match of {
+            Some(_) if name == Some(other.as_str()) => {
+                Err(format!("{other} is this directory: write \"{}\"", group.name()))
+            }
+            Some((_, of)) if account.is_some_and(|account| account != *of) => Err(format!(
+                "the directory {other} is for the account {of}: only groups of directories of the same account count"
+            )),
+            Some(_) => Ok(group),
+            None => Err(format!(
+                "there is no directory {other}: correct the name before the colon, or write the distinguished name of a group whose name has a colon"
+            )),
+        }
+    });
+    names.unwrap_or_default().into_iter().map(|name| (tier, name)).collect()
 }
 
 fn read_timeouts(mut table: Table<'_>) -> Timeouts {

@@ -143,6 +143,7 @@ fn read_root(mut root: Table<'_>, credentials: Option<&Path>) -> Option<Config> 
     let retention = read_retention(root.table("retention"));
     let log_keys = read_events(root.table("events"), credentials);
     let mut former = BTreeSet::new();
+    let accounts = root.peek_tables("directory", "name", "account");
     let directories = named(&mut root, "directory", |table| {
         if let Some(name) = table.peek_text("rename-from")
             && !former.insert(name)
@@ -150,7 +151,7 @@ fn read_root(mut root: Table<'_>, credentials: Option<&Path>) -> Option<Config> 
             let message = "another directory has this rename-from: one name can go over to one directory; leave it out where a directory is split";
             table.problem_at("rename-from", message);
         }
-        directory::read(table, credentials, timezone, &safety)
+        directory::read(table, credentials, timezone, &safety, &accounts)
     });
     let hooks = named(&mut root, "hook", |table| hooks::read_hook(table, credentials));
     let gates = named(&mut root, "gate", hooks::read_gate);

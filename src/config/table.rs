@@ -233,6 +233,23 @@ impl<'a> Table<'a> {
         self.find(key)?.1.get_ref().as_str()
     }
 
+    /// Returns two texts of each table of a heading in double brackets, without recording problems.
+    pub(super) fn peek_tables(
+        &self,
+        key: &str,
+        first: &str,
+        second: &str,
+    ) -> Vec<(&'a str, &'a str)> {
+        let items = self.find(key).and_then(|(_, value)| value.get_ref().as_array());
+        let text = |table: &'a DeTable<'a>, key: &str| table.get(key)?.get_ref().as_str();
+        items
+            .into_iter()
+            .flat_map(|items| items.iter())
+            .filter_map(|item| item.get_ref().as_table())
+            .filter_map(|table| Some((text(table, first)?, text(table, second)?)))
+            .collect()
+    }
+
     /// Returns whether a key is true, without recording problems.
     pub(super) fn peek_flag(&self, key: &str) -> bool {
         self.find(key).is_some_and(|(_, value)| value.get_ref().as_bool() == Some(true))

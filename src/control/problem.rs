@@ -90,6 +90,8 @@ fn status_of(error: &EngineError) -> StatusCode {
             | UserError::NotLeft { .. }
             | UserError::AlreadyLinked { .. }
             | UserError::NotQuarantined { .. }
+            | UserError::NotInScope { .. }
+            | UserError::NotUsable { .. }
             | UserError::KeepsAddress { .. }
             | UserError::NoAddress(_)
             | UserError::NoOverride(_)
@@ -110,7 +112,8 @@ fn status_of(error: &EngineError) -> StatusCode {
         | E::DirectoryChange(
             DirectoryChangeError::StillConfigured { .. }
             | DirectoryChangeError::NotConfigured { .. }
-            | DirectoryChangeError::HasPeople { .. },
+            | DirectoryChangeError::HasPeople { .. }
+            | DirectoryChangeError::NoSuccessor { .. },
         )
         | E::Held(_)
         | E::Undo(_)
@@ -118,7 +121,7 @@ fn status_of(error: &EngineError) -> StatusCode {
         | E::Unsettled(_)
         | E::Reloaded
         | E::Store(StoreError::Raced { .. }) => StatusCode::CONFLICT,
-        E::Directory(_) | E::NoServer(_) | E::Follow(_) => StatusCode::BAD_GATEWAY,
+        E::Directory(_) | E::NoServer(_) | E::Follow(_) | E::Silent(_) => StatusCode::BAD_GATEWAY,
         E::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         E::TooLong(_) => StatusCode::GATEWAY_TIMEOUT,
         E::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -232,6 +232,9 @@ pub(super) fn why_held(held: HoldReason) -> &'static str {
         HoldReason::OtherServer => {
             "another server showed the suspension, and this one may not have heard of it"
         }
+        HoldReason::Relink => {
+            "the entry's sIDHistory has the SID of the user's present entry; approve what is the same person"
+        }
         HoldReason::PlanOnly => "the directory is plan-only, or its scope has changed",
         HoldReason::Gate => "a gate held the plan",
         HoldReason::GracePeriod => "the grace period runs; rosterd rechecks by itself",

@@ -6,9 +6,9 @@ use super::link::{Answer, Daemon, Failure};
 use super::text::{
     Page, View, bold, count, dim, green, harmless, number, red, table, time, yellow,
 };
-use super::{Exit, Output, status};
+use super::{Exit, Output, run, status};
 use crate::control::api::{
-    Check, CheckOutcome, CheckStep, Directories, DirectoryRenaming, DirectoryStatus, Pause,
+    Check, CheckOutcome, CheckStep, Directories, DirectoryRenaming, DirectoryStatus, Pause, Run,
 };
 use crate::control::client::Route;
 
@@ -52,6 +52,15 @@ pub enum Command {
         /// The new name
         new: String,
     },
+    /// After a migration between forests: propose the entries of this directory whose sIDHistory has the SID of
+    /// a user's entry in another directory. The links are held for approval
+    Relink {
+        /// The name of the directory with the new entries
+        name: String,
+        /// Find the pairs by sIDHistory; rosterctl user relink links single users
+        #[arg(long, required = true)]
+        sid_history: bool,
+    },
     /// Accept the present bases, groups, canaries and readable attributes; the next run only plans
     Rebaseline {
         /// The name of the directory
@@ -86,6 +95,17 @@ pub(super) async fn call(
             let directory: Answer<DirectoryStatus> =
                 daemon.post(&Route::to(["directories", old, "rename"]), &body).await?;
             output.data(&directory.raw, |view| status::block(&directory.value, view))?;
+        }
+        Command::Relink { name, sid_history: _ } => {
+            let run: Answer<Run> = daemon
+                .post(&Route::to(["directories", name, "relink-by-sid-history"]), &())
+                .await?;
+            output.data(&run.raw, |view| run::summary(&run.value, view))?;
+            return Ok(if run::exit(&run.value) == Exit::Failed {
+                Exit::Failed
+            } else {
+                Exit::Done
+            });
         }
         Command::Resume { name } => change(name, "resume", daemon, output).await?,
         Command::Unlock { name } => change(name, "unlock", daemon, output).await?,

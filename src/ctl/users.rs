@@ -40,6 +40,9 @@ pub struct List {
     /// Only entries and users in quarantine, each with its remedy
     #[arg(long)]
     quarantined: bool,
+    /// Only active users whom their own directory does not show, and no other one has taken over
+    #[arg(long)]
+    unseen: bool,
     /// The sort key
     #[arg(long, value_name = "BY", default_value = "id", hide_default_value = true)]
     sort: Sort,
@@ -117,6 +120,7 @@ async fn all(arguments: &List, daemon: &Daemon) -> Result<Answer<Users>, Failure
         reason,
         unmanaged,
         quarantined,
+        unseen,
         sort,
         csv: _,
         json_lines: _,
@@ -129,6 +133,7 @@ async fn all(arguments: &List, daemon: &Daemon) -> Result<Answer<Users>, Failure
         .with_some("reason", reason.as_ref())
         .with_some("unmanaged", unmanaged.then_some(true))
         .with_some("quarantined", quarantined.then_some(true))
+        .with_some("unseen", unseen.then_some(true))
         .with("limit", PAGE);
     let mut users: Vec<(Value, User)> = Vec::new();
     let mut after: Option<String> = None;

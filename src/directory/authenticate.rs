@@ -184,7 +184,7 @@ async fn compare_sid(session: &mut Session, person: Guid) -> Result<Credentials,
     let bound = session.bound_sid().await?;
     let entry = session.object(&format!("<GUID={person}>"), &["objectSid".to_owned()]).await?;
     match entry.as_ref().and_then(|entry| entry.bytes("objectSid")) {
-        Some(sid) if sid == bound => Ok(Credentials::Valid),
+        Some(sid) if sid == bound.as_bytes() => Ok(Credentials::Valid),
         Some(_) => Ok(Credentials::OtherPerson),
         None => Err(session.unsuitable(
             "does not let people read the objectSid of their own entry",

@@ -84,7 +84,7 @@ impl Changes {
 }
 
 impl ObjectKind {
-    fn of(object: &Object) -> Option<Self> {
+    pub(super) fn of(object: &Object) -> Option<Self> {
         let classes = object.attributes.get("objectclass").filter(|classes| !classes.is_empty())?;
         let is =
             |name: &str| classes.iter().any(|class| class.eq_ignore_ascii_case(name.as_bytes()));

@@ -154,7 +154,7 @@ impl Session {
     ) -> Result<LookupBatch, DirectoryError> {
         let filter_attributes: BTreeSet<String> =
             settings.filter.iter().flat_map(|(_, f)| f.attributes()).map(str::to_owned).collect();
-        let mut attributes = decoder.attributes();
+        let mut attributes = decoder.requested();
         attributes.extend(["isDeleted".to_owned(), "objectCategory".to_owned()]);
         attributes.extend(
             filter_attributes

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::ber::{AttributeRef, EntryRef};
 use crate::model::{
-    AttributeNames, Broken, Dn, Expiry, Field, Guid, LOGON_NAMES, Person, Placement, Profile,
+    AttributeNames, Broken, Dn, Expiry, Field, Guid, LOGON_NAMES, Person, Placement, Profile, Sid,
     UserAccountControl,
 };
 use crate::reconcile::{Closure, Presence};
@@ -55,7 +55,11 @@ pub struct Decoder {
     lengths: BTreeSet<usize>,
     folded: BTreeMap<Dn, Guid>,
     rids: HashMap<u32, Guid>,
+    closure: Closure,
 }
+
+/// Every account has a SID. It decides about nobody, so its absence is no sign of a lost right.
+const SID: &str = "objectSid";
 
 impl Decoder {
     pub fn new(names: &AttributeNames, closure: &Closure) -> Self {
@@ -81,12 +85,18 @@ impl Decoder {
             lengths: closure.groups().map(|g| g.dn.as_str().len()).collect(),
             folded: closure.groups().map(|g| (g.dn.clone(), g.guid)).collect(),
             rids: closure.groups().filter_map(|g| Some((g.rid?, g.guid))).collect(),
+            closure: closure.clone(),
         }
     }
 
-    /// Returns the attributes to request, in the order of the presence bits.
+    /// Returns the attributes that decide about people, in the order of the presence bits.
     pub fn attributes(&self) -> Vec<String> {
         self.slots.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Returns the attributes to request.
+    pub fn requested(&self) -> Vec<String> {
+        self.attributes().into_iter().chain([SID.to_owned()]).collect()
     }
 
     /// Returns the attributes that every user has.
@@ -108,7 +118,7 @@ impl Decoder {
         };
         // A malformed entry is stored with its name, so the name has a limit, too.
         let dn = Dn::new(String::from_utf8_lossy(&entry.dn()[..entry.dn().len().min(MAX_TEXT)]));
-        let mut guid = None;
+        let (mut guid, mut sid) = (None, None);
         // The DN is searched for in groups. An empty or truncated DN would match no group.
         let mut is_broken = entry.dn().is_empty()
             || entry.dn().len() > MAX_TEXT
@@ -125,6 +135,9 @@ impl Decoder {
                 is_broken = true;
                 break;
             };
+            if attribute.is(SID) {
+                sid = attribute.values().next().and_then(Sid::from_ad);
+            }
             // An attribute may fill two slots, for example employeeID also as title.
             for (bit, (_, slot)) in
                 self.slots.iter().enumerate().filter(|(_, (name, _))| attribute.is(name))
@@ -208,12 +221,14 @@ impl Decoder {
                 .and_then(|rid| u32::try_from(rid).ok())
                 .and_then(|rid| self.rids.get(&rid).copied()),
         );
+        groups.extend(self.closure.listing(sid.as_ref(), &dn));
         groups.sort_unstable();
         groups.dedup();
         let groups_unknown = primary_group.is_none();
         Ok((
             Person {
                 guid,
+                sid,
                 dn,
                 placement,
                 control,

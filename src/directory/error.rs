@@ -84,6 +84,11 @@ impl DirectoryError {
         }
     }
 
+    /// Returns whether the attempt cost its whole time limit, and the next one would cost it again.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Self::Wire { source, .. } if source.is_silence())
+    }
+
     /// Returns whether the server did not answer in time.
     pub fn is_timeout(&self) -> bool {
         matches!(

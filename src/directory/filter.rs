@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::model::Guid;
+use crate::model::{Guid, Sid};
 
 /// A filter under construction.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,8 +32,17 @@ impl Assertion {
 
     /// Returns the assertion `(objectGUID=…)`.
     pub fn guid(guid: Guid) -> Self {
-        let mut text = String::from("(objectGUID=");
-        for byte in guid.to_ad() {
+        Self::binary("objectGUID", &guid.to_ad())
+    }
+
+    /// Returns the assertion `(objectSid=…)`.
+    pub fn sid(sid: &Sid) -> Self {
+        Self::binary("objectSid", sid.as_bytes())
+    }
+
+    fn binary(attribute: &str, value: &[u8]) -> Self {
+        let mut text = format!("({attribute}=");
+        for byte in value {
             let _ = write!(text, "\\{byte:02x}");
         }
         text.push(')');

@@ -1,6 +1,7 @@
 //! Commands for a domain administrator that grant the service account a missing right.
 
 use super::Session;
+use crate::model::Sid;
 
 /// The service account, as the tools of AD or Samba name it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -35,8 +36,8 @@ impl Grants {
             session
                 .service_account
                 .bytes("objectSid")
-                .and_then(super::sid::sid_text)
-                .unwrap_or_else(|| "SID".to_owned())
+                .and_then(Sid::from_ad)
+                .map_or_else(|| "SID".to_owned(), |sid| sid.to_string())
         };
         Self { account: format!("{name}@{}", domain.join(".")), samba: is_samba.then(sid) }
     }

@@ -6,9 +6,8 @@ use std::fmt;
 use ldap3::Scope;
 
 use super::query::Query;
-use super::sid::rid;
 use super::{Assertion, DirectoryError, Object, PERSON_FILTER, Session};
-use crate::model::{Dn, GroupName, Guid, Tier};
+use crate::model::{Dn, GroupName, Guid, Sid, Tier};
 use crate::reconcile::{Closure, ClosureGroup, Membership};
 
 /// DNs in one filter.
@@ -79,13 +78,11 @@ impl Session {
             let found = self.object(&format!("<GUID={guid}>"), &attributes).await?;
             return Ok(found.ok_or_else(|| GroupError::Gone(name.as_str().to_owned(), guid)));
         }
-        let by_dn = match name {
-            GroupName::Dn(dn) => self.object(dn, &attributes).await?,
-            GroupName::Name(_) => None,
-        };
-        match (by_dn, name) {
-            (Some(group), _) => Ok(Ok(group)),
-            (None, GroupName::Name(text) | GroupName::Dn(text)) => {
+        let text = name.name();
+        let by_dn = if name.may_be_dn() { self.object(text, &attributes).await? } else { None };
+        match by_dn {
+            Some(group) => Ok(Ok(group)),
+            None => {
                 for attribute in ["sAMAccountName", "cn"] {
                     let filter = Assertion::all([
                         Assertion::raw("(objectCategory=group)"),
@@ -100,11 +97,11 @@ impl Session {
                         (1, Some(group)) => return Ok(Ok(group)),
                         (_, Some(last)) => {
                             let dns = found.into_iter().chain([last]).map(|g| g.dn).collect();
-                            return Ok(Err(GroupError::Ambiguous(text.clone(), dns)));
+                            return Ok(Err(GroupError::Ambiguous(name.as_str().to_owned(), dns)));
                         }
                     }
                 }
-                Ok(Err(GroupError::NotFound(text.clone())))
+                Ok(Err(GroupError::NotFound(name.as_str().to_owned())))
             }
         }
     }
@@ -143,7 +140,7 @@ impl Session {
     /// Reads the present DNs of the groups of a closure.
     pub async fn reread_closure(&mut self, closure: &Closure) -> Result<Closure, DirectoryError> {
         let mut now = Closure::default();
-        let groups: Vec<&ClosureGroup> = closure.groups().collect();
+        let groups: Vec<&ClosureGroup> = closure.own_groups().collect();
         for piece in groups.chunks(CHUNK) {
             let filter = Assertion::any(piece.iter().map(|g| Assertion::guid(g.guid)));
             let base = self.root.default_naming_context.clone();
@@ -208,7 +205,9 @@ impl Session {
     /// Returns whether a visible person has the group as primary group.
     async fn is_primary_group(&mut self, group: Guid) -> Result<bool, DirectoryError> {
         let found = self.object(&format!("<GUID={group}>"), &attributes()).await?;
-        let Some(rid) = found.and_then(|group| group.bytes("objectSid").and_then(rid)) else {
+        let Some(rid) = found.and_then(|group| {
+            group.bytes("objectSid").and_then(Sid::from_ad).and_then(|sid| sid.rid())
+        }) else {
             return Ok(false);
         };
         let base = self.root.default_naming_context.clone();
@@ -390,7 +389,7 @@ fn add(closure: &mut Closure, object: &Object, gives: Tier) -> Option<String> {
     let group = ClosureGroup {
         guid: object.guid()?,
         dn: Dn::new(object.dn.clone()),
-        rid: object.bytes("objectSid").and_then(rid),
+        rid: object.bytes("objectSid").and_then(Sid::from_ad).and_then(|sid| sid.rid()),
         gives,
     };
     closure.note_change(object.text("uSNChanged").and_then(|usn| usn.parse().ok()));

@@ -30,7 +30,7 @@ impl Session {
         let configured_filter = filter;
         let filter =
             Assertion::all([Some(PERSON_FILTER), filter].into_iter().flatten().map(Assertion::raw));
-        let attributes = decoder.attributes();
+        let attributes = decoder.requested();
         for (number, base) in bases.iter().enumerate() {
             let mut cookie: Vec<u8> = Vec::new();
             let mut firsts: HashSet<Guid> = HashSet::new();

@@ -21,6 +21,9 @@ const REST: Duration = Duration::from_mins(30);
 /// The time after its first failure during which a server is tried last. It doubles with each.
 const FIRST_PENALTY: Duration = Duration::from_secs(2);
 const MAX_PENALTY: Duration = Duration::from_mins(2);
+/// The time after a failure during which other directories wait for no answer of the server. It is
+/// longer than the greatest penalty and the pause between two looks.
+const SILENCE: Duration = Duration::from_mins(5);
 /// Time after which a server is looked at that no caller has tried.
 const LOOK_EVERY: Duration = Duration::from_hours(1);
 /// Time for which a server must be well before a full run returns to it.
@@ -66,14 +69,17 @@ pub struct Failure {
     /// Until then other servers are tried first.
     until: Duration,
     times: u32,
+    /// The last attempt got no answer within its time limit.
+    is_silent: bool,
 }
 
 impl Server {
-    fn fail(&mut self, reason: String, now: Duration) {
+    fn fail(&mut self, reason: String, is_silent: bool, now: Duration) {
         let (since, times) = self.failure.as_ref().map_or((now, 0), |f| (f.since, f.times));
         let penalty = FIRST_PENALTY.saturating_mul(1 << times.min(10)).min(MAX_PENALTY);
         self.tried_at = Some(now);
-        self.failure = Some(Failure { since, reason, until: now + penalty, times: times + 1 });
+        let (until, times) = (now + penalty, times + 1);
+        self.failure = Some(Failure { since, reason, until, times, is_silent });
         self.well_since = None;
     }
 
@@ -89,6 +95,13 @@ impl Server {
 
     fn is_penalized(&self, now: Duration) -> bool {
         self.failure.as_ref().is_some_and(|failure| now < failure.until)
+    }
+
+    /// Returns the reason of a recent attempt that got no answer.
+    fn silence(&self, now: Duration) -> Option<&str> {
+        let at = self.tried_at?;
+        let failure = self.failure.as_ref().filter(|failure| failure.is_silent)?;
+        (now.saturating_sub(at) < SILENCE).then_some(failure.reason.as_str())
     }
 
     /// Returns the refusal because of which the server gets no password, and the time left.
@@ -221,7 +234,7 @@ impl Servers {
                 let after = humantime::format_duration(NEXT_SERVER);
                 let reason = format!("{}: no answer within {after}", left[n]);
                 tracing::warn!("{reason}; the next server is used instead");
-                self.lock().of(left[n]).fail(reason, now());
+                self.lock().of(left[n]).fail(reason, true, now());
             }
         }
         let failed: Vec<&ServerUrl> = race.failed.iter().map(|(n, _)| left[*n]).collect();
@@ -289,9 +302,18 @@ impl Servers {
         futures_util::future::join_all(due.into_iter().map(look)).await;
     }
 
+    /// Returns the reasons where no server answered its last attempt, which [`look`](Self::look)
+    /// repeats. Another directory does not wait for such servers in each of its runs.
+    pub fn silence(&self, settings: &Settings, now: Duration) -> Option<String> {
+        let state = self.lock();
+        let of = |url: &ServerUrl| Some(state.all.get(&url.to_string())?.silence(now)?.to_owned());
+        let all: Option<Vec<String>> = settings.servers.iter().map(of).collect();
+        all.filter(|all| !all.is_empty()).map(|all| all.join("; "))
+    }
+
     /// Notes that the server of a session was lost, for this reason.
     pub fn note_lost(&self, session: &Session, reason: String, now: Duration) {
-        self.lock().of(session.url()).fail(reason, now);
+        self.lock().of(session.url()).fail(reason, false, now);
     }
 
     /// Sets the server that the last run before a restart used.
@@ -338,7 +360,7 @@ impl Servers {
             }
             _ => {
                 let server = state.of(url);
-                server.fail(error.to_string(), now);
+                server.fail(error.to_string(), error.is_silence(), now);
                 if error.is_read_only() {
                     server.greeting.is_writable = Some(false);
                 }

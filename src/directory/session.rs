@@ -9,11 +9,10 @@ use tokio::time::{Instant, timeout};
 use super::dial::{self, Dialled};
 use super::root_dse::{READ_ONLY, RootDse, generalized_time};
 use super::secret::Secret;
-use super::sid::sid_text;
 use super::wire::Wire;
 use super::wire_error::{Step, WireError};
 use super::{BindRefusal, DirectoryError, Greeting, Object, Settings};
-use crate::model::{Guid, ServerUrl, Timestamp};
+use crate::model::{Guid, ServerUrl, Sid, Timestamp};
 use crate::reconcile::ServerIdentity;
 
 /// A server that does not answer a small request within this time is dead.
@@ -131,8 +130,7 @@ impl Session {
             return Err(self.read_only());
         }
         let sid = self.bound_sid().await?;
-        let name = sid_text(&sid).unwrap_or_default();
-        let entry = self.object(&format!("<SID={name}>"), &["*".to_owned()]).await?;
+        let entry = self.object(&format!("<SID={sid}>"), &["*".to_owned()]).await?;
         self.service_account = entry.ok_or_else(|| {
             self.unsuitable(
                 "does not let the service account read its own entry",
@@ -144,20 +142,20 @@ impl Session {
 
     /// Returns the SID of the bound account: the first of the rootDSE's `tokenGroups`. Anonymous is
     /// an error.
-    pub(super) async fn bound_sid(&mut self) -> Result<Vec<u8>, DirectoryError> {
+    pub(super) async fn bound_sid(&mut self) -> Result<Sid, DirectoryError> {
         let names = ["tokenGroups".to_owned()];
         let token = self.object("", &names).await?.unwrap_or_default();
         let sid = token.attributes.get("tokengroups").and_then(|sids| sids.first());
-        let Some((sid, text)) = sid.and_then(|sid| Some((sid, sid_text(sid)?))) else {
+        let Some(sid) = sid.and_then(|sid| Sid::from_ad(sid)) else {
             return Err(self.unsuitable(
                 "does not show the bound account (no tokenGroups in the rootDSE)",
                 "use a domain controller of Active Directory",
             ));
         };
-        if text == ANONYMOUS {
+        if sid.to_string() == ANONYMOUS {
             return Err(DirectoryError::Anonymous { server: self.server.clone() });
         }
-        Ok(sid.clone())
+        Ok(sid)
     }
 
     pub(super) fn unsuitable(&self, problem: &'static str, remedy: &'static str) -> DirectoryError {

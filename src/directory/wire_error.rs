@@ -82,6 +82,16 @@ impl From<TlsError> for WireError {
 }
 
 impl WireError {
+    /// Returns whether the time limit of the connection passed without an answer.
+    pub(super) fn is_silence(&self) -> bool {
+        match self {
+            Self::Resolve { .. } | Self::Timeout { .. } => true,
+            Self::Tls(error) => matches!(**error, TlsError::Timeout(_)),
+            Self::Addresses(DialErrors(all)) => all.iter().any(|(_, error)| error.is_silence()),
+            _ => false,
+        }
+    }
+
     /// Returns whether TCP was connected before the failure.
     pub(super) fn is_after_tcp(&self) -> bool {
         match self {

@@ -106,6 +106,9 @@ pub enum EngineError {
         humantime::format_duration(*.0)
     )]
     TooLong(Duration),
+    /// The servers of another directory, which did not answer a short time ago.
+    #[error("its servers did not answer a short time ago, and are not waited for: {0}")]
+    Silent(String),
     #[error("rosterd is stopping")]
     Stopping,
     #[error("the configuration was reloaded meanwhile, and the next run goes by the new one")]

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use crate::engine::sync::plan::{REPLICATION, unchanged};
 use crate::engine::{Attention, Directory, Engine, EngineError, Following, Health, ServerStatus};
-use crate::model::{ChangeClass, ClaimState, PlanState, Reason, Status, Timestamp, words};
-use crate::store::{HeldPlan, HeldSummary, StoreError};
+use crate::model::{
+    ChangeClass, ClaimState, DirectoryName, PlanState, Reason, Status, Timestamp, words,
+};
+use crate::store::{HeldPlan, HeldSummary, Mark, StoreError};
 
 /// Servers of one site have heard of each other's writes after this time.
 const REPLICATION_TIME: Duration = Duration::from_hours(1);
@@ -130,6 +132,13 @@ impl Engine {
         if let Some(account) = &account {
             attention.extend(self.left_behind(directory, account.id).await?);
         }
+        let unseen = self.store.unseen_users(name).await?;
+        if let Some(since) = unseen.values().min() {
+            attention.push(format!(
+                "{} since {since}, and no other directory has taken them over, so no directory decides about them: rosterctl user list --unseen, then rosterctl user explain USER",
+                not_shown(unseen.len() as u64, name),
+            ));
+        }
         if let Some(plan) = &plan {
             attention.push(match plan.state {
                 PlanState::Approved => format!(
@@ -143,7 +152,7 @@ impl Engine {
             });
         }
         attention.extend(self.rejected(directory).await?);
-        let behind = self.store.behind(name).await?;
+        let behind = self.store.marked_people(name, Mark::Behind).await?;
         if let Some(since) =
             behind.values().min().filter(|since| now.since(**since) >= REPLICATION_TIME)
         {
@@ -257,6 +266,14 @@ impl Engine {
                  takes that back"
             )
         }))
+    }
+}
+
+/// Counts the active users whose own directory does not show them.
+pub(in crate::engine) fn not_shown(users: u64, directory: &DirectoryName) -> String {
+    match users {
+        1 => format!("1 active user of {directory} has not been shown by it"),
+        users => format!("{users} active users of {directory} have not been shown by it"),
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use super::dn::Dn;
 use super::ids::Guid;
 use super::profile::Profile;
+use super::sid::Sid;
 use super::time::Timestamp;
 
 /// `userAccountControl` (MS-ADTS 2.2.16).
@@ -70,6 +71,8 @@ pub enum Placement {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Person {
     pub guid: Guid,
+    /// `objectSid`, by which groups and `sIDHistory` of other domains name the person.
+    pub sid: Option<Sid>,
     pub dn: Dn,
     pub placement: Placement,
     pub control: Option<UserAccountControl>,

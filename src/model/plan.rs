@@ -26,6 +26,8 @@ words! {
         NoWitness = "no-witness",
         /// The server may not have heard of the suspension that another server showed.
         OtherServer = "other-server",
+        /// An operator asked which users have another entry by sIDHistory.
+        Relink = "relink",
         /// The directory is in plan-only mode, or its scope has changed.
         PlanOnly = "plan-only",
         /// A gate refused the plan.

@@ -9,7 +9,7 @@ use super::choices::Choices;
 use super::{Closure, Membership, TierRules, TierWish, WithoutGroup};
 use crate::model::{
     AccountId, Address, AddressKey, Broken, ClaimedDomains, DirectoryName, Dn, Evidence, Expiry,
-    Field, Guid, Person, Placement, Profile, QuarantineReason, Reason, Timestamp, User,
+    Field, Guid, Person, Placement, Profile, QuarantineReason, Reason, Sid, Timestamp, User,
     UserAccountControl,
 };
 
@@ -112,6 +112,8 @@ pub(super) enum Facts {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Desired {
     pub guid: Guid,
+    /// `None` when the entry was not read.
+    pub sid: Option<Sid>,
     /// The present or last known DN of the entry or its tombstone.
     pub dn: Dn,
     pub(super) facts: Facts,
@@ -155,8 +157,9 @@ pub fn decide(person: Person, policy: &Policy) -> Desired {
         secondaries(&person, if addresses.len() > 1 { &Primary::Unseen } else { &primary }, policy);
     let no_proxies = person.proxy_addresses.is_empty();
     // Nothing is copied, because most decisions equal the stored one and are dropped.
-    let Person { guid, dn, placement, control, expires, groups_unknown, profile, several, .. } =
-        person;
+    let Person {
+        guid, sid, dn, placement, control, expires, groups_unknown, profile, several, ..
+    } = person;
     let profiles = several.map(|several| *several).unwrap_or_default();
     let choices = Choices {
         addresses: if addresses.len() > 1 { addresses } else { BTreeSet::new() },
@@ -165,6 +168,7 @@ pub fn decide(person: Person, policy: &Policy) -> Desired {
     let mut desired = Desired {
         choices: (choices != Choices::default()).then(|| Box::new(choices)),
         guid,
+        sid,
         dn,
         secondary,
         facts: Facts::Alive { control, expires, groups_unknown, placement, excluded_by },
@@ -248,6 +252,7 @@ impl Desired {
     fn unread(guid: Guid, dn: Dn, facts: Facts) -> Self {
         Self {
             guid,
+            sid: None,
             dn,
             facts,
             tier: TierWish::Unknown,
@@ -364,6 +369,12 @@ impl Desired {
     /// Returns whether a positive reason holds.
     pub fn is_seen_to_leave(&self) -> bool {
         self.holding().any(Reason::is_positive)
+    }
+
+    /// Returns whether the directory of the person's user has to be asked: the person is in scope here,
+    /// or a leaver whom the filter excludes as such.
+    pub fn concerns_another_directory(&self) -> bool {
+        self.is_in_scope() || (self.is_person_of_scope() && self.is_seen_to_leave())
     }
 
     /// Returns whether the entry is in scope, or out of it only because the filter excludes disabled or
@@ -600,6 +611,8 @@ impl Desired {
     pub fn fingerprint(&self) -> NonZeroU64 {
         let Self {
             guid,
+            // It is stored beside the decision.
+            sid: _,
             dn,
             facts,
             tier,

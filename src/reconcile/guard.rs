@@ -170,6 +170,10 @@ fn individual_hold(
 ) -> Option<HoldReason> {
     let is_suspension = matches!(change.kind, ChangeKind::Suspend { .. })
         || matches!(&change.kind, ChangeKind::Link { after, .. } if !after.causes.is_empty());
+    // Only an operator says that two entries are one person.
+    if matches!(change.kind, ChangeKind::Relink { .. }) {
+        return Some(HoldReason::Relink);
+    }
     match bounds.hold_all {
         HoldAll::Everything(reason) => return Some(reason),
         HoldAll::ExceptPositive if !change.is_positive() => return Some(HoldReason::PlanOnly),

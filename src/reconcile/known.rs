@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Metadata, Takeover};
+use super::{Desired, Metadata, Takeover};
 use crate::model::{
-    AccountId, AddressKey, DirectoryName, Dn, Guid, Reason, Standing, Timestamp, User, UserId,
+    AccountId, AddressKey, DirectoryName, Dn, Guid, Reason, Standing, Status, Timestamp, User,
+    UserId,
 };
 
 /// A stored person.
@@ -39,6 +40,8 @@ pub struct Known {
     pub rejected: BTreeSet<(UserId, Reason)>,
     /// The decision about each person whose user is linked to another directory of the account.
     pub takeovers: BTreeMap<Guid, Takeover>,
+    /// The users of other directories whose SID an entry had before, by the GUID of that entry.
+    pub successors: BTreeMap<Guid, UserId>,
     /// The addresses that people of other directories of the account want, or may want.
     pub rivals: BTreeMap<AddressKey, Rival>,
 }
@@ -80,6 +83,18 @@ impl Known {
     /// Returns the user that holds the address.
     pub fn holder(&self, key: &AddressKey) -> Option<&User> {
         self.users.get(self.by_key.get(key)?)
+    }
+
+    /// Returns the user whose former entry this one succeeds. An entry that would suspend an active user
+    /// succeeds none.
+    pub(super) fn former_user(&self, d: &Desired) -> Option<&User> {
+        let user = self.users.get(self.successors.get(&d.guid)?)?;
+        let is_usable = match user.status() {
+            Status::Active => d.holding().next().is_none(),
+            Status::Suspended => true,
+            Status::Invited | Status::Released => false,
+        };
+        (is_usable && d.is_in_scope()).then_some(user)
     }
 
     pub fn user(&self, id: UserId) -> Option<&User> {

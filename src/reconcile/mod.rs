@@ -68,5 +68,8 @@ pub use plan::{plan, suspects};
 pub use proposal::{Entitlement, PersonRow, Proposal};
 pub use propose::{Draft, LastServer, PlanWarning, Situation, Verdict, propose};
 pub use takeover::{Takeover, Whereabouts};
-pub use tiers::{Closure, ClosureGroup, Membership, TierRules, TierWish, WithoutGroup};
+pub use tiers::{
+    Closure, ClosureGroup, ForeignMember, GroupMembers, Membership, TierRules, TierWish,
+    WithoutGroup, foreign_members,
+};
 pub use undo::{Left, Taken, Undoing, undo};

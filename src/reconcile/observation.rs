@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Complete, Currency, Desired, Metadata, Policy, Replica, Rival, ServerIdentity, Takeover,
 };
-use crate::model::{AddressKey, Dn, Guid};
+use crate::model::{AddressKey, Dn, Guid, UserId};
 
 /// The people that a run covers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,6 +34,9 @@ pub struct Observation {
     pub malformed: Vec<(Option<Guid>, Dn)>,
     /// The decision about each person whose user is linked to another directory of the account.
     pub takeovers: BTreeMap<Guid, Takeover>,
+    /// The users of other directories whose SID an entry had before, by the GUID of that entry. Only
+    /// entries that an operator asked about have one.
+    pub successors: BTreeMap<Guid, UserId>,
     /// The addresses that people of other directories of the account want, too.
     pub rivals: BTreeMap<AddressKey, Rival>,
     /// Whether the server answered for every person who was asked for by GUID.
@@ -59,6 +62,7 @@ impl Observation {
             closure_is_stable: true,
             malformed: Vec::new(),
             takeovers: BTreeMap::new(),
+            successors: BTreeMap::new(),
             rivals: BTreeMap::new(),
             all_answered: true,
             replica: Replica::default(),

@@ -68,6 +68,12 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
         let user = known.of_person(d.guid);
         let takeover = user.and_then(|user| known.takeover(user, policy));
         if let Some(left) = takeover.filter(|takeover| !takeover.is_move()) {
+            if let (Takeover::Unasked(_), Some(user), Some(leaver)) =
+                (left, user.filter(|u| u.standing != Standing::Released), d.only_positive())
+            {
+                let planned = Planned { d: &leaver, known, policy, quarantine: left.quarantine() };
+                planned.existing(user, None, &mut proposal.plan.changes);
+            }
             left_alone(d, left, known, &mut proposal);
             continue;
         }
@@ -90,7 +96,13 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
         }
         let mut whole = quarantine.is_none();
         let mut plans_all_causes = true;
+        let former = if user.is_none() { known.former_user(d) } else { None };
+        whole &= former.is_none();
         let owner = match (user, linked) {
+            (None, _) if former.is_some() => {
+                planned.relink(former, &mut proposal.plan.changes);
+                None
+            }
             (Some(user), _) if user.standing == Standing::Released => {
                 planned.come_back(user, granted, &mut proposal.plan.changes);
                 let is_kept_away = user.overrides.contains(&Override::Return)
@@ -163,6 +175,7 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
                 quarantine,
                 notes,
                 metadata: None,
+                sid: d.sid.clone(),
             });
         }
     }
@@ -193,6 +206,7 @@ fn left_alone(d: &Desired, left: &Takeover, known: &Known, proposal: &mut Propos
             quarantine,
             notes,
             metadata: None,
+            sid: d.sid.clone(),
         });
     }
 }
@@ -280,6 +294,16 @@ impl Planned<'_> {
         let dn = if self.d.is_alive() { self.d.dn.clone() } else { before.dn.clone() };
         let after = Link { directory: self.policy.directory.clone(), guid: self.d.guid, dn };
         changes.push(self.change(Some(user), user.id, ChangeKind::Move { before, after }, None));
+    }
+
+    /// Links the user of a former entry to this one, when an operator approves it.
+    fn relink(&self, user: Option<&User>, changes: &mut Vec<Change>) {
+        let Some((user, before)) = user.and_then(|user| Some((user, user.link.clone()?))) else {
+            return;
+        };
+        let directory = self.policy.directory.clone();
+        let after = Link { directory, guid: self.d.guid, dn: self.d.dn.clone() };
+        changes.push(self.change(Some(user), user.id, ChangeKind::Relink { before, after }, None));
     }
 
     fn create(&self, granted: Option<&Addresses>, changes: &mut Vec<Change>) -> Option<UserId> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Fingerprint, Known, Metadata};
 use crate::model::{
-    AddressKey, Change, ChangeClass, ChangeKind, Dn, Guid, Plan, QuarantineReason, Reason,
+    AddressKey, Change, ChangeClass, ChangeKind, Dn, Guid, Plan, QuarantineReason, Reason, Sid,
     Timestamp, UserId,
 };
 
@@ -29,6 +29,8 @@ pub struct PersonRow {
     pub notes: BTreeSet<String>,
     /// The stamps of what was seen; `None` where the server shows none.
     pub metadata: Option<Metadata>,
+    /// `None` when it was not read; the stored one stays.
+    pub sid: Option<Sid>,
 }
 
 /// The group that gives a person its tier.

@@ -111,6 +111,7 @@ impl<'a> Draft<'a> {
     pub fn of(observation: &'a Observation, mut known: Known, rejections: Vec<Rejection>) -> Self {
         known.takeovers.clone_from(&observation.takeovers);
         known.rivals.clone_from(&observation.rivals);
+        known.successors.clone_from(&observation.successors);
         let suspensions = rejections.iter().filter(|r| r.kind == ChangeVerb::Suspend);
         known.rejected = suspensions.filter_map(|r| Some((r.user, r.reason?))).collect();
         let mut proposal = plan_confirmed(observation, &known);
@@ -239,6 +240,7 @@ fn quarantine_malformed(guid: Option<Guid>, dn: &Dn, known: &Known, proposal: &m
         quarantine: Some(QuarantineReason::MalformedEntry),
         notes: stored.notes.clone(),
         metadata: stored.metadata.clone(),
+        sid: None,
     });
 }
 

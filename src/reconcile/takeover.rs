@@ -13,7 +13,8 @@ pub enum Takeover {
     Moves,
     /// The present directory shows the person in scope, too, and keeps the user.
     Shown(DirectoryName),
-    /// The present directory could not be asked. It keeps the user, and the next run asks again.
+    /// The present directory has no clear answer. It keeps the user, and the next run asks again.
+    /// Positive reasons count meanwhile, because the person may have no other directory.
     Unasked(DirectoryName),
     /// The person is not in the scope of this directory.
     Not,
@@ -32,7 +33,9 @@ impl Takeover {
         let is_in_scope = here.is_in_scope();
         match present {
             Some(Whereabouts::InScope(_)) if is_in_scope => Self::Shown(of.clone()),
-            Some(Whereabouts::Unknown) if is_in_scope => Self::Unasked(of.clone()),
+            Some(Whereabouts::Unknown) if here.concerns_another_directory() => {
+                Self::Unasked(of.clone())
+            }
             Some(present) => match (is_in_scope, present) {
                 (true, Whereabouts::Outside(_) | Whereabouts::Absent) => Self::Moves,
                 _ => Self::Not,

@@ -1,8 +1,9 @@
 //! Tiers from groups: the closure of the configured groups, and the tier that a person gets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use crate::model::{Dn, Guid, Tier, words};
+use crate::model::{Dn, Guid, Sid, Tier, words};
 
 words! {
     /// The treatment of people in none of the configured groups.
@@ -44,6 +45,59 @@ pub struct Closure {
     is_partial: bool,
     /// The highest `uSNChanged` of the groups, on the server that showed them.
     last_change: Option<u64>,
+    /// The groups of other directories, and their members who may be people of this one.
+    elsewhere: GroupsElsewhere,
+    /// The entries of this directory that groups of other directories list, and that are no stored people.
+    pub strangers: BTreeSet<Guid>,
+}
+
+/// Groups of other directories of the account. Their domain names members of this one by SID or by DN.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct GroupsElsewhere {
+    /// The groups, each with whether it lists any member.
+    groups: BTreeMap<Guid, bool>,
+    by_sid: BTreeMap<Sid, BTreeSet<Guid>>,
+    by_dn: BTreeMap<Dn, BTreeSet<Guid>>,
+}
+
+/// A member of a group that is no entry of the group's domain.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum ForeignMember {
+    /// A foreign security principal, which is named by the SID of the member.
+    Sid(Sid),
+    /// An entry of another domain of the forest.
+    Name(Dn),
+}
+
+impl fmt::Display for ForeignMember {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sid(sid) => sid.fmt(f),
+            Self::Name(dn) => f.write_str(dn.as_str()),
+        }
+    }
+}
+
+/// Most members that a sentence names.
+const NAMES_SHOWN: usize = 5;
+
+/// Returns the sentence about members of a group that are of other domains.
+pub fn foreign_members(group: &str, names: &[String]) -> String {
+    let shown = names.iter().take(NAMES_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = names.len().saturating_sub(NAMES_SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let members = match names.len() {
+        1 => format!("1 member of {group} is of another domain"),
+        n => format!("{n} members of {group} are of other domains"),
+    };
+    format!("{members}, and this directory gives them no tier: {shown}{more}")
+}
+
+/// The members of a group, as the group lists them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct GroupMembers {
+    pub total: u64,
+    pub foreign: BTreeSet<ForeignMember>,
 }
 
 impl Closure {
@@ -90,6 +144,61 @@ impl Closure {
         self.groups.values()
     }
 
+    /// Returns the groups of this directory.
+    pub fn own_groups(&self) -> impl Iterator<Item = &ClosureGroup> {
+        self.groups.values().filter(|group| !self.is_elsewhere(group.guid))
+    }
+
+    /// Returns whether the group is one of another directory.
+    pub fn is_elsewhere(&self, group: Guid) -> bool {
+        self.elsewhere.groups.contains_key(&group)
+    }
+
+    /// Adds a group of another directory with the members that it lists.
+    pub fn add_elsewhere(&mut self, group: ClosureGroup, members: GroupMembers) {
+        let guid = group.guid;
+        self.elsewhere.groups.insert(guid, members.total > 0);
+        for member in members.foreign {
+            match member {
+                ForeignMember::Sid(sid) => {
+                    self.elsewhere.by_sid.entry(sid).or_default().insert(guid)
+                }
+                ForeignMember::Name(dn) => self.elsewhere.by_dn.entry(dn).or_default().insert(guid),
+            };
+        }
+        // A RID means nothing outside its domain.
+        self.add(ClosureGroup { rid: None, ..group });
+    }
+
+    /// Returns the groups of other directories that list a person, by SID or DN.
+    pub fn listing(&self, sid: Option<&Sid>, dn: &Dn) -> impl Iterator<Item = Guid> {
+        let by_sid = sid.and_then(|sid| self.elsewhere.by_sid.get(sid));
+        // Most companies have no such group, and a full read asks for each person.
+        let by_dn =
+            if self.elsewhere.by_dn.is_empty() { None } else { self.elsewhere.by_dn.get(dn) };
+        by_sid.into_iter().chain(by_dn).flatten().copied()
+    }
+
+    /// Returns the members that groups of other directories list.
+    pub fn members_elsewhere(&self) -> (impl Iterator<Item = &Sid>, impl Iterator<Item = &Dn>) {
+        (self.elsewhere.by_sid.keys(), self.elsewhere.by_dn.keys())
+    }
+
+    /// Returns the groups of other directories.
+    pub fn groups_elsewhere(&self) -> impl Iterator<Item = Guid> {
+        self.elsewhere.groups.keys().copied()
+    }
+
+    /// Returns the groups of other directories that list no member: empty, or no longer readable.
+    pub fn silent_elsewhere(&self) -> impl Iterator<Item = Guid> {
+        self.elsewhere.groups.iter().filter(|(_, lists)| !**lists).map(|(guid, _)| *guid)
+    }
+
+    /// Returns the tier that a group gives.
+    pub fn tier_of(&self, group: Guid) -> Option<Tier> {
+        self.groups.get(&group).map(|group| group.gives)
+    }
+
     pub fn len(&self) -> usize {
         self.groups.len()
     }
@@ -107,12 +216,11 @@ impl Closure {
             .max_by_key(|(tier, guid)| (*tier, std::cmp::Reverse(*guid)))
     }
 
-    /// Returns whether a later read of the groups shows all of them with the same DN.
+    /// Returns whether a later read of the groups of this directory shows all with the same DN.
     pub fn is_same_as(&self, later: &Self) -> bool {
-        self.groups.len() == later.groups.len()
+        self.own_groups().count() == later.groups.len()
             && self
-                .groups
-                .values()
+                .own_groups()
                 .all(|g| later.groups.get(&g.guid).is_some_and(|l| l.dn.as_str() == g.dn.as_str()))
     }
 }

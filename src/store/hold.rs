@@ -9,6 +9,7 @@ use super::database::Store;
 use super::error::{Doing as _, StoreError};
 use super::plans::{HeldPlan, HeldRow};
 use super::recording::append;
+use super::rows::Columns;
 use super::sql::{Sql, insert};
 use super::transitions::{carry, insert_plan, lose, seize, set_state, waiting_now};
 use crate::clock::Clock;
@@ -42,6 +43,19 @@ pub struct Holding {
 const HELD_AT_ONCE: usize = 500;
 
 impl Store {
+    /// Returns the entries of a directory whose links to users of former entries wait for approval.
+    pub async fn proposed_relinks(
+        &self,
+        directory: &DirectoryName,
+    ) -> Result<BTreeSet<Guid>, StoreError> {
+        let sql = Sql::new(
+            "SELECT c.guid FROM changes c JOIN plans p ON p.id = c.plan_id WHERE c.outcome = 'held' AND c.hold = 'relink' \
+             AND c.guid IS NOT NULL AND p.state IN ('open', 'approved') AND p.directory = ",
+        );
+        let rows = sql.bind(directory.as_str()).all(&self.readers).await;
+        rows.doing("read proposed links")?.iter().map(|row| Columns::of(row).read()).collect()
+    }
+
     /// Writes the held changes of a run into the held plan of the directory.
     ///
     /// A plan that loses changes keeps its id. A plan that gains or alters changes is superseded by a

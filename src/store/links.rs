@@ -29,7 +29,7 @@ pub(super) async fn follow(
         // The place by which limits and clusters count moves along. Only an applied change alters it.
         let sql = Sql::new("UPDATE people SET fingerprint = ")
             .bind(Fingerprint::Revisit)
-            .push(", quarantine = NULL, metadata = NULL, behind_since = NULL, directory = ");
+            .push(", quarantine = NULL, metadata = NULL, behind_since = NULL, unseen_since = NULL, directory = ");
         let sql = sql.bind(now.directory.as_str()).push(" WHERE directory = ");
         sql.bind(former.directory.as_str())
             .push(" AND guid = ")

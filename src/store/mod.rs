@@ -76,6 +76,8 @@ pub use events::{AccountScope, EventFilter, StoredEvent};
 pub use hold::{DecidedBy, Holding};
 pub use instants::FutureInstants;
 pub use log_keys::{LogHead, LogKeys};
+pub use pending::Mark;
+pub use people::KnownBySid;
 pub use plans::{HeldPlan, HeldRow, HeldSummary, cause_key};
 pub use quarantine::Quarantined;
 pub use removed_hooks::RemovedHook;

@@ -8,8 +8,26 @@ use super::error::{Doing as _, StoreError};
 use super::rejections::OF_DIRECTORY;
 use super::rows::Columns;
 use super::sql::{Sql, insert, pieces};
-use crate::model::{DirectoryName, Dn, Guid, Timestamp};
+use crate::model::{DirectoryName, Dn, Guid, Timestamp, UserId};
 use crate::reconcile::{Fingerprint, HighWaterMarks};
+
+/// A lasting state of people, with the time of its beginning.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mark {
+    /// The present server has not heard of them whole.
+    Behind,
+    /// The directory of their users does not show them, and they may belong to another one.
+    Unseen,
+}
+
+impl Mark {
+    fn column(self) -> &'static str {
+        match self {
+            Self::Behind => "behind_since",
+            Self::Unseen => "unseen_since",
+        }
+    }
+}
 
 impl Store {
     /// Returns the pending set of a directory.
@@ -72,22 +90,24 @@ impl Store {
         writing.commit().await
     }
 
-    /// Stores which people the present server has not heard of whole, and puts them into the pending set.
-    /// Those whom the run decided (`is_conclusive`) are no longer among them.
-    pub async fn note_behind(
+    /// Marks people with the time of the first run that found them so, and puts them into the pending
+    /// set. The mark ends for those whom the run decided (`is_conclusive`) otherwise.
+    pub async fn mark_people(
         &self,
         directory: &DirectoryName,
-        behind: &BTreeSet<Guid>,
+        mark: Mark,
+        people: &BTreeSet<Guid>,
         is_conclusive: impl Fn(Guid) -> bool,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let before = self.behind(directory).await?;
+        let column = mark.column();
+        let before = self.marked_people(directory, mark).await?;
         let over: Vec<Guid> = before
             .keys()
             .copied()
-            .filter(|guid| !behind.contains(guid) && is_conclusive(*guid))
+            .filter(|guid| !people.contains(guid) && is_conclusive(*guid))
             .collect();
-        if behind.is_empty() && over.is_empty() {
+        if people.is_empty() && over.is_empty() {
             return Ok(());
         }
         let mut writing = self.begin().await?;
@@ -97,37 +117,53 @@ impl Store {
                 .push(" AND guid IN ")
                 .list(people)
         };
-        for piece in pieces(behind.iter().copied()) {
+        for piece in pieces(people.iter().copied()) {
             let sql = Sql::new("UPDATE people SET fingerprint = ")
                 .bind(Fingerprint::Revisit)
-                .push(", behind_since = COALESCE(behind_since, ")
+                .push(&format!(", {column} = COALESCE({column}, "))
                 .bind(now)
                 .push(")");
-            update(sql, piece)
-                .execute(&mut *writing.tx)
-                .await
-                .doing("store people of a lagging server")?;
+            update(sql, piece).execute(&mut *writing.tx).await.doing("mark people")?;
         }
         for piece in pieces(over) {
-            let sql = Sql::new("UPDATE people SET behind_since = NULL");
-            update(sql, piece)
-                .execute(&mut *writing.tx)
-                .await
-                .doing("store people of a lagging server")?;
+            let sql = Sql::new(&format!("UPDATE people SET {column} = NULL"));
+            update(sql, piece).execute(&mut *writing.tx).await.doing("mark people")?;
         }
         writing.commit().await
     }
 
-    /// Returns the people whom the present server has not heard of whole, each with the time since then.
-    pub async fn behind(
+    /// Returns the people with the mark, each with the time since then.
+    pub async fn marked_people(
         &self,
         directory: &DirectoryName,
+        mark: Mark,
     ) -> Result<BTreeMap<Guid, Timestamp>, StoreError> {
+        let column = mark.column();
+        let sql = Sql::new(&format!(
+            "SELECT guid, {column} FROM people WHERE {column} IS NOT NULL AND directory = "
+        ));
+        let rows = sql.bind(directory.as_str()).all(&self.readers).await;
+        rows.doing("read marked people")?
+            .iter()
+            .map(|row| {
+                let mut c = Columns::of(row);
+                Ok((c.read()?, c.read()?))
+            })
+            .collect()
+    }
+
+    /// Returns the active users of a directory that does not show their people, each with the time since
+    /// then.
+    pub async fn unseen_users(
+        &self,
+        directory: &DirectoryName,
+    ) -> Result<BTreeMap<UserId, Timestamp>, StoreError> {
         let sql = Sql::new(
-            "SELECT guid, behind_since FROM people WHERE behind_since IS NOT NULL AND directory = ",
+            "SELECT u.id, p.unseen_since FROM people p JOIN users u ON u.directory = p.directory AND u.guid = p.guid \
+             WHERE p.unseen_since IS NOT NULL AND u.status = 'active' AND p.directory = ",
         );
         let rows = sql.bind(directory.as_str()).all(&self.readers).await;
-        rows.doing("read the people of a lagging server")?
+        rows.doing("read unseen users")?
             .iter()
             .map(|row| {
                 let mut c = Columns::of(row);

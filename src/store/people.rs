@@ -8,8 +8,28 @@ use super::error::{Doing as _, StoreError};
 use super::rows::{Columns, Row as _, row};
 use super::sql::{Sql, pieces};
 use super::users;
-use crate::model::{AccountId, AddressKey, DirectoryName, Dn, Guid, User, UserId};
+use crate::model::{AccountId, AddressKey, DirectoryName, Dn, Guid, Sid, User, UserId};
 use crate::reconcile::{Known, StoredPerson};
+
+/// A stored person who is found by its SID.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KnownBySid {
+    pub directory: DirectoryName,
+    pub sid: Sid,
+    pub dn: Dn,
+    pub entitled_by: Option<Guid>,
+    pub user: Option<UserId>,
+}
+
+row! {
+    KnownBySid {
+        directory: "directory",
+        sid: "object_sid",
+        dn: "dn",
+        entitled_by: "entitled_by",
+        user: "user_id",
+    }
+}
 
 row! {
     StoredPerson {
@@ -120,6 +140,54 @@ impl Store {
             .bind(parent.key())
             .push(") ORDER BY id LIMIT 500");
         sql.all(&self.readers).await.doing("load users of a parent")?.iter().map(User::of).collect()
+    }
+
+    /// Returns the stored people of all directories with these SIDs.
+    pub async fn people_by_sid(
+        &self,
+        sids: &BTreeSet<Sid>,
+    ) -> Result<Vec<(Guid, KnownBySid)>, StoreError> {
+        let mut people = Vec::new();
+        for piece in pieces(sids.iter()) {
+            let sql = Sql::new("SELECT guid, ")
+                .push(KnownBySid::COLUMNS)
+                .push(" FROM people WHERE object_sid IN ")
+                .list(piece);
+            for row in sql.all(&self.readers).await.doing("load people by SID")? {
+                let mut c = Columns::of(&row);
+                people.push((c.read()?, KnownBySid::next(&mut c)?));
+            }
+        }
+        Ok(people)
+    }
+
+    /// Returns the people whose SID no run has stored yet.
+    pub async fn people_without_sid(
+        &self,
+        directory: &DirectoryName,
+    ) -> Result<BTreeSet<Guid>, StoreError> {
+        let sql = Sql::new("SELECT guid FROM people WHERE object_sid IS NULL AND directory = ");
+        let rows = sql.bind(directory.as_str()).all(&self.readers).await;
+        rows.doing("load people without a SID")?.iter().map(|row| Columns::of(row).read()).collect()
+    }
+
+    /// Stores the SIDs of people whose decisions did not change.
+    pub async fn store_sids(
+        &self,
+        directory: &DirectoryName,
+        sids: &BTreeMap<Guid, Sid>,
+    ) -> Result<(), StoreError> {
+        for piece in pieces(sids) {
+            let mut writing = self.begin().await?;
+            for (guid, sid) in piece {
+                let sql = Sql::new("UPDATE people SET object_sid = ").bind(sid);
+                let sql = sql.push(" WHERE directory = ").bind(directory.as_str());
+                let sql = sql.push(" AND guid = ").bind(*guid);
+                sql.execute(&mut *writing.tx).await.doing("store a SID")?;
+            }
+            writing.commit().await?;
+        }
+        Ok(())
     }
 
     /// Returns the groups that give a stored person a tier.

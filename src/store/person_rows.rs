@@ -49,6 +49,7 @@ pub(super) async fn write_people(
             quarantine,
             notes,
             metadata,
+            sid,
         } = person;
         let fingerprint = if is_dropped(person) { Fingerprint::Revisit } else { *fingerprint };
         let group = match entitled_by {
@@ -71,11 +72,13 @@ pub(super) async fn write_people(
             ("seen_at", now.into()),
             ("notes", (!notes.is_empty()).then(|| json(notes)).into()),
             ("metadata", metadata.as_ref().map(json).into()),
+            ("object_sid", sid.as_ref().into()),
         ]
     };
     let tail = "ON CONFLICT (directory, guid) DO UPDATE SET fingerprint = excluded.fingerprint, user_id = excluded.user_id, \
          expires = CASE WHEN excluded.dn = '' THEN people.expires ELSE excluded.expires END, \
          quarantine = excluded.quarantine, notes = excluded.notes, metadata = excluded.metadata, \
+         object_sid = COALESCE(excluded.object_sid, people.object_sid), \
          quarantined_at = CASE WHEN people.quarantine = excluded.quarantine THEN people.quarantined_at ELSE excluded.quarantined_at END, \
          dn = CASE WHEN excluded.dn = '' THEN people.dn ELSE excluded.dn END, \
          seen_at = CASE WHEN excluded.dn = '' THEN people.seen_at ELSE excluded.seen_at END";

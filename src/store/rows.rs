@@ -12,8 +12,8 @@ use super::value::Value;
 use crate::model::{
     AccountId, AccountKind, Actor, ChangeClass, ChangeOutcome, ChangeVerb, ClaimId, ClaimState,
     Digest, DirectoryName, Dn, Domain, EventId, Guid, Handle, HoldReason, ObservationNumber,
-    PlanId, PlanState, QuarantineReason, Reason, RunId, RunMode, RunState, Standing, Subject, Tier,
-    Timestamp, Trigger, UserId,
+    PlanId, PlanState, QuarantineReason, Reason, RunId, RunMode, RunState, Sid, Standing, Subject,
+    Tier, Timestamp, Trigger, UserId,
 };
 use crate::reconcile::{Fingerprint, GraceCause};
 
@@ -179,6 +179,7 @@ scalars! {
     Handle as String, "handle": |s| Handle::parse(&s).ok(), |handle| handle.as_str().to_owned();
     Domain as String, "domain": |s| Domain::parse(&s).ok(), |domain| domain.as_str().to_owned();
     Guid as Vec<u8>, "guid": |b| b.try_into().ok().map(Guid), |guid| guid.0.to_vec();
+    Sid as Vec<u8>, "SID": |b| Sid::from_ad(&b), |sid| sid.as_bytes().to_vec();
     Digest as Vec<u8>, "hash": |b| b.try_into().ok().map(Digest), |digest| digest.0.to_vec();
     [u8; 32] as Vec<u8>, "hash": |b| b.try_into().ok(), |hash| hash.to_vec();
     Uuid as Vec<u8>, "id": |b| Uuid::from_slice(&b).ok(), |id| id.as_bytes().to_vec();

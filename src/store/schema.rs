@@ -54,6 +54,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "replicas" in "0016_replicas.sql",
     "found servers" in "0018_found_servers.sql",
     "people behind" in "0019_people_behind.sql",
+    "domains" in "0021_domains.sql",
 ];
 
 pub(super) async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::model::{Guid, Timestamp};
+use crate::model::{Guid, Sid, Timestamp};
 use crate::reconcile::Fingerprint;
 
 pub(super) enum Value {
@@ -34,6 +34,8 @@ values! {
     Option<Uuid>, v => Self::Blob(v.map(|u| u.as_bytes().to_vec()));
     Guid, v => Self::Blob(Some(v.0.to_vec()));
     Option<Guid>, v => Self::Blob(v.map(|g| g.0.to_vec()));
+    &Sid, v => Self::Blob(Some(v.as_bytes().to_vec()));
+    Option<&Sid>, v => Self::Blob(v.map(|sid| sid.as_bytes().to_vec()));
     Fingerprint, v => Self::from(v.to_stored());
     [u8; 32], v => Self::Blob(Some(v.to_vec()));
 }

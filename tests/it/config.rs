@@ -128,8 +128,8 @@ fn the_shipped_examples_are_valid_except_for_alternatives() {
     rosterd.toml:132:21: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.keytab to the unit, or use keytab
     rosterd.toml:134:1: principal belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
     rosterd.toml:137:1: krb5-conf belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
-    rosterd.toml:238:1: there are both secret-file and secret-credential: remove one of them
-    rosterd.toml:238:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
+    rosterd.toml:240:1: there are both secret-file and secret-credential: remove one of them
+    rosterd.toml:240:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
     "#);
 }
 
@@ -720,4 +720,43 @@ fn directories_hooks_and_gates_have_their_configured_values() {
             if domain.as_str() == "corp.example.com" && site.as_deref() == Some("Berlin") && suffixes[0].as_str() == "dc.example.net"),
         "{found:?}"
     );
+}
+
+#[test]
+fn a_group_of_another_directory_is_one_of_a_directory_of_the_account() {
+    let machine = Machine::new();
+    let second = |name: &str, account: &str, group: &str| {
+        let section = MINIMAL.replace("name = \"corp\"", &format!("name = \"{name}\""));
+        let section = section.replace("account = \"acme\"", &format!("account = \"{account}\""));
+        let at = section.find("[[directory]]").expect("a section");
+        let keys = section[at..].lines().filter(|line| !line.contains("-groups"));
+        let keys = keys.collect::<Vec<_>>().join("\n");
+        format!(
+            "{MINIMAL}\n{}\n",
+            keys.replacen(
+                "[[directory]]",
+                &format!("[[directory]]\npro-groups = [\"{group}\"]"),
+                1
+            )
+        )
+    };
+    let config = machine.config(&second("emea", "acme", "corp:Roster Pro"));
+    let (_, group) = &config.directories[1].groups[0];
+    assert_eq!(
+        (group.directory().map(ToString::to_string).as_deref(), group.name()),
+        (Some("corp"), "Roster Pro")
+    );
+    for (account, group, problem) in [
+        (
+            "acme",
+            "crop:Roster Pro",
+            "there is no directory crop: correct the name before the colon",
+        ),
+        ("acme", "emea:Roster Pro", "emea is this directory: write \"Roster Pro\""),
+        ("other", "corp:Roster Pro", "the directory corp is for the account acme"),
+        ("acme", "corp:", "names no group"),
+    ] {
+        let problems = machine.problems(&second("emea", account, group));
+        assert!(problems.contains(problem), "{problems}");
+    }
 }

@@ -10,14 +10,14 @@ use clap::{CommandFactory as _, Parser as _};
 use rosterd::control::{Ask, Callers, Reloaded, Reloader, Settings, bind, serve};
 use rosterd::ctl::{self, Cli, Exit, Terminal};
 use rosterd::hooks::{Hook, Target};
-use rosterd::model::{DirectoryName, Mode, Program};
+use rosterd::model::{DirectoryName, Mode, Program, Status, User};
 use rosterd::store::EventFilter;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::ctl::Output;
-use crate::firm::Firm;
+use crate::firm::{Firm, guid_of};
 
 const NO_GROUP: &str = "no-such-group-of-rosterd";
 
@@ -282,6 +282,25 @@ impl Office {
         [recreated, left, overruled, person.to_string()]
     }
 
+    /// Adds a section whose OU has an entry with the former SID of a person of the present one.
+    async fn migrate_one(&self) {
+        let users = self.firm.users().await;
+        let is_there = |user: &&User| user.status() == Status::Active && user.link.is_some();
+        let guid = guid_of(users.iter().find(is_there).expect("an active user"));
+        self.firm.sim.edit(|ad| {
+            let sid = ad.values(guid, "objectSid");
+            ad.add_ou("", "Abroad");
+            let person = adsim::NewPerson::new("abroad").ou("Abroad");
+            ad.add_person(person.with_values("sIDHistory", sid));
+        });
+        let was = self.firm.engine.configured();
+        let corp = self.firm.engine.directory("corp").unwrap().config.clone();
+        let mut emea = corp.clone();
+        emea.name = DirectoryName::parse("emea").unwrap();
+        emea.settings.bases = vec![format!("OU=Abroad,{}", self.firm.sim.root_dn())];
+        self.firm.engine.reconfigure(vec![corp, emea], was.rules.clone());
+    }
+
     /// Renames the directory in the configuration.
     fn rename_section(&self) {
         self.firm.reconfigure(|config| config.name = DirectoryName::parse("hq").unwrap());
@@ -473,6 +492,8 @@ async fn every_answer_matches_the_openapi_document() {
         .expect(400, "post /v1/accounts/acme/domains", Some(json!({ "domain": "no domain" })))
         .await;
 
+    office.migrate_one().await;
+    office.post("/v1/directories/emea/relink-by-sid-history", None).await;
     office.rename_section();
     office.post("/v1/directories/corp/rename", Some(json!({ "to": "hq" }))).await;
     office.expect(404, "post /v1/directories/corp/rename", Some(json!({ "to": "hq" }))).await;
@@ -630,6 +651,9 @@ async fn every_command_of_rosterctl_uses_the_api_and_parses_its_answers() {
     for command in &of_leavers {
         succeeds(&office, command).await;
     }
+    office.migrate_one().await;
+    let of_migration = "directory relink emea --sid-history".to_owned();
+    succeeds(&office, &of_migration).await;
     office.rename_section();
     let of_section = "directory rename corp hq".to_owned();
     succeeds(&office, &of_section).await;
@@ -647,7 +671,7 @@ async fn every_command_of_rosterctl_uses_the_api_and_parses_its_answers() {
             !commands
                 .iter()
                 .chain(&of_leavers)
-                .chain([&of_section])
+                .chain([&of_migration, &of_section])
                 .any(|c| format!("{c} ").starts_with(&format!("{leaf} ")))
         })
         .collect();

@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use axum::{Extension, Json};
 
 use super::request::{Answer, By, Shared, document, optional_document};
+use super::runs;
 use super::time::time;
 use crate::control::api;
 use crate::control::operation::{Operation, REFUSED, UNREADABLE, act, change, read};
@@ -57,6 +58,13 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
         )
         .answers::<api::DirectoryStatus>("The status of the directory afterwards")
         .fails(&[REFUSED]),
+        change(
+            "/directories/{name}/relink-by-sid-history",
+            relink_by_sid_history,
+            "Propose links of users of other directories to the entries that had their SIDs before",
+        )
+        .answers::<api::Run>("The run, which holds the links for approval")
+        .fails(&[REFUSED, UNREADABLE]),
         change(
             "/directories/{name}/rename",
             rename,
@@ -129,6 +137,14 @@ async fn rebaseline(
     Path(name): Path<String>,
 ) -> Answer<api::DirectoryStatus> {
     Ok(Json(convert(control.engine.rebaseline(&name, &by.actor).await?)))
+}
+
+async fn relink_by_sid_history(
+    State(control): Shared,
+    Extension(by): By,
+    Path(name): Path<String>,
+) -> Answer<api::Run> {
+    Ok(Json(runs::convert(control.engine.relink_by_sid_history(&name, &by.actor).await?)))
 }
 
 async fn rename(

@@ -96,6 +96,9 @@ struct ListQuery {
     /// Only users with a quarantined entry.
     #[serde(default)]
     quarantined: bool,
+    /// Only active users whom their own directory does not show, and no other one has taken over.
+    #[serde(default)]
+    unseen: bool,
     /// Order: `id` (the default, and the fastest), `address`, `name`, `created` or `updated`.
     sort: Option<String>,
     /// Value of `next` of the page before.
@@ -113,6 +116,7 @@ async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<
         reason,
         unmanaged,
         quarantined,
+        unseen,
         sort,
         after,
         limit: asked,
@@ -127,6 +131,7 @@ async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<
         reason: word("reason", reason.as_deref(), Reason::parse, &Reason::ALL.map(Reason::as_str))?,
         unmanaged,
         quarantined,
+        unseen,
         sort: word("order", sort.as_deref(), Sort::parse, &Sort::ALL.map(Sort::as_str))?
             .unwrap_or_default(),
         after,

@@ -1,6 +1,8 @@
 //! The checks of the domain: bases, filter, rights, deleted objects, attributes, groups and
 //! changes.
 
+use std::collections::BTreeSet;
+
 use ldap3::Scope;
 
 use super::{CheckOutcome, CheckReport, CheckStep};
@@ -11,7 +13,7 @@ use crate::directory::{
     Assertion, Decoder, DirectoryError, Grants, PERSON_FILTER, Right, Session, Settings,
 };
 use crate::model::{Dn, Placement, Tier, unknown_rule};
-use crate::reconcile::{Closure, Presence};
+use crate::reconcile::{Closure, Presence, foreign_members};
 
 /// Most people in the sample of attributes.
 const SAMPLE: u32 = 200;
@@ -66,7 +68,7 @@ async fn base(
         }
         return Ok(());
     }
-    let attributes = decoder.attributes();
+    let attributes = decoder.requested();
     let people_filter = Assertion::raw(PERSON_FILTER);
     let wanted = Assertion::all(
         [Some(PERSON_FILTER), settings.filter_text().as_deref()]
@@ -311,6 +313,12 @@ async fn groups(
         ));
     }
     for (tier, name) in &settings.groups {
+        if let Some(other) = name.directory() {
+            let finding = format!("{}: read in the directory {other}", name.as_str());
+            let remedy = format!("look at its members with rosterctl directory check {other}");
+            report.add(CheckStep::new("groups", CheckOutcome::Ok, finding, Some(remedy)));
+            continue;
+        }
         let object = match session.resolve_group(name, None).await? {
             Ok(object) => object,
             Err(trouble) => {
@@ -320,7 +328,12 @@ async fn groups(
         };
         let dn = object.dn.clone();
         let guid = object.guid();
-        let nested = session.closure(&[(*tier, object)]).await?.groups().count().saturating_sub(1);
+        let closure = session.closure(&[(*tier, object)]).await?;
+        let nested = closure.groups().count().saturating_sub(1);
+        let mut foreign = BTreeSet::new();
+        for group in closure.groups() {
+            foreign.extend(session.group_members(group.guid).await?.foreign);
+        }
         let of = match tier {
             Tier::Pro => "pro",
             Tier::Basic => "basic",
@@ -333,6 +346,14 @@ async fn groups(
                 "groups",
                 format!("{of}: {dn} shows no member"),
                 "nothing to do if it is empty, or the primary group of its people; else let the service account read member",
+            );
+        }
+        if !foreign.is_empty() {
+            let foreign: Vec<String> = foreign.iter().map(ToString::to_string).collect();
+            report.warn(
+                "groups",
+                foreign_members(&Dn::new(dn.as_str()).name(), &foreign),
+                "to give them a tier, write DIRECTORY:GROUP, with the name of this directory, in the groups of the directory of these people",
             );
         }
     }

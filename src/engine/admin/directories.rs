@@ -3,6 +3,7 @@
 //! No leaver is suspended during a pause. So every pause ends by itself, is reported daily, and its
 //! begin and end are events with their actor.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use humantime::format_duration;
 use serde_json::{Value, json};
 
 use crate::directory::Use;
+use crate::engine::sync::stages::Request;
 use crate::engine::{Directory, DirectoryStatus, Engine, EngineError};
-use crate::model::{Actor, DirectoryName, Event, EventCause, Timestamp};
+use crate::model::{Actor, DirectoryName, Event, EventCause, Guid, Timestamp, Trigger};
 use crate::reconcile::AttributeCounts;
-use crate::store::{DirectoryState, EventFilter, ScopeState, StoreError};
+use crate::store::{DirectoryState, EventFilter, Run, ScopeState, StoreError};
 use crate::telemetry::chain;
 
 /// The reason why a change of a directory is refused.
@@ -34,6 +36,10 @@ pub enum DirectoryChangeError {
     )]
     NotConfigured { from: DirectoryName, to: String },
     #[error(
+        "{entries} entries of {directory} have a sIDHistory, and none of them names a user of another directory of the account ({unclear} are unclear, because several entries or users share a SID): people without a stored SID get one at the next full run of their directory"
+    )]
+    NoSuccessor { directory: DirectoryName, entries: usize, unclear: usize },
+    #[error(
         "the directory {directory} has people of its own already, so {former} cannot become it: its users move to {directory} one by one, at the next full run that shows them; remove rename-from"
     )]
     HasPeople { directory: DirectoryName, former: DirectoryName },
@@ -52,6 +58,39 @@ const PAUSED: &str = "directory.paused";
 const RESUMED: &str = "directory.resumed";
 
 impl Engine {
+    /// Proposes to link users of other directories to the entries of this one whose sIDHistory has
+    /// the SID of their present entry. The plan is held for approval.
+    pub async fn relink_by_sid_history(
+        &self,
+        name: &str,
+        actor: &Actor,
+    ) -> Result<Run, EngineError> {
+        let directory = self.directory(name)?;
+        let (account, _) = self.claims_of(&directory).await?;
+        let history = {
+            let (mut session, _) = self.open(&directory, Use::Follow).await?;
+            let bases = self.bases(&directory, &mut session, &mut Vec::new()).await?;
+            session.sid_history(&bases.dns, None).await?
+        };
+        let entries = history.len();
+        let found = self.successors(&directory, account, history).await?;
+        let unclear = found.unclear;
+        if found.users.is_empty() {
+            let directory = directory.config.name.clone();
+            return Err(DirectoryChangeError::NoSuccessor { directory, entries, unclear }.into());
+        }
+        let relinks: BTreeSet<Guid> = found.users.into_keys().collect();
+        let remark = format!(
+            "{unclear} entries are left out, because several entries or users share a SID: rosterctl user relink"
+        );
+        let request = Request {
+            relinks: relinks.clone(),
+            remarks: if unclear > 0 { vec![remark] } else { Vec::new() },
+            ..Request::people(Trigger::Manual, relinks, Some(actor.clone()))
+        };
+        self.run(&directory, request).await
+    }
+
     /// Pauses a directory: no runs for this time, or for the default.
     pub async fn pause(
         &self,

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use crate::engine::sync::stages::Request;
 use crate::engine::{Directory, Engine, EngineError};
-use crate::model::{Actor, Digest, Guid, PlanId, PlanState, Trigger};
+use crate::model::{
+    Actor, ChangeOutcome, ChangeVerb, Digest, Guid, PlanId, PlanState, RunId, Trigger,
+};
 use crate::store::{Decision, HeldPlan, HeldRow, Run};
 
 /// Above this number of people a full run is faster than a scoped one.
@@ -164,8 +166,36 @@ impl Engine {
             approves: Some(plan.id),
             ..Self::request_for(people, Trigger::Approval, actor)
         };
+        let by = request.actor.clone();
         let run = self.run(&directory, request).await?;
+        self.read_relinked(&directory, run.id, by).await?;
         Ok(Approval { run, waiting: self.waiting(&directory).await? })
+    }
+
+    /// Reads the entries that an approval linked to users of former entries, as [`relink`](Self::relink)
+    /// does.
+    async fn read_relinked(
+        &self,
+        directory: &Directory,
+        run: RunId,
+        actor: Option<Actor>,
+    ) -> Result<(), EngineError> {
+        let mut changes = self.store.run_changes(run, u64::MAX >> 1).await?;
+        changes.retain(|c| c.kind == ChangeVerb::Link && c.outcome == ChangeOutcome::Applied);
+        let by = actor.clone().unwrap_or_else(Actor::rosterd);
+        let mut people = BTreeSet::new();
+        for change in changes {
+            let former = change.before["object_guid"].as_str().and_then(|guid| guid.parse().ok());
+            let (Some(former), Some(now)) = (former, change.guid) else { continue };
+            if let Some(user) = self.store.user(change.user).await? {
+                self.follow_relink(&user, former, now, &by).await?;
+            }
+            people.insert(now);
+        }
+        if !people.is_empty() {
+            self.run(directory, Request::people(Trigger::Approval, people, actor)).await?;
+        }
+        Ok(())
     }
 
     /// Returns a run over these people, or a full one where that is faster.

@@ -6,8 +6,8 @@ use std::ops::Bound;
 use crate::engine::admin::users::UserError;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
-    AccountId, Address, ClaimedDomains, DirectoryName, Domain, Guid, QuarantineReason, Reason,
-    Status, Tier, User, UserId, words,
+    AccountId, Address, ClaimedDomains, DirectoryName, Domain, Guid, Link, QuarantineReason,
+    Reason, Status, Tier, User, UserId, words,
 };
 use crate::store::{UserFilter, fold};
 
@@ -63,6 +63,8 @@ pub struct UserQuery {
     pub unmanaged: bool,
     /// Only users whose entry is quarantined.
     pub quarantined: bool,
+    /// Only active users whom their own directory does not show, or whose directory is not configured.
+    pub unseen: bool,
     pub sort: Sort,
     /// The cursor of the page before.
     pub after: Option<String>,
@@ -84,11 +86,26 @@ struct Sieve {
     /// Domains of the accounts with a directory; `Some` when only unmanaged users are wanted.
     unmanaged: Option<BTreeMap<AccountId, ClaimedDomains>>,
     quarantined: Option<BTreeSet<UserId>>,
+    unseen: Option<Unseen>,
+}
+
+/// The users about whom no directory decides.
+struct Unseen {
+    users: BTreeSet<UserId>,
+    configured: BTreeSet<DirectoryName>,
+}
+
+impl Unseen {
+    fn has(&self, user: &User) -> bool {
+        let is_orphan = |link: &Link| !self.configured.contains(&link.directory);
+        self.users.contains(&user.id)
+            || user.status() == Status::Active && user.link.as_ref().is_some_and(is_orphan)
+    }
 }
 
 impl Sieve {
     fn passes(&self, user: &User) -> bool {
-        let Self { domain, reason, unmanaged, quarantined } = self;
+        let Self { domain, reason, unmanaged, quarantined, unseen } = self;
         let in_domain = |domain: &Domain| user.addresses.iter().any(|a| a.domain() == domain);
         let claimed = |domains: &ClaimedDomains| {
             user.addresses.primary.as_ref().is_some_and(|a| domains.covers(a))
@@ -99,6 +116,7 @@ impl Sieve {
                 user.status() != Status::Released && of.get(&user.account).is_some_and(claimed)
             })
             && quarantined.as_ref().is_none_or(|those| those.contains(&user.id))
+            && unseen.as_ref().is_none_or(|unseen| unseen.has(user))
     }
 }
 
@@ -156,6 +174,7 @@ impl Engine {
             reason,
             unmanaged,
             quarantined,
+            unseen,
             sort,
             after,
             limit,
@@ -175,6 +194,7 @@ impl Engine {
             } else {
                 None
             },
+            unseen: if unseen { Some(self.unseen().await?) } else { None },
         };
         let mut page = UserFilter {
             account,
@@ -216,6 +236,16 @@ impl Engine {
             _ => format!("{id}:{key}"),
         });
         Ok(UserPage { users: first.into_values().collect(), next })
+    }
+
+    async fn unseen(&self) -> Result<Unseen, EngineError> {
+        let configured: BTreeSet<DirectoryName> =
+            self.configured().directories.keys().cloned().collect();
+        let mut users = BTreeSet::new();
+        for directory in &configured {
+            users.extend(self.store.unseen_users(directory).await?.into_keys());
+        }
+        Ok(Unseen { users, configured })
     }
 
     /// Returns the quarantined users of the configured directories and of `more`.

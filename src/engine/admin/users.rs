@@ -39,9 +39,17 @@ pub enum UserError {
     #[error("no directory manages {0}: the next run links them by their address")]
     NotLinked(String),
     #[error(
-        "{who} has not left {directory}: only a user suspended as deleted or vanished can be linked to another entry"
+        "{who} has not left {directory}, and {guid} is not in another directory of the account: a user is linked to another entry of the same directory only after the former one is deleted"
     )]
-    NotLeft { who: String, directory: DirectoryName },
+    NotLeft { who: String, directory: DirectoryName, guid: Guid },
+    #[error(
+        "{guid} is out of the scope of {directory}, so no run would read it: correct base, filter or exclude of {directory}, or move the entry"
+    )]
+    NotInScope { guid: Guid, directory: DirectoryName },
+    #[error(
+        "{guid} is {reason} in {directory}, so {who} would be suspended: correct the entry in AD first"
+    )]
+    NotUsable { guid: Guid, directory: DirectoryName, reason: Reason, who: String },
     #[error("{guid} is the user {user} already")]
     AlreadyLinked { guid: Guid, user: UserId },
     #[error(
@@ -128,18 +136,16 @@ impl Engine {
             .await
     }
 
-    /// Links a leaver's user to a new entry of the same person. Then a run reads that entry.
+    /// Links a user to another entry of the same person. Then a run reads that entry.
+    ///
+    /// In its own directory only a leaver gets another entry. In another directory of the account,
+    /// after a migration, both entries may exist.
     pub async fn relink(&self, who: &str, person: &str, actor: &Actor) -> Result<Run, EngineError> {
         let user = self.find_user(who).await?;
         let guid: Guid = person.parse().map_err(|_| UserError::NoGuid(person.to_owned()))?;
         let Some(before) = user.link.clone() else {
             return Err(UserError::NotLinked(who.to_owned()).into());
         };
-        if ![Reason::Deleted, Reason::Vanished].into_iter().any(|r| user.causes.has(r)) {
-            return Err(
-                UserError::NotLeft { who: who.to_owned(), directory: before.directory }.into()
-            );
-        }
         if let Some(other) = self
             .store
             .users_by_guid(guid)
@@ -149,25 +155,86 @@ impl Engine {
         {
             return Err(UserError::AlreadyLinked { guid, user: other.id }.into());
         }
-        // The new entry may be in another directory of the account.
-        let mut entry = None;
-        for directory in self.directories_of_account(&user).await? {
-            let quarantined = self.store.quarantined(&directory.config.name).await?;
-            let found = quarantined.into_iter().find(|(known, ..)| *known == guid);
-            entry = entry.or(found.map(|(_, dn, ..)| (directory.config.name.clone(), dn)));
-        }
-        let Some((directory, dn)) = entry else {
-            return Err(UserError::NotQuarantined { guid, directory: before.directory }.into());
+        let has_left = [Reason::Deleted, Reason::Vanished].iter().any(|r| user.causes.has(*r));
+        let quarantined = if has_left { self.quarantined_entry(&user, guid).await? } else { None };
+        let after = match quarantined {
+            Some(link) => link,
+            None => match self.entry_elsewhere(who, &user, &before, guid).await? {
+                Some(link) => link,
+                None if has_left => {
+                    return Err(
+                        UserError::NotQuarantined { guid, directory: before.directory }.into()
+                    );
+                }
+                None => {
+                    let (who, directory) = (who.to_owned(), before.directory);
+                    return Err(UserError::NotLeft { who, directory, guid }.into());
+                }
+            },
         };
         let former = before.guid;
-        let after = Link { directory, guid, dn };
         let user = self.write_one(&user, ChangeKind::Relink { before, after }, actor).await?;
         self.follow_relink(&user, former, guid, actor).await?;
         self.sync_linked(&user, actor).await
     }
 
+    /// Returns the quarantined entry in a directory of the user's account.
+    async fn quarantined_entry(
+        &self,
+        user: &User,
+        guid: Guid,
+    ) -> Result<Option<Link>, EngineError> {
+        for directory in self.directories_of_account(user).await? {
+            let name = &directory.config.name;
+            let quarantined = self.store.quarantined(name).await?;
+            if let Some((_, dn, ..)) = quarantined.into_iter().find(|(known, ..)| *known == guid) {
+                return Ok(Some(Link { directory: name.clone(), guid, dn }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the entry in another directory of the user's account, which shows it in its scope now.
+    /// An entry that would suspend an active user is refused.
+    async fn entry_elsewhere(
+        &self,
+        who: &str,
+        user: &User,
+        before: &Link,
+        guid: Guid,
+    ) -> Result<Option<Link>, EngineError> {
+        let mut unasked = None;
+        for directory in self.directories_of_account(user).await? {
+            let name = &directory.config.name;
+            if *name == before.directory {
+                continue;
+            }
+            let desired = match self.decided_in(&directory, &BTreeSet::from([guid])).await {
+                Ok((mut decided, _)) => decided.remove(&guid),
+                Err(EngineError::Store(error)) => return Err(error.into()),
+                Err(error) => {
+                    unasked.get_or_insert(error);
+                    continue;
+                }
+            };
+            let Some(desired) = desired else { continue };
+            let directory = name.clone();
+            if !desired.is_in_scope() {
+                return Err(UserError::NotInScope { guid, directory }.into());
+            }
+            let is_active = user.status() == Status::Active;
+            if let Some(reason) = desired.holding().next().filter(|_| is_active) {
+                let who = who.to_owned();
+                return Err(UserError::NotUsable { guid, directory, reason, who }.into());
+            }
+            return Ok(Some(Link { directory, guid, dn: desired.dn }));
+        }
+        // The entry may be in the directory that cannot be asked.
+        unasked.map_or(Ok(None), Err)
+    }
+
     /// A link override that excludes the former entry excludes the new one, too.
-    async fn follow_relink(
+    pub(super) async fn follow_relink(
         &self,
         user: &User,
         former: Guid,

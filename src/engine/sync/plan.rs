@@ -25,7 +25,11 @@ impl Engine {
         let people: BTreeSet<Guid> = seen.desired.keys().copied().chain(malformed).collect();
         let wanted: BTreeSet<AddressKey> =
             seen.desired.values().flat_map(Desired::wanted_keys).collect();
-        let known = self.store.load(name, account, &people, &wanted).await?;
+        let mut known = self.store.load(name, account, &people, &wanted).await?;
+        let former = seen.successors.values().copied().collect();
+        for user in self.store.users_by_id(&former).await?.into_values() {
+            known.add(user, account);
+        }
         let rejections = self.rejections(name, seen, &known).await?;
         let former_scope = self.former_scope(directory, seen, &known).await?;
         let draft = Draft::of(seen, known, rejections);

@@ -7,7 +7,7 @@ use crate::engine::{Directory, Engine, EngineError, Health, Phase, Progress};
 use crate::model::{
     Actor, ChangeCounts, Event, EventCause, HoldReason, RunId, RunMode, RunState, Status, Trigger,
 };
-use crate::store::{DecidedBy, DirectoryState, Run};
+use crate::store::{DecidedBy, DirectoryState, Mark, Run};
 
 impl Engine {
     /// Stores a run as running.
@@ -84,8 +84,18 @@ impl Engine {
             self.store.add_pending_people(name, seen.unknown()).await?;
         }
         self.store
-            .note_behind(name, &seen.replica.behind(), is_conclusive, self.clock.now())
+            .mark_people(
+                name,
+                Mark::Behind,
+                &seen.replica.behind(),
+                is_conclusive,
+                self.clock.now(),
+            )
             .await?;
+        self.store
+            .mark_people(name, Mark::Unseen, &observed.unseen, is_conclusive, self.clock.now())
+            .await?;
+        self.store.store_sids(name, &observed.sids).await?;
         for (other, people) in &observed.left_to {
             self.store.expect(other, people, observed.began_at).await?;
         }
@@ -151,7 +161,7 @@ impl Engine {
                 {
                     state.last_complete_read = Some(now);
                 }
-                if seen.is_full() && is_current {
+                if seen.is_full() && is_current && !seen.policy.closure.is_partial() {
                     was_accepted = state.observe_scope(
                         directory.config.scope_hash(),
                         run.started_at,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::directory::Grants;
 use crate::model::{
     Actor, AddressKey, Digest, DirectoryName, Dn, Guid, HeldChange, ObservationNumber, PlanId,
-    Rejection, RunMode, Timestamp, Trigger,
+    Rejection, RunMode, Sid, Timestamp, Trigger,
 };
 pub use crate::reconcile::Scope;
 use crate::reconcile::{
@@ -21,6 +21,8 @@ pub struct Request {
     pub scope: Scope,
     /// The operator or program that asked for the run; `None` for rosterd itself.
     pub actor: Option<Actor>,
+    /// The entries whose sIDHistory an operator asked about.
+    pub relinks: BTreeSet<Guid>,
     /// The plan whose approved changes the run applies, if they are still proposed.
     pub approves: Option<PlanId>,
     /// The checkpoint of the directory once the run has succeeded.
@@ -50,6 +52,7 @@ impl Request {
             trigger,
             scope,
             actor,
+            relinks: BTreeSet::new(),
             approves: None,
             checkpoint: None,
             full_read_reason: None,
@@ -91,6 +94,10 @@ pub struct ObservedRun {
     pub checkpoint: Option<Checkpoint>,
     /// The people that other directories of the account have to read, with their DNs there.
     pub left_to: BTreeMap<DirectoryName, BTreeMap<Guid, Dn>>,
+    /// The SIDs of stored people that are not stored yet.
+    pub sids: BTreeMap<Guid, Sid>,
+    /// The people of this directory whom it does not show, and who may belong to another one.
+    pub unseen: BTreeSet<Guid>,
     /// The pending addresses whose people were read.
     pub addresses: BTreeSet<AddressKey>,
     /// Why the connection was lost, if it was. The people who were seen before still count.

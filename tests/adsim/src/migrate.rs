@@ -4,7 +4,7 @@
 use uuid::Uuid;
 
 use crate::directory::{Ad, Who};
-use crate::entry::Packed;
+use crate::entry::{Id, Packed};
 use crate::schema::{Kind, at};
 
 /// A person removed from one domain and not yet added to another.
@@ -20,13 +20,26 @@ impl Ad {
     /// Removes a person from this domain, without a tombstone.
     pub fn emigrate(&mut self, who: impl Into<Who>) -> Migrant {
         let id = self.need(who);
+        let migrant = self.migrant(id);
+        self.purge(migrant.guid);
+        migrant
+    }
+
+    /// Removes a person from this domain, which keeps a tombstone.
+    pub fn exile(&mut self, who: impl Into<Who>) -> Migrant {
+        let id = self.need(who);
+        let migrant = self.migrant(id);
+        self.delete(migrant.guid);
+        migrant
+    }
+
+    fn migrant(&self, id: Id) -> Migrant {
         let entry = self.entry(id);
         let (guid, kind, name, mut attributes) =
             (entry.guid, entry.kind, entry.name.clone(), entry.attributes.clone());
         // Names of entries of this domain mean nothing in another.
         attributes.set(at::MANAGER, &[]);
         attributes.set(at::PRIMARY_GROUP_ID, &[b"513"]);
-        self.purge(guid);
         Migrant { guid, kind, name, attributes }
     }
 

@@ -18,6 +18,7 @@ mod callers;
 mod check;
 mod controller;
 mod day;
+mod domains;
 mod groups;
 mod kerberos;
 mod leavers;

@@ -300,6 +300,7 @@ impl Company {
         }
         Person {
             guid,
+            sid: None,
             dn: Self::dn(truth, guid),
             placement: if truth.ou == "Elsewhere" {
                 Placement::Outside {

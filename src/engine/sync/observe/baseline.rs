@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use crate::directory::{Bases, GroupError, Object, Session};
 use crate::engine::sync::observe::connection::Connection;
 use crate::engine::{Directory, Engine, EngineError};
-use crate::model::{Dn, Tier};
+use crate::model::{Dn, GroupName, Tier};
 use crate::reconcile::{Canary, Closure};
 use crate::store::{BaselineKind, BaselineObject};
 
@@ -79,48 +79,61 @@ impl Engine {
         session: &mut Session,
         warnings: &mut Vec<String>,
     ) -> Result<(Closure, Option<GroupError>), EngineError> {
-        let name = &directory.config.name;
-        let baseline = self.store.directory(name).await?.baseline;
-        let accepted = self.store.baseline(name, BaselineKind::Group).await?;
         let mut roots: Vec<(Tier, Object)> = Vec::new();
         let mut trouble = None;
-        for (tier, group) in &directory.config.settings.groups {
-            let key = group.as_str().to_lowercase();
-            let pinned = accepted.get(&key).and_then(|objects| objects.first());
-            match session.resolve_group(group, pinned.map(|p| p.guid)).await? {
-                Ok(object) => {
-                    match (pinned, object.guid()) {
-                        (None, Some(guid)) => {
-                            self.store
-                                .accept_in_baseline(
-                                    baseline,
-                                    name,
-                                    BaselineKind::Group,
-                                    &BaselineObject { name: key, guid, detail: object.dn.clone() },
-                                )
-                                .await?;
-                        }
-                        (Some(pin), _)
-                            if group.is_outdated(
-                                &Dn::new(pin.detail.as_str()),
-                                &Dn::new(object.dn.as_str()),
-                            ) =>
-                        {
-                            warnings.push(format!(
-                                "the group \"{}\" is now {}: update the configuration",
-                                group.as_str(),
-                                object.dn
-                            ));
-                        }
-                        _ => {}
-                    }
-                    roots.push((*tier, object));
-                }
+        let groups = &directory.config.settings.groups;
+        for (tier, group) in groups.iter().filter(|(_, group)| group.directory().is_none()) {
+            match self.group(directory, session, group, warnings).await? {
+                Ok(object) => roots.push((*tier, object)),
                 Err(problem) => trouble = Some(problem),
             }
         }
-        let closure = session.closure(&roots).await?;
+        let mut closure = session.closure(&roots).await?;
+        if groups.iter().any(|(_, group)| group.directory().is_some()) {
+            let elsewhere = self.groups_elsewhere(directory, session, &mut closure, warnings).await;
+            trouble = trouble.or(elsewhere?);
+        }
         Ok((if trouble.is_some() { closure.partial() } else { closure }, trouble))
+    }
+
+    /// Finds a configured group of a directory by the baseline, and reports another name. `session` is
+    /// one with the domain that has the group.
+    pub(in crate::engine) async fn group(
+        &self,
+        directory: &Directory,
+        session: &mut Session,
+        group: &GroupName,
+        warnings: &mut Vec<String>,
+    ) -> Result<Result<Object, GroupError>, EngineError> {
+        let name = &directory.config.name;
+        let baseline = self.store.directory(name).await?.baseline;
+        let accepted = self.store.baseline(name, BaselineKind::Group).await?;
+        let key = group.as_str().to_lowercase();
+        let pinned = accepted.get(&key).and_then(|objects| objects.first());
+        let object = match session.resolve_group(group, pinned.map(|p| p.guid)).await? {
+            Ok(object) => object,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        match (pinned, object.guid()) {
+            (None, Some(guid)) => {
+                let accepted = BaselineObject { name: key, guid, detail: object.dn.clone() };
+                self.store
+                    .accept_in_baseline(baseline, name, BaselineKind::Group, &accepted)
+                    .await?;
+            }
+            (Some(pin), _)
+                if group
+                    .is_outdated(&Dn::new(pin.detail.as_str()), &Dn::new(object.dn.as_str())) =>
+            {
+                warnings.push(format!(
+                    "the group \"{}\" is now {}: update the configuration",
+                    group.as_str(),
+                    object.dn
+                ));
+            }
+            _ => {}
+        }
+        Ok(Ok(object))
     }
 
     /// Returns the names of the canaries: the service account's own entry when none is configured.

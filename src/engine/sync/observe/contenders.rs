@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::directory::{Bases, Decoder, Use};
+use crate::directory::{Bases, Decoder};
 use crate::engine::sync::observe::connection::Connection;
 use crate::engine::sync::stages::ObservedRun;
 use crate::engine::sync::stages::{Request, Scope};
@@ -199,7 +199,7 @@ impl Engine {
         observed: &ObservedRun,
     ) -> Result<BTreeMap<AddressKey, Rival>, EngineError> {
         let mut people: BTreeSet<Guid> = {
-            let (mut session, settings) = self.open(other, Use::Follow).await?;
+            let (mut session, settings) = self.open_neighbour(other).await?;
             let found = session.people_by_address(wanted, &settings.attributes.email).await?;
             found.into_values().flatten().collect()
         };

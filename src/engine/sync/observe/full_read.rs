@@ -53,6 +53,8 @@ impl Engine {
         }
         directory.work.progress.send_modify(|p| p.phase = Phase::Reading);
         let mut again = BTreeSet::new();
+        let without_sid = self.store.people_without_sid(name).await?;
+        let sids = &mut observed.sids;
         let policy = &observed.seen.policy;
         let (desired, malformed, entries) =
             (&mut observed.seen.desired, &mut observed.seen.malformed, &mut observed.entries);
@@ -75,6 +77,9 @@ impl Engine {
                 match entry {
                     Ok(person) => {
                         let decision = decide(person, policy);
+                        if without_sid.contains(&decision.guid) {
+                            sids.extend(decision.sid.clone().map(|sid| (decision.guid, sid)));
+                        }
                         match index.observe(&decision, policy) {
                             Observed::Same | Observed::Stranger => {}
                             Observed::Changed | Observed::New => {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::directory::{DirectoryError, MembershipQuery, Right, Session};
 use crate::engine::sync::stages::ObservedRun;
 use crate::engine::{Directory, Engine, EngineError};
-use crate::model::{Guid, Tier};
+use crate::model::{GroupName, Guid, Tier};
 use crate::reconcile::{Membership, TierWish, suspects};
 use crate::store::{BaselineKind, BaselineObject};
 
@@ -30,7 +30,7 @@ impl Engine {
             .seen
             .policy
             .closure
-            .groups()
+            .own_groups()
             .map(|group| group.guid)
             .filter(|guid| !listed.contains(guid))
             .collect();
@@ -54,6 +54,21 @@ impl Engine {
         Ok(listed)
     }
 
+    /// Returns the groups of other directories, with those that were configured before.
+    async fn known_elsewhere(
+        &self,
+        directory: &Directory,
+        observed: &ObservedRun,
+    ) -> Result<BTreeSet<Guid>, EngineError> {
+        let accepted =
+            self.store.baseline(&directory.config.name, BaselineKind::Group).await?.into_iter();
+        let of_others = accepted.filter(|(name, _)| GroupName::parse(name).directory().is_some());
+        let mut groups: BTreeSet<Guid> =
+            of_others.flat_map(|(_, objects)| objects).map(|object| object.guid).collect();
+        groups.extend(observed.seen.policy.closure.groups_elsewhere());
+        Ok(groups)
+    }
+
     /// Asks the groups about the people who seem to have left them, then whether the groups have changed.
     pub(in crate::engine) async fn confirm_groups(
         &self,
@@ -75,6 +90,17 @@ impl Engine {
             .collect();
         let known =
             self.store.load(name, observed.seen.policy.account, &losing, &BTreeSet::new()).await?;
+        let mut in_use: BTreeSet<Guid> = self.store.groups_in_use(name).await?;
+        let neighbours = self.neighbours(directory);
+        // A group of the directory that a person comes from may be one of another domain, which says
+        // nothing here. A section without a configuration may be a former name of this one.
+        let is_known = |person: Guid, group: &Guid| {
+            let link = known.of_person(person).and_then(|user| user.link.as_ref());
+            let is_elsewhere =
+                link.is_some_and(|l| neighbours.iter().any(|d| d.config.name == l.directory));
+            let closure = &observed.seen.policy.closure;
+            !is_elsewhere || in_use.contains(group) || closure.tier_of(*group).is_some()
+        };
         let suspects: BTreeMap<Guid, MembershipQuery> = suspects(&observed.seen.desired, &known)
             .into_iter()
             .map(|guid| {
@@ -85,17 +111,27 @@ impl Engine {
                     MembershipQuery {
                         dn: d.dn.clone(),
                         groups: d.entitled_by().into_iter().collect(),
-                        entitled_by,
+                        entitled_by: entitled_by.filter(|group| is_known(guid, group)),
                     },
                 )
             })
             .collect();
         if !suspects.is_empty() {
-            let mut in_use: BTreeSet<Guid> = self.store.groups_in_use(name).await?;
             // A renamed section has not used the groups of its people yet.
             in_use.extend(suspects.values().filter_map(|suspect| suspect.entitled_by));
+            // This domain has no answer about groups of others, which the closure has read.
+            let elsewhere = self.known_elsewhere(directory, observed).await?;
+            let silent_elsewhere: Vec<Guid> = observed
+                .seen
+                .policy
+                .closure
+                .silent_elsewhere()
+                .filter(|g| in_use.contains(g))
+                .collect();
+            in_use.retain(|group| !elsewhere.contains(group));
             let answers = async {
                 let mut silent = session.groups_without_members(&in_use).await?;
+                silent.extend(silent_elsewhere);
                 // A group that listed members and lists none now is silent, even when it is the primary group
                 // of people.
                 let known: BTreeSet<Guid> = in_use.intersection(&listed).copied().collect();

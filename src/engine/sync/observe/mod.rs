@@ -4,6 +4,7 @@ pub(in crate::engine) mod absence;
 pub(in crate::engine) mod baseline;
 pub(in crate::engine) mod connection;
 pub(in crate::engine) mod contenders;
+pub(in crate::engine) mod foreign;
 pub(in crate::engine) mod full_read;
 pub(in crate::engine) mod groups;
 pub(in crate::engine) mod neighbours;
@@ -11,6 +12,7 @@ pub(in crate::engine) mod policy;
 pub(in crate::engine) mod replica;
 pub(in crate::engine) mod rights;
 pub(in crate::engine) mod schema;
+pub(in crate::engine) mod successors;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -177,6 +179,8 @@ impl Engine {
             baseline: state.baseline,
             checkpoint,
             left_to: BTreeMap::new(),
+            sids: BTreeMap::new(),
+            unseen: BTreeSet::new(),
             addresses: BTreeSet::new(),
             lost_server: None,
             high_water_marks: up_to_dateness.marks,
@@ -185,7 +189,14 @@ impl Engine {
         observed.seen.replica.is_set_back = up_to_dateness.is_set_back;
         observed.seen.replica.groups = groups;
         let pending = if self.is_connected(directory, connection).await {
-            self.pending_people(directory, request, connection, &mut observed).await?
+            let mut pending =
+                self.pending_people(directory, request, connection, &mut observed).await?;
+            pending.extend(self.regrouped(directory, request, &observed).await?);
+            if observed.seen.is_full() {
+                self.warn_of_foreign_members(directory, &mut connection.session, &mut observed)
+                    .await?;
+            }
+            pending
         } else {
             BTreeSet::new()
         };
@@ -223,6 +234,7 @@ impl Engine {
         self.read_contenders(directory, connection, &bases, &decoder, read_at, &mut observed)
             .await?;
         self.take_over(directory, &bases.dns, &mut observed).await?;
+        self.find_successors(directory, request, connection, &bases.dns, &mut observed).await?;
         self.judge_people(directory, connection, &state, &mut observed).await?;
         self.withhold(directory, connection, &bases, &state.counts, &mut observed).await?;
         if self.is_connected(directory, connection).await {

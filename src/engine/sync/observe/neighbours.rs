@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::directory::{Decoder, LookupContext, LookupResults, PendingLookups, Session, Use};
+use crate::directory::{
+    Decoder, LookupContext, LookupResults, PendingLookups, Session, Settings, Use,
+};
 use crate::engine::sync::observe::policy::believed;
 use crate::engine::sync::stages::ObservedRun;
 use crate::engine::{Directory, Engine, EngineError};
@@ -17,6 +19,7 @@ use crate::reconcile::{
     Closure, Confirmation, Desired, Exclude, Finding, Policy, Provenance, Takeover, Whereabouts,
     decide,
 };
+use crate::store::Mark;
 
 /// The answers of the other directories about people who are missing in one directory.
 #[derive(Debug, Default)]
@@ -40,6 +43,19 @@ impl Engine {
         self.configured().directories.values().filter(is_neighbour).cloned().collect()
     }
 
+    /// Opens a session with another directory of the account. Servers that did not answer lately are
+    /// not waited for.
+    pub(in crate::engine) async fn open_neighbour(
+        &self,
+        directory: &Directory,
+    ) -> Result<(Session, Settings), EngineError> {
+        let settings = self.locate(directory).await?;
+        match directory.work.servers.silence(&settings, self.clock.passed()) {
+            Some(reasons) => Err(EngineError::Silent(reasons)),
+            None => self.open(directory, Use::Follow).await,
+        }
+    }
+
     /// Returns the answer of a directory about these people, by its own base, filter and exclusions.
     async fn whereabouts_in(
         &self,
@@ -48,7 +64,7 @@ impl Engine {
     ) -> Result<BTreeMap<Guid, Whereabouts>, EngineError> {
         let config = &directory.config;
         let now = self.clock.now();
-        let (mut session, settings) = self.open(directory, Use::Follow).await?;
+        let (mut session, settings) = self.open_neighbour(directory).await?;
         let bases = self.bases(directory, &mut session, &mut Vec::new()).await?;
         let decoder = Decoder::new(&settings.attributes, &Closure::default());
         let stored = self.store.people(&config.name, people.iter().copied().collect()).await?;
@@ -97,7 +113,7 @@ impl Engine {
         people: &BTreeSet<Guid>,
     ) -> Result<(BTreeMap<Guid, Desired>, Policy), EngineError> {
         let now = self.clock.now();
-        let (mut session, settings) = self.open(directory, Use::Follow).await?;
+        let (mut session, settings) = self.open_neighbour(directory).await?;
         let bases = self.bases(directory, &mut session, &mut Vec::new()).await?;
         let closure = self.groups(directory, &mut session, &mut Vec::new()).await?.0;
         let policy = Policy { closure, ..self.scope_policy(directory, &session, now).await? };
@@ -238,6 +254,7 @@ impl Engine {
             found.remove(&guid);
             if !left.contains_key(&guid) {
                 observed.seen.add_unknown([guid]);
+                observed.unseen.insert(guid);
             }
         }
         for (name, people) in &elsewhere.in_scope {
@@ -250,6 +267,15 @@ impl Engine {
             observed.warnings.push(format!("{n} of its people are now in the scope of {name}: its next run moves their users there"));
         }
         observed.warnings.extend(elsewhere.warnings());
+        // The next run of the other directory takes them over, unless something is in its way.
+        let before = self.store.marked_people(&directory.config.name, Mark::Unseen).await?;
+        let still = observed.unseen.iter().filter(|guid| before.contains_key(guid)).count();
+        if still > 0 || elsewhere.is_unclear() {
+            observed.warnings.push(format!(
+                "{} people are not shown any more, and no other directory has taken their users over: rosterctl user list --unseen, then rosterctl user explain USER",
+                observed.unseen.len()
+            ));
+        }
         Ok(left)
     }
 
@@ -310,15 +336,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Returns the answers of the linked directory about the people in scope here. Others stay with it.
+    /// Returns the answers of the linked directory about the people in scope here, and about leavers.
+    /// Others stay with it.
     async fn present_whereabouts(
         &self,
         other: &Directory,
         links: &[Link],
         observed: &mut ObservedRun,
     ) -> Result<BTreeMap<Guid, Whereabouts>, EngineError> {
-        let is_here =
-            |guid: &Guid| observed.seen.desired.get(guid).is_some_and(Desired::is_in_scope);
+        let is_here = |guid: &Guid| {
+            observed.seen.desired.get(guid).is_some_and(Desired::concerns_another_directory)
+        };
         let people: BTreeSet<Guid> = links.iter().map(|link| link.guid).filter(is_here).collect();
         if people.is_empty() {
             return Ok(BTreeMap::new());
@@ -329,7 +357,7 @@ impl Engine {
             Err(error) => {
                 let (n, name) = (people.len(), &other.config.name);
                 observed.warnings.push(format!(
-                    "{n} people may have moved here from {name}, which could not be asked ({error}): their users stay with it, and the next run asks again"
+                    "{n} people may have moved here from {name}, which could not be asked ({error}): their users stay with it, only leavers among them are suspended, and the next run asks again"
                 ));
                 Ok(BTreeMap::new())
             }
@@ -419,6 +447,11 @@ impl Elsewhere {
     /// Returns whether a directory may show the person, because it has no clear answer.
     fn may_show(&self, guid: Guid) -> bool {
         self.unknown.contains(&guid) || !self.unasked.is_empty()
+    }
+
+    /// Returns whether a directory has an unclear answer about somebody.
+    fn is_unclear(&self) -> bool {
+        !self.unknown.is_empty()
     }
 
     fn warnings(&self) -> impl Iterator<Item = String> {

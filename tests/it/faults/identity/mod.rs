@@ -1,5 +1,6 @@
 //! Identity is the account and the objectGUID: moves, renames, relinks, and names of several users.
 
+mod domains;
 mod moves;
 mod renames;
 mod users;
