@@ -267,7 +267,7 @@ async fn a_run_that_loses_its_server_begins_again_with_the_next_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leaver_seen_before_the_server_was_lost_is_suspended_although_the_next_server_lags() {
+async fn a_leaver_seen_before_the_server_was_lost_is_suspended_by_the_run() {
     let firm = followed(10, |_| {}).await;
     let second = firm.sim.lagging_replica("dc2").unwrap();
     firm.reconfigure(|c| c.settings.servers.push(ServerUrl::parse(&second.ldaps_url()).unwrap()));
