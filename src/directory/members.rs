@@ -37,6 +37,32 @@ impl Session {
         Ok(members)
     }
 
+    /// Returns the accounts of other forests in these groups, each with the names of its groups. A list
+    /// of members would name them, too, but has as many parts as a large group needs.
+    pub async fn foreign_principals(
+        &mut self,
+        groups: &[Dn],
+    ) -> Result<BTreeMap<Sid, BTreeSet<String>>, DirectoryError> {
+        let base = self.root.default_naming_context.clone();
+        let attributes = ["memberOf".to_owned()];
+        let mut found: BTreeMap<Sid, BTreeSet<String>> = BTreeMap::new();
+        for piece in groups.chunks(CHUNK) {
+            let is_member =
+                Assertion::any(piece.iter().map(|dn| Assertion::equals("memberOf", dn.as_str())));
+            let is_foreign = Assertion::raw("(objectCategory=foreignSecurityPrincipal)");
+            let filter = Assertion::all([is_foreign, is_member]);
+            let query = Query::new(&base, Scope::Subtree, filter.as_str(), &attributes);
+            for object in self.objects(&query).await? {
+                let Ok(sid) = Dn::new(object.dn.clone()).name().parse() else { continue };
+                let listed = object.attributes.get("memberof").into_iter().flatten();
+                let listed = listed.filter_map(|dn| Some(Dn::new(std::str::from_utf8(dn).ok()?)));
+                let names = listed.filter(|dn| piece.contains(dn)).map(|dn| dn.name());
+                found.entry(sid).or_default().extend(names);
+            }
+        }
+        Ok(found)
+    }
+
     /// Returns the visible entries with these SIDs.
     pub async fn objects_by_sid(
         &mut self,
