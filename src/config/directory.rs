@@ -12,8 +12,8 @@ use super::values::{
 };
 use super::{credential, files, safety};
 use crate::model::{
-    Address, AttributeNames, Credential, Cron, DirectoryName, Discovery, Dn, Filter, GroupName,
-    Handle, Mode, ServerUrl, Tier, Timeouts,
+    Address, AttributeNames, Credential, Cron, DirectoryName, Discovery, Dn, Filter,
+    FollowedServers, GroupName, Handle, Mode, ServerUrl, Tier, Timeouts,
 };
 use crate::reconcile::{Limits, TierRules, WithoutGroup};
 
@@ -56,6 +56,8 @@ pub struct Directory {
     pub full: Cron,
     /// Whether AD's change notifications start runs.
     pub live: bool,
+    /// The further servers whose change notifications start runs.
+    pub watch: FollowedServers,
     /// Whether scheduled runs follow changes; without it every one is a full run.
     pub incremental: bool,
     /// Age of the last complete read at which the directory is stale.
@@ -104,6 +106,7 @@ pub(super) fn read(
     let schedule = table.text_or("schedule", "*/15 * * * *", |text| cron(text, zone));
     let full = table.text_or("full", "30 2 * * *", |text| cron(text, zone));
     let live = table.flag("live");
+    let watch = table.text("watch", one_of(&FollowedServers::ALL.map(|w| (w.as_str(), w))));
     let incremental = table.flag("incremental");
     let stale_after = table.text("stale-after", duration);
     let groups = [
@@ -143,6 +146,7 @@ pub(super) fn read(
         schedule: schedule?,
         full: full?,
         live: live.unwrap_or(true),
+        watch: watch.unwrap_or_default(),
         incremental: incremental.unwrap_or(true),
         stale_after: stale_after.unwrap_or(Duration::from_hours(6)),
         tiers: TierRules {

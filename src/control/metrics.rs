@@ -112,8 +112,11 @@ async fn store_snapshot(engine: &Engine) -> Result<StoreSnapshot, EngineError> {
 }
 
 fn server_series(server: ServerStatus) -> ServerSeries {
-    let ServerStatus { url, in_use, reachable, certificate_until, writable, .. } = server;
-    ServerSeries { url, in_use, reachable, certificate_until, writable }
+    let ServerStatus {
+        url, in_use, reachable, certificate_until, writable, followed_since, ..
+    } = server;
+    let followed = followed_since.is_some();
+    ServerSeries { url, in_use, followed, reachable, certificate_until, writable }
 }
 
 fn directory_series(status: DirectoryStatus, stale_after: Duration) -> DirectorySeries {

@@ -130,6 +130,7 @@ fn server_line(server: &ServerStatus, view: &View) -> String {
         certificate_until,
         writable,
         site,
+        followed_since,
         ..
     } = server;
     let mut parts = vec![url.clone()];
@@ -145,6 +146,9 @@ fn server_line(server: &ServerStatus, view: &View) -> String {
     if *writable == Some(false) {
         parts.push(yellow("read-only"));
     }
+    parts.extend(
+        followed_since.as_ref().map(|at| format!("followed since {}", time_and_age(at, view))),
+    );
     if let Some(until) = certificate_until {
         parts.push(format!("certificate until {}", until.split('T').next().unwrap_or_default()));
     }

@@ -89,6 +89,7 @@ fn directory(directory: &config::Directory) -> DirectoryConfig {
         stale_after: d.stale_after,
         full: d.full,
         live: d.live && d.incremental,
+        watch: d.watch,
         incremental: d.incremental,
     }
 }

@@ -4,7 +4,7 @@
 //! single person. After the end of a connection the caller opens another one and continues with the
 //! same [`PendingLookups`](super::PendingLookups).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ldap3::Scope;
@@ -144,6 +144,26 @@ impl Session {
             return Ok(Confirmation::Nowhere(Look::Unwitnessed));
         }
         Ok(self.find_unreadable(guid).await?.unwrap_or(Confirmation::Nowhere(Look::Witnessed)))
+    }
+
+    /// Reads people by GUID, alive or deleted. The answer says nothing about people who are not visible, and
+    /// not whether the others are in scope.
+    pub async fn entries(
+        &mut self,
+        people: &BTreeSet<Guid>,
+        settings: &Settings,
+        decoder: &Decoder,
+    ) -> Result<BTreeMap<Guid, Confirmation>, DirectoryError> {
+        let mut found = BTreeMap::new();
+        for batch in PendingLookups::of(people).batches {
+            let LookupBatch { alive, deleted, malformed } =
+                self.read_batch(&batch, settings, decoder).await?;
+            let alive = alive.into_iter().map(|(g, (p, _))| (g, Confirmation::Alive(Box::new(p))));
+            found.extend(alive);
+            found.extend(deleted.into_iter().map(|(g, dn)| (g, Confirmation::Tombstone(dn))));
+            found.extend(malformed.into_iter().map(|(g, b)| (g, Confirmation::Malformed(b))));
+        }
+        Ok(found)
     }
 
     async fn read_batch(

@@ -23,6 +23,7 @@ mod encode;
 mod entry;
 mod error;
 mod filter;
+mod followed;
 mod frame;
 mod grants;
 mod greeting;

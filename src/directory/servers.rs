@@ -9,9 +9,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::dial::race;
+use super::followed::{Candidate, followed};
 use super::secret::read_secret;
 use super::{BindRefusal, DirectoryError, Greeting, Retry, Session, Settings};
-use crate::model::{ServerUrl, Timestamp};
+use crate::model::{FollowedServers, ServerUrl, Timestamp};
 
 /// Time after which the next server is tried, too.
 const NEXT_SERVER: Duration = Duration::from_secs(1);
@@ -186,26 +187,38 @@ impl Servers {
         Err(DirectoryError::NoServer(errors))
     }
 
-    /// Opens another session with the server of a session, at the same address.
-    pub async fn open_beside(
+    /// Connects to one server, without a bind. Fails if the server gets no password at present.
+    pub async fn connect_to(
         &self,
-        session: &Session,
+        url: &ServerUrl,
+        settings: &Settings,
+        now: Elapsed<'_>,
+    ) -> Result<Session, DirectoryError> {
+        let known = self.server(url);
+        if let Some((refusal, left)) = known.resting(now()) {
+            let (server, refusal) = (url.to_string(), refusal.clone());
+            return Err(DirectoryError::Resting { server, refusal, left });
+        }
+        let connected = Session::connect(url, settings, known.address).await;
+        connected.inspect_err(|error| self.note_failure(url, error, now()))
+    }
+
+    /// Binds the service account to a server that was connected to.
+    pub async fn log_in(
+        &self,
+        mut session: Session,
         settings: &Settings,
         now: Elapsed<'_>,
     ) -> Result<Session, DirectoryError> {
         let secret = read_secret(settings)?;
-        let url = session.url();
-        let opened = async {
-            let mut session = Session::connect(url, settings, None).await?;
-            session.log_in(&secret).await?;
-            Ok(session)
-        };
-        let opened = opened.await;
-        match &opened {
-            Ok(session) => self.note_success(url, session, now()),
-            Err(error) => self.note_failure(url, error, now()),
+        match session.log_in(&secret).await {
+            Ok(()) => self.note_success(session.url(), &session, now()),
+            Err(error) => {
+                self.note_failure(session.url(), &error, now());
+                return Err(error);
+            }
         }
-        opened
+        Ok(session)
     }
 
     /// Connects to the first of these servers that answers, without a bind. Takes that one and those
@@ -309,6 +322,25 @@ impl Servers {
         let of = |url: &ServerUrl| Some(state.all.get(&url.to_string())?.silence(now)?.to_owned());
         let all: Option<Vec<String>> = settings.servers.iter().map(of).collect();
         all.filter(|all| !all.is_empty()).map(|all| all.join("; "))
+    }
+
+    /// Returns the servers to follow beside the one in use.
+    pub fn followed(
+        &self,
+        urls: &[ServerUrl],
+        which: FollowedServers,
+        now: Duration,
+    ) -> Vec<ServerUrl> {
+        let candidate = |url| {
+            let server = self.server(url);
+            let is_well = server.last_good.is_some()
+                && server.failure.is_none()
+                && server.resting(now).is_none();
+            let Greeting { site, is_writable, .. } = server.greeting;
+            Candidate { url, is_in_use: self.is_in_use(url), site, is_well, is_writable }
+        };
+        let servers: Vec<_> = urls.iter().map(candidate).collect();
+        followed(&servers, which).into_iter().cloned().collect()
     }
 
     /// Notes that the server of a session was lost, for this reason.

@@ -100,7 +100,7 @@ impl Session {
     }
 
     /// Returns the server's URL with the address of this connection as its only one.
-    pub(super) fn url(&self) -> &ServerUrl {
+    pub fn url(&self) -> &ServerUrl {
         &self.url
     }
 

@@ -11,7 +11,7 @@ use crate::directory::{
 use crate::engine::servers::{Located, left_out, locate, remedy};
 use crate::engine::triggers::changes::FollowError;
 use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
-use crate::model::{Credential, DirectoryName, Keytab, Resolver, Timestamp};
+use crate::model::{Credential, DirectoryName, Keytab, Resolver, ServerUrl, Timestamp};
 use crate::store::{BindRefused, LONGEST_BIND_PAUSE};
 
 /// AD refused the present secret before, and it is not sent again, so that AD does not lock the
@@ -58,14 +58,27 @@ impl Engine {
         session: &Session,
         settings: &Settings,
     ) -> Result<Session, EngineError> {
-        let now = || self.clock.passed();
-        let opened = Box::pin(directory.work.servers.open_beside(session, settings, &now));
-        let opened = self.bound(directory, settings, opened).await?;
+        let opened = self.open_at(directory, session.url(), settings).await?;
         if opened.root.identity == session.root.identity {
             Ok(opened)
         } else {
             Err(FollowError::OtherServer.into())
         }
+    }
+
+    /// Opens a session with one server. The bind lock is not held while it is connected to, so that a
+    /// silent server delays no other session.
+    pub(super) async fn open_at(
+        &self,
+        directory: &Directory,
+        url: &ServerUrl,
+        settings: &Settings,
+    ) -> Result<Session, EngineError> {
+        let now = || self.clock.passed();
+        let servers = &directory.work.servers;
+        let session = Box::pin(servers.connect_to(url, settings, &now)).await?;
+        let opened = Box::pin(servers.log_in(session, settings, &now));
+        self.bound(directory, settings, opened).await
     }
 
     /// Awaits a bind of the service account, unless AD has refused the present secret.

@@ -1,5 +1,6 @@
 //! A configured directory and the state that outlasts a reload of its configuration.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -13,8 +14,12 @@ use crate::engine::outside_servers::OutsideServers;
 use crate::engine::registry::{Configurable, ReloadOutcome};
 use crate::engine::sign_in::LookupConnection;
 use crate::engine::sync::run_log::RunLog;
+use crate::engine::sync::stages::Source;
 use crate::engine::{EngineError, Following, Health};
-use crate::model::{Address, Cron, DirectoryName, Discovery, Handle, Mode, Timestamp, words};
+use crate::model::{
+    Address, Cron, DirectoryName, Discovery, FollowedServers, Handle, Mode, ServerUrl, Timestamp,
+    words,
+};
 use crate::reconcile::{Limits, TierRules};
 use crate::store::{LogHead, Run};
 
@@ -41,6 +46,8 @@ pub struct DirectoryConfig {
     pub full: Cron,
     /// Whether change notifications start runs.
     pub live: bool,
+    /// The further servers whose changes start runs.
+    pub watch: FollowedServers,
     /// Whether changes are followed at all, by incremental runs or live.
     pub incremental: bool,
     /// The age of the last complete read at which the directory is stale.
@@ -125,6 +132,8 @@ pub(in crate::engine) struct Work {
     /// The next scheduled run, for `status`.
     pub(in crate::engine) next_run: watch::Sender<Option<Timestamp>>,
     pub(in crate::engine) following: watch::Sender<Following>,
+    /// The same of each further server, by its URL, and since when.
+    others: std::sync::Mutex<BTreeMap<String, (Following, Timestamp)>>,
     /// A warning for the next run: the clock was ahead.
     pub(in crate::engine) clock_note: std::sync::Mutex<Option<String>>,
     /// Microseconds by which the server's clock is behind ours.
@@ -144,6 +153,13 @@ impl Work {
     /// Returns the last answer of DNS about the servers.
     pub(in crate::engine) fn dns(&self) -> std::sync::MutexGuard<'_, DnsAnswer> {
         self.dns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether the changes of further servers are followed.
+    pub(in crate::engine) fn others(
+        &self,
+    ) -> std::sync::MutexGuard<'_, BTreeMap<String, (Following, Timestamp)>> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -183,9 +199,47 @@ impl Configurable for Directory {
 }
 
 impl Directory {
-    /// Writes the end of a run to the log.
-    pub(in crate::engine) fn log_run(&self, run: &Run, head: Option<LogHead>) {
-        self.work.run_log.lock().unwrap_or_else(PoisonError::into_inner).log(run, head);
+    /// Writes the end of a run to the log. The follower of a further server logs its failures itself.
+    pub(in crate::engine) fn log_run(&self, source: &Source, run: &Run, head: Option<LogHead>) {
+        match source {
+            Source::InUse => {
+                self.work.run_log.lock().unwrap_or_else(PoisonError::into_inner).log(run, head);
+            }
+            Source::Other(_) if run.error.is_some() => {}
+            Source::Other(_) => RunLog::default().log(run, head),
+        }
+    }
+
+    /// Notes whether the changes of a server are followed at present. Returns whether that is new.
+    pub(in crate::engine) fn note_following(
+        &self,
+        source: &Source,
+        now: Following,
+        at: Timestamp,
+    ) -> bool {
+        match source {
+            Source::InUse => self.work.following.send_if_modified(|following| {
+                let is_new = *following != now;
+                *following = now;
+                is_new
+            }),
+            Source::Other(url) => {
+                let mut others = self.work.others();
+                let is_new = others.get(&url.to_string()).is_none_or(|(was, _)| *was != now);
+                if is_new {
+                    others.insert(url.to_string(), (now, at));
+                }
+                is_new
+            }
+        }
+    }
+
+    /// Returns the configured servers, or those that DNS named last.
+    pub(in crate::engine) fn known_servers(&self) -> Vec<ServerUrl> {
+        match &self.config.discover {
+            Some(discovery) => self.work.dns().of(&discovery.domain).unwrap_or_default(),
+            None => self.config.settings.servers.clone(),
+        }
     }
 
     /// Returns the progress of the run under way.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::engine::{Attention, Directory, Engine};
+use crate::engine::{Attention, Directory, Engine, Following};
 use crate::model::{ServerUrl, Timestamp};
 
 /// A certificate that expires sooner needs attention.
@@ -26,26 +26,38 @@ pub struct ServerStatus {
     pub writable: Option<bool>,
     /// The AD site of the server.
     pub site: Option<String>,
+    /// Since when its changes are followed, although it is not the one in use.
+    pub followed_since: Option<Timestamp>,
+    /// The reason why they are not, although they should be, and since when.
+    pub unfollowed: Option<(Timestamp, String)>,
 }
 
 impl Engine {
     /// Returns the status of each server, in order of preference, without a connection.
     pub(super) fn server_statuses(&self, directory: &Directory) -> Vec<ServerStatus> {
-        let config = &directory.config;
-        let urls = match &config.discover {
-            Some(discovery) => directory.work.dns().of(&discovery.domain).unwrap_or_default(),
-            None => config.settings.servers.clone(),
-        };
-        urls.iter().map(|url| self.server_status(directory, url)).collect()
+        let further = self.further_servers(directory);
+        let status = |url| self.server_status(directory, url, further.contains(url));
+        directory.known_servers().iter().map(status).collect()
     }
 
-    fn server_status(&self, directory: &Directory, url: &ServerUrl) -> ServerStatus {
+    fn server_status(
+        &self,
+        directory: &Directory,
+        url: &ServerUrl,
+        is_further: bool,
+    ) -> ServerStatus {
         let servers = &directory.work.servers;
         let server = servers.server(url);
         let passed = self.clock.passed();
         let ago = |at: Duration| self.clock.now().minus(passed.saturating_sub(at));
         let resting = server.resting(passed).map(|(refusal, _)| refusal.to_string());
         let failure = server.failure.as_ref();
+        let following = directory.work.others().get(&url.to_string()).cloned();
+        let (followed_since, unfollowed) = match following.filter(|_| is_further) {
+            Some((Following::Live, at)) => (Some(at), None),
+            Some((Following::Inactive(Some(why)), at)) => (None, Some((at, why))),
+            _ => (None, None),
+        };
         ServerStatus {
             url: url.to_string(),
             in_use: servers.is_in_use(url),
@@ -55,6 +67,8 @@ impl Engine {
             certificate_until: server.certificate_until,
             writable: server.greeting.is_writable,
             site: server.greeting.site,
+            followed_since,
+            unfollowed,
         }
     }
 
@@ -68,7 +82,8 @@ impl Engine {
         let is_discovered = directory.config.discover.is_some();
         let mut attention = Vec::new();
         for server in servers {
-            let ServerStatus { url, failing_since, reason, certificate_until, .. } = server;
+            let ServerStatus { url, failing_since, reason, certificate_until, unfollowed, .. } =
+                server;
             // DNS names all domain controllers, so a read-only one among them is no mistake.
             if is_discovered && server.writable == Some(false) {
                 continue;
@@ -80,6 +95,13 @@ impl Engine {
                 let server = if reason.starts_with(url.as_str()) { "" } else { url };
                 let colon = if server.is_empty() { "" } else { ": " };
                 attention.push(format!("a server cannot be used: {server}{colon}{reason}"));
+            }
+            if let (Some((since, why)), None) = (unfollowed, reason)
+                && now.since(*since) >= FAILING
+            {
+                attention.push(format!(
+                    "changes of {url} are not followed, so leavers who are disabled there arrive by replication: {why}"
+                ));
             }
             if let Some(until) = certificate_until
                 && until.since(now) < RENEW

@@ -71,7 +71,7 @@ pub use rejection::Rejection;
 pub use run::{ChangeCounts, RunMode, RunState, Trigger};
 pub use secret::{SecretFault, secret_line};
 pub use server_url::{NameSource, ServerUrl};
-pub use settings::{Mode, Resolver, Retention, Timeouts};
+pub use settings::{FollowedServers, Mode, Resolver, Retention, Timeouts};
 pub use sid::Sid;
 pub use tier::Tier;
 pub use time::Timestamp;

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::words::words;
+
 /// Whether the runs of a directory apply their plans.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Mode {
@@ -10,6 +12,18 @@ pub enum Mode {
     Apply,
     /// An operator approves each plan.
     PlanOnly,
+}
+
+words! {
+    /// The servers whose changes are followed beside those of the server in use.
+    #[derive(Default)]
+    pub enum FollowedServers {
+        One = "one",
+        /// One of each further AD site.
+        #[default]
+        Sites = "sites",
+        All = "all",
+    }
 }
 
 /// Time limits of a directory; all are more than zero.

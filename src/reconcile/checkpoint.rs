@@ -90,9 +90,14 @@ impl Checkpoint {
             () if self.server != *server => Some(FullReadReason::OtherServer),
             () if usn < self.usn => Some(FullReadReason::SetBack),
             () if self.measure != measure => Some(FullReadReason::OtherMeasure),
-            () if now.since(self.at) > OLDEST => Some(FullReadReason::TooOld),
+            () if self.is_too_old(now) => Some(FullReadReason::TooOld),
             () => None,
         }
+    }
+
+    /// Returns whether tombstones of deletions since then may be gone.
+    pub fn is_too_old(&self, now: Timestamp) -> bool {
+        now.since(self.at) > OLDEST
     }
 
     /// Returns the checkpoint after the changes up to `usn` were processed.

@@ -112,6 +112,20 @@ impl FromIterator<(AttributeId, Stamp)> for Metadata {
 }
 
 impl Metadata {
+    /// Returns whether the attribute was written here later than on the server in use, and no earlier than the
+    /// stored write. A suspension that was held has stored this one.
+    fn is_newer_at(
+        &self,
+        attribute: AttributeId,
+        in_use: Option<&Self>,
+        stored: Option<&Self>,
+    ) -> bool {
+        let Some(ours) = self.0.get(&attribute) else { return false };
+        let stamp = |other: Option<&Self>| other.and_then(|other| other.0.get(&attribute).copied());
+        stamp(in_use).is_none_or(|theirs| !theirs.is_as_new_as(ours))
+            && stamp(stored).map_or(in_use.is_some(), |theirs| ours.is_as_new_as(&theirs))
+    }
+
     /// Returns the newest stamp of each attribute, without those that every server has heard of.
     #[must_use]
     pub fn merged(mut self, seen: &Self, now: Timestamp) -> Self {
@@ -273,6 +287,28 @@ impl Replica {
         AttributeId::deciding(reason).is_some_and(|attribute| {
             self.metadata.get(&guid).is_some_and(|shown| shown.is_as_new_at(attribute, stored))
         })
+    }
+
+    /// Reduces the decision of a server that is not in use to the suspensions for which it shows the newest
+    /// write, and its stamps to those writes. Returns `None` where nothing is left.
+    pub(super) fn newer_suspension(
+        &mut self,
+        desired: &Desired,
+        in_use: Option<&Metadata>,
+        stored: Option<&Metadata>,
+    ) -> Option<Desired> {
+        let shown = self.metadata.remove(&desired.guid)?;
+        let mut desired = desired.only_positive()?;
+        desired.distrust(|reason| {
+            AttributeId::deciding(reason).is_some_and(|a| shown.is_newer_at(a, in_use, stored))
+        });
+        let stamp = |reason| {
+            let attribute = AttributeId::deciding(reason)?;
+            Some((attribute, *shown.0.get(&attribute)?))
+        };
+        let stamps: Metadata = desired.holding().filter_map(stamp).collect();
+        self.metadata.insert(desired.guid, stamps);
+        desired.is_seen_to_leave().then_some(desired)
     }
 
     /// Returns the people about whom the server says nothing, because it lacks writes that others showed.

@@ -43,6 +43,8 @@ pub struct Observation {
     pub all_answered: bool,
     /// The knowledge of the server.
     pub replica: Replica,
+    /// Whether another server than the one in use was read, so that only suspensions come from it.
+    pub only_suspends: bool,
     scope: Scope,
     /// The people without a decision.
     unknown: BTreeSet<Guid>,
@@ -66,6 +68,7 @@ impl Observation {
             rivals: BTreeMap::new(),
             all_answered: true,
             replica: Replica::default(),
+            only_suspends: false,
             scope,
             unknown: BTreeSet::new(),
         }
@@ -116,6 +119,24 @@ impl Observation {
         }
     }
 
+    /// Keeps the suspensions alone for which a server that is not in use shows the newest write. The server
+    /// in use decides on everything else.
+    ///
+    /// `in_use` has the stamps that the server in use shows at present.
+    pub fn keep_newer_suspensions(
+        &mut self,
+        in_use: &BTreeMap<Guid, Metadata>,
+        stored: &BTreeMap<Guid, Metadata>,
+    ) {
+        self.only_suspends = true;
+        for (guid, desired) in std::mem::take(&mut self.desired) {
+            self.unknown.insert(guid);
+            let newer =
+                self.replica.newer_suspension(&desired, in_use.get(&guid), stored.get(&guid));
+            self.desired.extend(newer.map(|newer| (guid, newer)));
+        }
+    }
+
     pub fn unknown(&self) -> &BTreeSet<Guid> {
         &self.unknown
     }
@@ -125,7 +146,7 @@ impl Observation {
     /// Held changes, grace periods and rejections of such a person are replaced by this run's. After
     /// a failure only people who were read in a base that was read to its end are decided.
     pub fn is_conclusive(&self, guid: Guid) -> bool {
-        if self.unknown.contains(&guid) {
+        if self.only_suspends || self.unknown.contains(&guid) {
             return false;
         }
         match (&self.scope, &self.failure) {

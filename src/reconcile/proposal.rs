@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Fingerprint, Known, Metadata};
+use super::{Fingerprint, Known, Metadata, StoredPerson};
 use crate::model::{
     AddressKey, Change, ChangeClass, ChangeKind, Dn, Guid, Plan, QuarantineReason, Reason, Sid,
     Timestamp, UserId,
@@ -46,6 +46,12 @@ impl PersonRow {
     /// Has the next run read the person again, because not the whole change is applied.
     pub(super) fn put_off(&mut self) {
         (self.fingerprint, self.keeps_place) = (Fingerprint::Revisit, true);
+    }
+
+    /// Leaves what the server in use showed of the person.
+    pub(super) fn leave(&mut self, stored: Option<&StoredPerson>) {
+        self.dn = None;
+        self.notes = stored.map(|stored| stored.notes.clone()).unwrap_or_default();
     }
 }
 

@@ -115,7 +115,10 @@ impl<'a> Draft<'a> {
         let suspensions = rejections.iter().filter(|r| r.kind == ChangeVerb::Suspend);
         known.rejected = suspensions.filter_map(|r| Some((r.user, r.reason?))).collect();
         let mut proposal = plan_confirmed(observation, &known);
-        if observation.failure.is_some() || !observation.unknown().is_empty() {
+        if observation.failure.is_some()
+            || observation.only_suspends
+            || !observation.unknown().is_empty()
+        {
             proposal.restrict(|guid| observation.is_conclusive(guid));
         }
         let mut warnings = Vec::new();
@@ -135,6 +138,9 @@ impl<'a> Draft<'a> {
         warnings.extend((behind > 0).then_some(PlanWarning::PeopleBehind(behind)));
         for row in &mut proposal.people {
             row.metadata = stamps(observation, &known, row.guid);
+            if observation.only_suspends {
+                row.leave(known.people.get(&row.guid));
+            }
         }
         for (guid, dn) in &observation.malformed {
             quarantine_malformed(*guid, dn, &known, &mut proposal);

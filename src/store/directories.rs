@@ -1,5 +1,6 @@
 //! The state of a directory beside its people: pause, server, checkpoint, scope.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::de::DeserializeOwned;
@@ -13,7 +14,7 @@ use super::scope::ScopeState;
 use super::sql::{Fields, Sql};
 use super::value::{Value, json};
 use crate::clock::Clock;
-use crate::model::{DirectoryName, Event, Timestamp};
+use crate::model::{DirectoryName, Event, Guid, Timestamp};
 use crate::reconcile::{AttributeCounts, Checkpoint, HighWaterMarks, ServerIdentity};
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -51,6 +52,8 @@ pub struct DirectoryState {
     pub found_servers: Option<FoundServers>,
     /// The marks of the servers until now, which the next one is compared with.
     pub high_water_marks: HighWaterMarks,
+    /// How far the changes of further servers were followed, by invocationId.
+    pub followed: BTreeMap<Guid, Checkpoint>,
 }
 
 /// The servers of an AD domain that DNS named.
@@ -95,6 +98,7 @@ row! {
         baseline: "baseline",
         found_servers: "found_servers" as lenient_json,
         high_water_marks: "high_water_marks" as lenient_default,
+        followed: "followed" as lenient_default,
     }
 }
 

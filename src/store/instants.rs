@@ -97,7 +97,7 @@ impl DirectoryState {
         for at in happened {
             *at = at.map(|at| at.min(now));
         }
-        if let Some(checkpoint) = &mut state.checkpoint {
+        for checkpoint in state.checkpoint.iter_mut().chain(state.followed.values_mut()) {
             (checkpoint.at, checkpoint.full_at) =
                 (checkpoint.at.min(now), checkpoint.full_at.min(now));
         }
@@ -156,9 +156,10 @@ impl Store {
                 state.last_success,
                 state.last_complete_read,
             ];
-            let checkpoint = state.checkpoint.iter().flat_map(|p| [p.at, p.full_at]);
+            let checkpoints = state.checkpoint.iter().chain(state.followed.values());
+            let checkpoints = checkpoints.flat_map(|p| [p.at, p.full_at]);
             let latest =
-                latest.into_iter().flatten().chain(checkpoint).filter(|at| *at > now).max();
+                latest.into_iter().flatten().chain(checkpoints).filter(|at| *at > now).max();
             FutureInstants::add(
                 &mut found,
                 u64::from(state != state.corrected(now)),

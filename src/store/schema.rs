@@ -54,6 +54,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "replicas" in "0016_replicas.sql",
     "found servers" in "0018_found_servers.sql",
     "people behind" in "0019_people_behind.sql",
+    "followed servers" in "0020_followed_servers.sql",
     "domains" in "0021_domains.sql",
 ];
 

@@ -114,6 +114,8 @@ pub struct DirectorySeries {
 pub struct ServerSeries {
     pub url: String,
     pub in_use: bool,
+    /// Whether its changes are followed beside those of the server in use.
+    pub followed: bool,
     pub reachable: Option<bool>,
     pub certificate_until: Option<Timestamp>,
     pub writable: Option<bool>,
@@ -304,8 +306,13 @@ fn of_servers(registry: &mut Registry, directories: &[DirectorySeries]) {
     let name = |directory: &DirectorySeries, server: &ServerSeries| {
         labels([("directory", &directory.name), ("server", &server.url)])
     };
-    let flags: [(&str, &str, Flag); 3] = [
+    let flags: [(&str, &str, Flag); 4] = [
         ("rosterd_server_in_use", "Whether runs use this server", |s| Some(s.in_use)),
+        (
+            "rosterd_server_followed",
+            "Whether changes of a server are followed beside those of the server in use",
+            |s| Some(s.followed),
+        ),
         (
             "rosterd_server_reachable",
             "Whether the last attempt to connect to a server succeeded",

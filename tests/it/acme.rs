@@ -9,8 +9,8 @@ use rosterd::clock::Clock;
 use rosterd::directory::Settings;
 use rosterd::engine::{DirectoryConfig, Engine, Request, Rules};
 use rosterd::model::{
-    Actor, AttributeNames, Credential, Cron, DirectoryName, Domain, GroupName, Handle, Mode,
-    ServerUrl, Tier, Timeouts, Trigger, User,
+    Actor, AttributeNames, Credential, Cron, DirectoryName, Domain, FollowedServers, GroupName,
+    Handle, Mode, ServerUrl, Tier, Timeouts, Trigger, User,
 };
 use rosterd::reconcile::{Limits, TierRules, WithoutGroup};
 use rosterd::store::{Run, Store, UserFilter};
@@ -64,6 +64,7 @@ pub(crate) fn config(directory: Directory) -> DirectoryConfig {
         stale_after: Duration::from_hours(6),
         full: Cron::parse("30 2 * * *", chrono_tz::Tz::UTC).expect("a schedule"),
         live: false,
+        watch: FollowedServers::default(),
         incremental: true,
     }
 }

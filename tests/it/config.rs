@@ -128,8 +128,8 @@ fn the_shipped_examples_are_valid_except_for_alternatives() {
     rosterd.toml:132:21: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.keytab to the unit, or use keytab
     rosterd.toml:134:1: principal belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
     rosterd.toml:137:1: krb5-conf belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
-    rosterd.toml:240:1: there are both secret-file and secret-credential: remove one of them
-    rosterd.toml:240:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
+    rosterd.toml:243:1: there are both secret-file and secret-credential: remove one of them
+    rosterd.toml:243:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
     "#);
 }
 

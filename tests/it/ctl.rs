@@ -127,7 +127,10 @@ fn status_is_one_page() {
                   "certificate_until": "2027-03-01T00:00:00.000Z", "writable": true, "site": "Berlin" },
                 { "url": "ldaps://dc2", "in_use": false, "reachable": false,
                   "failing_since": "2026-11-24T00:01:00.000Z", "reason": "ldaps://dc2: cannot connect",
-                  "certificate_until": null, "writable": null, "site": null }],
+                  "certificate_until": null, "writable": null, "site": null },
+                { "url": "ldaps://dc3", "in_use": false, "reachable": true, "failing_since": null, "reason": null,
+                  "certificate_until": null, "writable": true, "site": "Munich",
+                  "followed_since": "2026-11-24T00:01:00.000Z" }],
               "users": { "active": 1204, "suspended": 17 }, "held": 23, "quarantined": 2,
               "attention": ["23 changes wait for approval: rosterctl held show 019ab4c1-7d10-7c3a-9a51-0d6f4e2b8c22",
                             "2 entries cannot be used as they are: rosterctl user list --quarantined"] },
@@ -147,6 +150,8 @@ fn status_is_one_page() {
       next run       2026-11-24 03:15 UTC, in 14 minutes
       server         ldaps://dc1.corp.example.com, in use, site Berlin, certificate until 2027-03-01
       server         ldaps://dc2, unreachable since 2026-11-24 00:01 UTC, 3 hours ago
+      server         ldaps://dc3, reachable, site Munich, followed since 2026-11-24 00:01 UTC, 3 hours
+                     ago
       ! 23 changes wait for approval: rosterctl held show 019ab4c1-7d10-7c3a-9a51-0d6f4e2b8c22
       ! 2 entries cannot be used as they are: rosterctl user list --quarantined
 

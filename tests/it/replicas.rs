@@ -28,6 +28,8 @@ enum Event {
     Restore(usize),
     /// A run reads this server.
     Read(usize),
+    /// Changes of this server are followed beside those of the one that was read last.
+    Follow(usize),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -43,15 +45,27 @@ fn event() -> impl Strategy<Value = Event> {
         1 => at.clone().prop_map(Event::BackUp),
         1 => at.clone().prop_map(Event::SetBack),
         1 => at.clone().prop_map(Event::Restore),
-        6 => at.prop_map(Event::Read),
+        6 => at.clone().prop_map(Event::Read),
+        6 => at.prop_map(Event::Follow),
     ]
 }
 
 /// The newest writes that runs have seen, by AD's own order.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Newest(BTreeMap<Guid, (Facts, Stamps)>);
 
 impl Newest {
+    /// Sees the writes by which those people have left.
+    fn leave(&mut self, people: &BTreeMap<Guid, (Facts, Stamps)>, is_seen: impl Fn(Guid) -> bool) {
+        let by = |facts: &Facts, stamps: &Stamps| {
+            let by = leaves(facts).into_iter();
+            by.filter_map(|attribute| Some((attribute, *stamps.get(&attribute)?))).collect()
+        };
+        let seen = people.iter().filter(|(guid, _)| is_seen(**guid));
+        let seen = seen.map(|(guid, (facts, stamps))| (*guid, (facts.clone(), by(facts, stamps))));
+        self.see(&seen.collect());
+    }
+
     fn see(&mut self, people: &BTreeMap<Guid, (Facts, Stamps)>) {
         for (guid, (facts, stamps)) in people {
             let (known, own) = self.0.entry(*guid).or_insert((facts.clone(), Stamps::new()));
@@ -69,6 +83,59 @@ fn user(company: &Company, guid: Guid) -> Option<&User> {
     company.users.values().find(|user| user.link.as_ref().is_some_and(|link| link.guid == guid))
 }
 
+/// Returns the attributes by which a person leaves.
+fn leaves(facts: &Facts) -> Vec<AttributeId> {
+    let leaves = [
+        (AttributeId::USER_ACCOUNT_CONTROL, facts.disabled),
+        (AttributeId::ACCOUNT_EXPIRES, facts.expires != Expiry::Never),
+        (AttributeId::IS_DELETED, facts.life == Life::Tombstone),
+    ];
+    leaves.into_iter().filter_map(|(attribute, leaves)| leaves.then_some(attribute)).collect()
+}
+
+/// Checks what a followed server has changed: a suspension where it shows the newest write of a leaver,
+/// and nothing else.
+fn check_followed(
+    forest: &Forest,
+    (at, in_use): (usize, usize),
+    newest: &Newest,
+    before: &Company,
+    company: &Company,
+    loss: &Loss,
+) -> Result<(), TestCaseError> {
+    prop_assert_eq!(&company.last_server, &before.last_server);
+    prop_assert_eq!(&company.grace_periods, &before.grace_periods);
+    prop_assert_eq!(company.users.len(), before.users.len(), "a user was created or removed");
+    for (guid, (facts, stamps)) in &newest.0 {
+        let (Some(was), Some(now)) = (user(before, *guid), user(company, *guid)) else { continue };
+        if now.status() != was.status() {
+            prop_assert_eq!((was.status(), now.status()), (Status::Active, Status::Suspended));
+            prop_assert!(!facts.is_in_order(company.now), "server {} suspends {}", at, guid);
+            prop_assert!(now.causes.iter().all(|cause| cause.reason.is_positive()));
+        }
+        prop_assert_eq!(
+            (&now.addresses, now.tier, &now.profile),
+            (&was.addresses, was.tier, &was.profile)
+        );
+        let Some((here, _)) = forest.controllers[at].people.get(guid) else { continue };
+        let is_visible = here.life == Life::Alive || loss.tombstones_visible;
+        let has_left = leaves(here).into_iter().any(|attribute| {
+            let is_shown = attribute == AttributeId::IS_DELETED || here.life == Life::Alive;
+            let on = |at: usize| forest.controllers[at].people.get(guid)?.1.get(&attribute);
+            // A write that the server in use has, too, is left to it.
+            is_shown && on(at) == stamps.get(&attribute) && on(in_use) != on(at)
+        });
+        let is_held = company.held.iter().any(|held| held.change.guid == Some(*guid));
+        prop_assert!(
+            !has_left || !is_visible || is_held || now.status() != Status::Active,
+            "server {} shows that {} has left, who stays active",
+            at,
+            guid
+        );
+    }
+    Ok(())
+}
+
 /// Plays events, and checks after each run what the newest writes say.
 fn play(
     events: &[Event],
@@ -81,7 +148,7 @@ fn play(
     let mut forest = Forest::of(&company, SERVERS);
     let mut newest = Newest::default();
     let loss = Loss { tombstones_visible, ..Loss::default() };
-    let mut read = |at: usize, forest: &mut Forest, company: &mut Company| {
+    let read = |at: usize, forest: &mut Forest, newest: &mut Newest, company: &mut Company| {
         company.later(Duration::from_mins(20));
         newest.see(&forest.controllers[at].people);
         let before = company.clone();
@@ -122,8 +189,9 @@ fn play(
     };
     // All servers have heard of all people.
     for at in 0..SERVERS {
-        read(at, &mut forest, &mut company)?;
+        read(at, &mut forest, &mut newest, &mut company)?;
     }
+    let mut in_use = SERVERS - 1;
     for event in events {
         let now = company.now;
         match *event {
@@ -160,12 +228,28 @@ fn play(
             Event::Replicate(from, to) => forest.replicate(from, to),
             Event::BackUp(at) => forest.back_up(at),
             Event::SetBack(at) => {
-                read(at, &mut forest, &mut company)?;
+                read(at, &mut forest, &mut newest, &mut company)?;
                 forest.set_back(at);
-                read(at, &mut forest, &mut company)?;
+                read(at, &mut forest, &mut newest, &mut company)?;
+                in_use = at;
             }
             Event::Restore(at) => forest.restore(at),
-            Event::Read(at) => read(at, &mut forest, &mut company)?,
+            Event::Read(at) => {
+                read(at, &mut forest, &mut newest, &mut company)?;
+                in_use = at;
+            }
+            Event::Follow(at) if at == in_use || !shows_metadata => {}
+            Event::Follow(at) => {
+                let mut compared = newest.clone();
+                compared.see(&forest.controllers[in_use].people);
+                compared.see(&forest.controllers[at].people);
+                let before = company.clone();
+                forest.follow(at, in_use, &mut company, &loss);
+                check_followed(&forest, (at, in_use), &compared, &before, &company, &loss)?;
+                newest.leave(&forest.controllers[at].people, |guid| {
+                    user(&before, guid).map(User::status) != user(&company, guid).map(User::status)
+                });
+            }
         }
         company.later(Duration::from_mins(1));
     }
@@ -189,5 +273,18 @@ proptest! {
         tombstones_visible in any::<bool>(),
     ) {
         play(&events, tombstones_visible, false)?;
+    }
+}
+
+/// A followed server shows an old departure. The return is known from the server in use alone, or from a
+/// server that runs have left since.
+#[test]
+fn a_followed_server_that_lags_behind_suspends_no_person_who_has_returned() {
+    use self::Event::{Disable, Follow, Read, Replicate};
+    let old = |at| [Disable(at, 0, true), Replicate(at, 1), Disable(at, 0, false)];
+    let unread = [&old(2)[..], &[Follow(1)]].concat();
+    let stored = [&old(0)[..], &[Read(0), Read(2), Follow(1)]].concat();
+    for events in [unread, stored] {
+        play(&events, true, true).unwrap_or_else(|error| panic!("{events:?}: {error}"));
     }
 }

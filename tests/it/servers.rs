@@ -8,10 +8,11 @@ use adsim::{Certificate, Fault, Sim, What, When};
 use hickory_proto::op::ResponseCode;
 use rosterd::directory::{Servers, Settings, Use};
 use rosterd::engine::{Decision, DirectoryConfig, Rules};
-use rosterd::model::{Discovery, Domain, Resolver, ServerUrl, Status};
+use rosterd::model::{Discovery, Domain, FollowedServers, Resolver, ServerUrl, Status};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::firm::{Firm, followed};
+use crate::hooks::until;
 use crate::names::{Names, Reply};
 
 /// An address that never answers.
@@ -205,7 +206,9 @@ async fn the_watch_and_the_queries_use_one_address_of_a_server() {
     let servers = Servers::default();
     let session = servers.open(&settings, Use::Follow, &|| Duration::ZERO).await.unwrap();
     let begun = Instant::now();
-    let beside = servers.open_beside(&session, &settings, &|| Duration::ZERO).await.unwrap();
+    let now = || Duration::ZERO;
+    let beside = servers.connect_to(session.url(), &settings, &now).await.unwrap();
+    let beside = servers.log_in(beside, &settings, &now).await.unwrap();
     assert_eq!(beside.root.identity, session.root.identity);
     let took = begun.elapsed();
     assert!(took < Duration::from_millis(250), "the dead address was tried again: {took:?}");
@@ -338,4 +341,42 @@ async fn the_status_shows_each_server_although_no_run_uses_it() {
     assert!(failing.failing_since.is_some());
     let told = status.attention.join("\n");
     assert!(told.contains(&second.ldaps_url()) && told.contains("expired on"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_another_site_is_followed_beside_the_one_in_use_and_delays_nothing() {
+    let (firm, second) = two_servers(|config| config.live = true).await;
+    firm.sim.set_sites("Berlin", "Berlin");
+    second.set_sites("Munich", "Berlin");
+    firm.clock.advance(Duration::from_hours(2));
+    firm.engine.look_at_servers().await;
+    firm.keep().await;
+    let followed = async || {
+        let directory = firm.engine.directory("corp").unwrap();
+        let status = firm.engine.directory_status(&directory).await.unwrap();
+        let followed = status.servers.into_iter().filter(|s| s.followed_since.is_some());
+        followed.map(|s| s.url).collect::<Vec<_>>()
+    };
+    let is_followed = async |expected: Vec<String>| {
+        until("the choice is made", async || {
+            firm.engine.look_at_servers().await;
+            (followed().await == expected).then_some(())
+        })
+        .await;
+    };
+    is_followed(vec![second.ldaps_url()]).await;
+    second.freeze();
+    let begun = Instant::now();
+    let leaver = disable_one(&firm).await;
+    firm.is_suspended(&leaver).await;
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    is_followed(vec![]).await;
+    let directory = firm.engine.directory("corp").unwrap();
+    let status = firm.engine.directory_status(&directory).await.unwrap();
+    assert_eq!((status.live, status.server), (true, Some(firm.sim.ldaps_url())));
+    second.thaw();
+    is_followed(vec![second.ldaps_url()]).await;
+    firm.reconfigure(|config| config.watch = FollowedServers::One);
+    is_followed(vec![]).await;
 }

@@ -67,6 +67,9 @@ pub struct ServerStatus {
     pub writable: Option<bool>,
     /// AD site of the server.
     pub site: Option<String>,
+    /// Time since which its changes are followed beside those of the server in use.
+    #[serde(default)]
+    pub followed_since: Option<String>,
 }
 
 /// Number of managed users by status.

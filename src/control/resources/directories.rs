@@ -219,6 +219,8 @@ fn convert_server(server: ServerStatus) -> api::ServerStatus {
         certificate_until,
         writable,
         site,
+        followed_since,
+        unfollowed: _,
     } = server;
     api::ServerStatus {
         url,
@@ -229,6 +231,7 @@ fn convert_server(server: ServerStatus) -> api::ServerStatus {
         certificate_until: certificate_until.map(time),
         writable,
         site,
+        followed_since: followed_since.map(time),
     }
 }
 

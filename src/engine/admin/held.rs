@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::engine::sync::stages::Request;
+use crate::engine::sync::stages::{Request, Source};
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{
     Actor, ChangeOutcome, ChangeVerb, Digest, Guid, PlanId, PlanState, RunId, Trigger,
@@ -167,8 +167,11 @@ impl Engine {
             ..Self::request_for(people, Trigger::Approval, actor)
         };
         let by = request.actor.clone();
-        let run = self.run(&directory, request).await?;
+        let mut run = self.run(&directory, request).await?;
         self.read_relinked(&directory, run.id, by).await?;
+        if let Some(other) = self.approve_elsewhere(&directory, plan.id, &run).await? {
+            run = other;
+        }
         Ok(Approval { run, waiting: self.waiting(&directory).await? })
     }
 
@@ -196,6 +199,31 @@ impl Engine {
             self.run(directory, Request::people(Trigger::Approval, people, actor)).await?;
         }
         Ok(())
+    }
+
+    /// Applies what is left of an approved plan, because only a further server shows it. Returns the run that
+    /// did so.
+    async fn approve_elsewhere(
+        &self,
+        directory: &Directory,
+        plan: PlanId,
+        first: &Run,
+    ) -> Result<Option<Run>, EngineError> {
+        for url in self.further_servers(directory) {
+            let rows = self.store.held_rows(plan).await?.into_iter().filter(|row| row.approved);
+            let people: BTreeSet<Guid> = rows.filter_map(|row| row.guid).collect();
+            if people.is_empty() {
+                break;
+            }
+            let source = Source::Other(url);
+            let request = Request::people(Trigger::Approval, people, first.actor.clone());
+            let request = Request { source, approves: Some(plan), ..request };
+            let run = self.run(directory, request).await?;
+            if run.counts.total() > 0 {
+                return Ok(Some(run));
+            }
+        }
+        Ok(None)
     }
 
     /// Returns a run over these people, or a full one where that is faster.

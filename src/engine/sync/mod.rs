@@ -40,7 +40,7 @@ impl Engine {
                 () = directory.cancel.cancelled() => Err(self.cancelled()),
                 done = Box::pin(self.stages(directory, &request, &mut run)) => done,
             };
-            self.conclude(directory, &mut run, done).await
+            self.conclude(directory, &request.source, &mut run, done).await
         };
         stages.instrument(span).await?;
         Ok(run)

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::engine::sync::stages::{AppliedRun, Done, ObservedRun, Request, Scope};
+use crate::engine::sync::stages::{AppliedRun, Done, ObservedRun, Request, Scope, Source};
 use crate::engine::{Directory, Engine, EngineError, Health, Phase, Progress};
 use crate::model::{
     Actor, ChangeCounts, Event, EventCause, HoldReason, RunId, RunMode, RunState, Status, Trigger,
@@ -20,7 +20,9 @@ impl Engine {
         let warnings = self.rename_as_configured(directory).await?.into_iter().collect();
         let now = self.clock.now();
         let state = self.store.directory(name).await?;
-        self.store.change_directory(name, |state| state.last_attempt = Some(now)).await?;
+        if request.source == Source::InUse {
+            self.store.change_directory(name, |state| state.last_attempt = Some(now)).await?;
+        }
         directory.work.progress.send_replace(Progress {
             entries: 0,
             expected: state.entries,
@@ -102,7 +104,9 @@ impl Engine {
         if seen.is_complete() && run.dropped == 0 {
             self.store.addresses_read(name, &observed.addresses).await?;
         }
-        self.remember(directory, request, &observed, run).await?;
+        if request.source == Source::InUse {
+            self.remember(directory, request, &observed, run).await?;
+        }
         if run.counts.total() > 0 || seen.is_full() {
             let counts = self.store.managed_counts(name).await?;
             run.active_after = Some(counts.get(&Status::Active).copied().unwrap_or(0));
@@ -181,6 +185,7 @@ impl Engine {
     pub(in crate::engine) async fn conclude(
         &self,
         directory: &Directory,
+        source: &Source,
         run: &mut Run,
         done: Result<Done, EngineError>,
     ) -> Result<(), EngineError> {
@@ -211,14 +216,16 @@ impl Engine {
             self.store.save_run(run).await
         };
         let was = directory.work.health.borrow().clone();
-        let health = saved
-            .as_ref()
-            .err()
-            .map_or_else(|| Health::after(run, &was), |error| Health::Failing(error.to_string()));
+        // A further server says nothing about the health of the directory.
+        let health = match (&saved, source) {
+            (Err(error), _) => Health::Failing(error.to_string()),
+            (Ok(()), Source::InUse) => Health::after(run, &was),
+            (Ok(()), Source::Other(_)) => was.clone(),
+        };
         directory.work.health.send_replace(health.clone());
         saved?;
         self.record_events(directory, run, (&was, &health), is_reported).await?;
-        directory.log_run(run, self.store.log_head().await.ok());
+        directory.log_run(source, run, self.store.log_head().await.ok());
         directory.work.progress.send_replace(Progress::default());
         directory.work.wake.notify_one();
         Ok(())
@@ -273,7 +280,7 @@ impl Engine {
 /// Returns whether the run need not be stored: most change notifications affect no user.
 fn is_idle(run: &Run) -> bool {
     run.trigger == Trigger::Live
-        && run.mode == RunMode::Incremental
+        && run.mode != RunMode::Full
         && run.state == RunState::Succeeded
         && run.counts.total() + run.dropped == 0
 }

@@ -7,18 +7,29 @@ use serde_json::Value;
 use crate::directory::Grants;
 use crate::model::{
     Actor, AddressKey, Digest, DirectoryName, Dn, Guid, HeldChange, ObservationNumber, PlanId,
-    Rejection, RunMode, Sid, Timestamp, Trigger,
+    Rejection, RunMode, ServerUrl, Sid, Timestamp, Trigger,
 };
 pub use crate::reconcile::Scope;
 use crate::reconcile::{
     Checkpoint, Confirmation, FullReadReason, GracePeriod, HighWaterMarks, Observation, Verdict,
 };
 
+/// The server that a run reads.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Source {
+    /// The server in use, or the next one where it does not answer.
+    #[default]
+    InUse,
+    /// Another server, of which only suspensions are taken.
+    Other(ServerUrl),
+}
+
 /// A run to begin.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Request {
     pub trigger: Trigger,
     pub scope: Scope,
+    pub source: Source,
     /// The operator or program that asked for the run; `None` for rosterd itself.
     pub actor: Option<Actor>,
     /// The entries whose sIDHistory an operator asked about.
@@ -51,6 +62,7 @@ impl Request {
         Self {
             trigger,
             scope,
+            source: Source::InUse,
             actor,
             relinks: BTreeSet::new(),
             approves: None,

@@ -34,6 +34,13 @@ pub enum FollowError {
     OtherServer,
     #[error("a base cannot be read")]
     BaseUnreadable,
+    #[error("the server in use does not answer, so that nothing can be compared with it")]
+    NotCompared,
+    #[error("the server shows no invocationId, so that its changes cannot be followed")]
+    Nameless,
+    /// Another server of its site is followed, or it is in use.
+    #[error("the server is not followed any more")]
+    NotChosen,
     /// The checkpoint cannot be continued from here.
     #[error("{0}")]
     Checkpoint(FullReadReason),

@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
 use crate::directory::{DirectoryError, Session, Settings, Use, Watch};
-use crate::engine::sync::stages::Request;
-use crate::engine::triggers::changes::{ChangedPeople, FollowError};
+use crate::engine::sync::stages::{Request, Source};
+use crate::engine::triggers::changes::{ChangedPeople, DIRSYNC_TIMEOUT, FollowError};
 use crate::engine::triggers::following::Following;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{RunState, Timestamp, Trigger};
@@ -47,32 +47,50 @@ struct Follower {
 }
 
 impl Engine {
-    /// Follows the changes of a directory until its configuration is replaced.
+    /// Follows the changes of the server in use until the configuration is replaced.
     pub(in crate::engine) async fn follow_changes(&self, directory: &Directory) {
-        let name = &directory.config.name;
-        let following = &directory.work.following;
-        if !(directory.config.live && directory.config.incremental) {
-            following.send_replace(Following::Disabled);
-            return;
+        if directory.config.live && directory.config.incremental {
+            self.keep_following(directory, &Source::InUse).await;
+        } else {
+            directory.work.following.send_replace(Following::Disabled);
         }
-        following.send_replace(Following::Inactive(None));
+    }
+
+    /// Follows the changes of a server until the configuration is replaced, or another server is chosen in
+    /// its place.
+    pub(in crate::engine) async fn keep_following(&self, directory: &Directory, source: &Source) {
+        let name = &directory.config.name;
+        let note = |following| directory.note_following(source, following, self.clock.now());
+        note(Following::Inactive(None));
         let mut failures: u32 = 0;
         // The last full read that a change has caused.
         let mut full_at = None;
-        loop {
+        while self.is_chosen(directory, source) {
             let begun = Instant::now();
             let span = tracing::error_span!("live", directory = %name);
             let Err(error) = tokio::select! {
                 biased;
                 () = directory.cancel.cancelled() => return,
-                ended = self.follow(directory, &mut full_at).instrument(span) => ended,
+                ended = self.follow(directory, source, &mut full_at).instrument(span) => ended,
             };
+            if matches!(error, EngineError::Follow(FollowError::NotChosen)) {
+                break;
+            }
             if begun.elapsed() > STABLE_AFTER {
                 failures = 0;
             }
-            let inactive = Following::Inactive(Some(error.to_string()));
-            if following.send_replace(inactive.clone()) != inactive {
-                tracing::warn!(directory = %name, "{name}: changes are followed by scheduled runs only: {error}");
+            if note(Following::Inactive(Some(error.to_string()))) {
+                match source {
+                    Source::InUse => {
+                        tracing::warn!(directory = %name, "{name}: changes are followed by scheduled runs only: {error}");
+                    }
+                    Source::Other(url) => {
+                        tracing::warn!(directory = %name, "{name}: changes of {url} are not followed: {error}");
+                    }
+                }
+            }
+            if !self.is_chosen(directory, source) {
+                break;
             }
             tokio::select! {
                 () = directory.cancel.cancelled() => return,
@@ -86,14 +104,15 @@ impl Engine {
     async fn follow(
         &self,
         directory: &Directory,
+        source: &Source,
         full_at: &mut Option<Timestamp>,
     ) -> Result<Infallible, EngineError> {
         // Waits for the first full read, because there is no cookie before it.
         while !self.is_followed(directory).await? {
             sleep(POLL_INTERVAL).await;
         }
-        let mut follower = self.follower(directory).await?;
-        let ended = self.follow_with(directory, &mut follower, full_at).await;
+        let mut follower = self.follower(directory, source).await?;
+        let ended = self.follow_with(directory, source, &mut follower, full_at).await;
         if let Err(EngineError::Directory(error)) = &ended
             && error.is_lost_connection()
         {
@@ -106,18 +125,21 @@ impl Engine {
     async fn follow_with(
         &self,
         directory: &Directory,
+        source: &Source,
         follower: &mut Follower,
         full_at: &mut Option<Timestamp>,
     ) -> Result<Infallible, EngineError> {
         let name = &directory.config.name;
+        let note = |following| directory.note_following(source, following, self.clock.now());
         let mut usn = 0;
         loop {
             // A paused directory, or one without a checkpoint, is not followed.
             while !self.is_followed(directory).await? {
-                directory.work.following.send_if_modified(|following| {
-                    std::mem::replace(following, Following::Inactive(None)) == Following::Live
-                });
+                note(Following::Inactive(None));
                 sleep(POLL_INTERVAL).await;
+            }
+            if !self.is_chosen(directory, source) {
+                return Err(FollowError::NotChosen.into());
             }
             if follower.session.renewal_due_in().is_some_and(|left| left.is_zero()) {
                 self.renew(directory, follower).await?;
@@ -126,16 +148,22 @@ impl Engine {
                 watch.drain();
             }
             let now = follower.session.sign_of_life().await?;
-            if directory.work.following.send_replace(Following::Live) != Following::Live {
+            if note(Following::Live) {
                 let how = if follower.watch.is_some() {
                     "by notifications"
                 } else {
                     "by polling, because AD sends no notifications"
                 };
-                tracing::info!(directory = %name, "{name}: changes are followed {how}");
+                let server = &follower.session.server;
+                tracing::info!(directory = %name, "{name}: changes of {server} are followed {how}");
             }
             if now != usn {
-                self.run_changes(directory, follower, full_at).await?;
+                match source {
+                    Source::InUse => self.run_changes(directory, follower, full_at).await?,
+                    Source::Other(url) => {
+                        self.run_suspensions(directory, url, &mut follower.session).await?;
+                    }
+                }
                 usn = now;
             }
             sleep(DEBOUNCE).await;
@@ -152,8 +180,20 @@ impl Engine {
     }
 
     /// Connects and subscribes to notifications.
-    async fn follower(&self, directory: &Directory) -> Result<Follower, EngineError> {
-        let (session, settings) = self.open(directory, Use::Follow).await?;
+    async fn follower(
+        &self,
+        directory: &Directory,
+        source: &Source,
+    ) -> Result<Follower, EngineError> {
+        let (session, settings) = match source {
+            Source::InUse => self.open(directory, Use::Follow).await?,
+            Source::Other(url) => {
+                let settings = directory.config.settings.clone();
+                let mut session = self.open_at(directory, url, &settings).await?;
+                session.limit_wait(DIRSYNC_TIMEOUT);
+                (session, settings)
+            }
+        };
         let watch = self.watch_beside(directory, &session, &settings).await?;
         Ok(Follower { session, settings, watch, is_fresh: true })
     }

@@ -51,7 +51,8 @@ impl Engine {
     pub async fn run_triggers(self: Arc<Self>, directory: Arc<Directory>) {
         tokio::join!(
             Box::pin(self.run_schedule(&directory)),
-            Box::pin(self.follow_changes(&directory))
+            Box::pin(self.follow_changes(&directory)),
+            Box::pin(self.follow_further_servers(&directory))
         );
     }
 

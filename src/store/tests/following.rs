@@ -106,8 +106,13 @@ async fn a_checkpoint_is_read_back(f: Fresh) {
         measure: "m".to_owned(),
     };
     f.store
-        .change_directory(&corp(), |state| state.checkpoint = Some(checkpoint.clone()))
+        .change_directory(&corp(), |state| {
+            state.checkpoint = Some(checkpoint.clone());
+            state.followed = [(guid(1), checkpoint.clone())].into();
+        })
         .await
         .unwrap();
-    assert_eq!(f.store.directory(&corp()).await.unwrap().checkpoint, Some(checkpoint));
+    let state = f.store.directory(&corp()).await.unwrap();
+    assert_eq!(state.followed, [(guid(1), checkpoint.clone())].into());
+    assert_eq!(state.checkpoint, Some(checkpoint));
 }

@@ -72,6 +72,13 @@ impl Controller {
         ));
     }
 
+    /// Returns the highest USN of the server.
+    pub(crate) fn highest_usn(&self) -> u64 {
+        let root = self.samba("search", &["-s", "base", "-b", "", "highestCommittedUSN"]);
+        let line = root.lines().find_map(|line| line.strip_prefix("highestCommittedUSN: "));
+        line.and_then(|usn| usn.parse().ok()).unwrap_or_else(|| panic!("no USN in {root}"))
+    }
+
     pub(crate) fn disable(&self, dn: &str) {
         self.set(dn, &[("userAccountControl", "514")]);
     }

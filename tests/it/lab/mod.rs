@@ -19,6 +19,7 @@ mod check;
 mod controller;
 mod day;
 mod domains;
+mod further_servers;
 mod groups;
 mod kerberos;
 mod leavers;

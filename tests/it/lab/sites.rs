@@ -168,9 +168,15 @@ impl Sites {
 
     /// Makes rosterd read this controller alone.
     pub(crate) fn read_only_from(&self, url: &str) {
+        let servers = vec![ServerUrl::parse(url).expect("a URL")];
+        self.reconfigure(|config| config.settings.servers = servers);
+    }
+
+    /// Changes the configuration while the engine runs.
+    pub(crate) fn reconfigure(&self, change: impl FnOnce(&mut DirectoryConfig)) {
         let was = self.engine.configured();
         let mut config = self.engine.directory("corp").expect("corp").config.clone();
-        config.settings.servers = vec![ServerUrl::parse(url).expect("a URL")];
+        change(&mut config);
         self.engine.reconfigure(vec![config], was.rules.clone());
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rosterd::model::*;
 use rosterd::reconcile::*;
 
-use super::{Company, Facts, Life};
+use super::{Company, Facts, Life, Loss};
 
 const MAIL: AttributeId = AttributeId(0x0015_0003);
 /// The attributes that are written apart.
@@ -176,6 +176,24 @@ impl Forest {
         self.copies[at] = self.controllers[at].clone();
     }
 
+    /// Has the company follow this server, while it reads the other one.
+    pub(crate) fn follow(&self, at: usize, in_use: usize, company: &mut Company, loss: &Loss) {
+        let Controller { name, invocation_id, people, .. } = &self.controllers[at];
+        let other = Shown {
+            identity: ServerIdentity {
+                ds_service_name: format!("CN=DC{name}"),
+                invocation_id: Some(*invocation_id),
+            },
+            metadata: self.controllers[at].metadata(),
+            knowledge: None,
+            is_set_back: false,
+        };
+        let truth = people.iter().map(|(guid, (facts, _))| (*guid, facts.clone())).collect();
+        let was = (std::mem::replace(&mut company.truth, truth), company.shown.replace(other));
+        company.run_other(&self.controllers[in_use].metadata(), loss);
+        (company.truth, company.shown) = was;
+    }
+
     /// Has the company read this server from now on. Returns what it shows.
     pub(crate) fn serve(&mut self, at: usize, company: &mut Company, shows_metadata: bool) {
         let controller = &self.controllers[at];
@@ -196,20 +214,27 @@ impl Forest {
         }
         self.read[at].extend(people.values().flat_map(|(_, stamps)| stamps.values().copied()));
         company.truth = people.iter().map(|(guid, (facts, _))| (*guid, facts.clone())).collect();
-        let stamps = |stamps: &Stamps| stamps.iter().map(|(a, s)| (*a, *s)).collect();
         company.shown = Some(Shown {
             identity: ServerIdentity {
                 ds_service_name: format!("CN=DC{name}"),
                 invocation_id: Some(*invocation_id),
             },
             metadata: if shows_metadata {
-                people.iter().map(|(guid, (_, own))| (*guid, stamps(own))).collect()
+                self.controllers[at].metadata()
             } else {
                 BTreeMap::new()
             },
             knowledge: shows_metadata.then_some(knowledge),
             is_set_back,
         });
+    }
+}
+
+impl Controller {
+    /// Returns the stamps of all people.
+    fn metadata(&self) -> BTreeMap<Guid, Metadata> {
+        let stamps = |stamps: &Stamps| stamps.iter().map(|(a, s)| (*a, *s)).collect();
+        self.people.iter().map(|(guid, (_, own))| (*guid, stamps(own))).collect()
     }
 }
 
@@ -222,9 +247,7 @@ impl Company {
         let decided = |(guid, _): &(&Guid, &Metadata)| seen.desired.contains_key(guid);
         let metadata = shown.metadata.iter().filter(decided);
         seen.replica.metadata = metadata.map(|(guid, m)| (*guid, m.clone())).collect();
-        let stored =
-            self.people.iter().filter_map(|(guid, (_, p))| Some((*guid, p.metadata.clone()?)));
-        seen.judge(&stored.collect());
+        seen.judge(&self.stored_metadata());
     }
 }
 

@@ -406,6 +406,25 @@ impl Company {
         self.plan_and_apply(&seen, approved);
     }
 
+    /// A run over another server than the one in use, which `truth` and `shown` are of.
+    pub(super) fn run_other(&mut self, in_use: &BTreeMap<Guid, Metadata>, loss: &Loss) {
+        let is_active = |user: &&User| user.status() == Status::Active;
+        let links = self.users.values().filter(is_active).filter_map(|user| user.link.as_ref());
+        let people: BTreeSet<Guid> = links.map(|link| link.guid).collect();
+        let mut seen = self.observation(Scope::People(people.clone()), self.policy(loss), loss);
+        self.find_absent(&people, loss, &mut seen);
+        seen.replica.metadata = self.shown.as_ref().expect("a forest").metadata.clone();
+        seen.keep_newer_suspensions(in_use, &self.stored_metadata());
+        self.plan_and_apply(&seen, BTreeSet::new());
+    }
+
+    /// Returns the stamps that runs have stored.
+    pub(super) fn stored_metadata(&self) -> BTreeMap<Guid, Metadata> {
+        let metadata =
+            self.people.iter().filter_map(|(guid, (_, p))| Some((*guid, p.metadata.clone()?)));
+        metadata.collect()
+    }
+
     /// Asks for people by GUID and decides about those that are absent.
     fn find_absent(&mut self, absent: &BTreeSet<Guid>, loss: &Loss, seen: &mut Observation) {
         let found = if loss.unconfirmed { BTreeMap::new() } else { self.ask(absent, loss) };
@@ -566,7 +585,9 @@ impl Company {
         if let Some(proof) = seen.proof.as_ref().filter(|_| seen.is_full() && seen.is_complete()) {
             self.counts = proof.counts().clone();
         }
-        self.remember_server(seen);
+        if !seen.only_suspends {
+            self.remember_server(seen);
+        }
         self.apply(verdict, seen);
     }
 

@@ -8,6 +8,7 @@ pub(in crate::engine) mod foreign;
 pub(in crate::engine) mod full_read;
 pub(in crate::engine) mod groups;
 pub(in crate::engine) mod neighbours;
+pub(in crate::engine) mod other_server;
 pub(in crate::engine) mod policy;
 pub(in crate::engine) mod replica;
 pub(in crate::engine) mod rights;
@@ -20,7 +21,7 @@ use crate::directory::{Decoder, Grants, Right, Use};
 use crate::engine::sync::observe::connection::Connection;
 use crate::engine::sync::observe::replica::UpToDateness;
 use crate::engine::sync::observe::schema::{NamedAttributes, check_names};
-use crate::engine::sync::stages::{ObservedRun, Request, Scope};
+use crate::engine::sync::stages::{ObservedRun, Request, Scope, Source};
 use crate::engine::{Directory, Engine, EngineError};
 use crate::reconcile::{Closure, Observation};
 use crate::store::DirectoryState;
@@ -36,7 +37,13 @@ impl Engine {
         request: &Request,
     ) -> Result<ObservedRun, EngineError> {
         let limit = directory.config.settings.timeouts.run;
-        tokio::time::timeout(limit * 3, Box::pin(self.observe_now(directory, request)))
+        let observing = async {
+            match &request.source {
+                Source::InUse => self.observe_now(directory, request).await,
+                Source::Other(url) => self.observe_other(directory, request, url).await,
+            }
+        };
+        tokio::time::timeout(limit * 3, Box::pin(observing))
             .await
             .map_err(|_| EngineError::TooLong(limit))?
     }

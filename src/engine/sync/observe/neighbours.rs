@@ -138,7 +138,7 @@ impl Engine {
     }
 
     /// Returns a policy for scope and account state alone. The groups are not read.
-    async fn scope_policy(
+    pub(super) async fn scope_policy(
         &self,
         directory: &Directory,
         session: &Session,
