@@ -249,7 +249,7 @@ async fn an_unusable_secret_file_is_reported_before_any_bind() {
     };
     for (secret, mode, text) in [
         ("\n", 0o600, "is empty"),
-        ("secret", 0o604, "can be read by every user: run chmod 600 on it"),
+        ("secret", 0o604, "can be read by every user: run chmod o= on it"),
     ] {
         write(secret, mode);
         let run = firm.sync().await;
