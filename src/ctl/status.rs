@@ -135,6 +135,7 @@ fn server_line(server: &ServerStatus, view: &View) -> String {
     } = server;
     let mut parts = vec![url.clone()];
     match (reachable, failing_since) {
+        _ if *writable == Some(false) => parts.push(yellow("read-only, not used")),
         (_, Some(since)) => {
             parts.push(red(format!("unreachable since {}", time_and_age(since, view))));
         }
@@ -143,9 +144,6 @@ fn server_line(server: &ServerStatus, view: &View) -> String {
         _ => parts.push("reachable".to_owned()),
     }
     parts.extend(site.as_ref().map(|site| format!("site {site}")));
-    if *writable == Some(false) {
-        parts.push(yellow("read-only"));
-    }
     parts.extend(
         followed_since.as_ref().map(|at| format!("followed since {}", time_and_age(at, view))),
     );

@@ -27,6 +27,7 @@ mod live;
 mod office;
 mod outage;
 mod people;
+mod read_only;
 mod replicas;
 mod rights;
 mod sign_in;
