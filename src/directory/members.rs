@@ -37,29 +37,33 @@ impl Session {
         Ok(members)
     }
 
-    /// Returns the accounts of other forests in these groups, each with the names of its groups. A list
-    /// of members would name them, too, but has as many parts as a large group needs.
-    pub async fn foreign_principals(
+    /// Returns those of the groups that list an account of another forest. Lists of members are not read,
+    /// because a large group has many parts. Samba does not always write memberOf of such an account.
+    pub async fn groups_with_foreign_members(
         &mut self,
-        groups: &[Dn],
-    ) -> Result<BTreeMap<Sid, BTreeSet<String>>, DirectoryError> {
+        groups: &BTreeSet<Guid>,
+    ) -> Result<BTreeSet<Guid>, DirectoryError> {
         let base = self.root.default_naming_context.clone();
-        let attributes = ["memberOf".to_owned()];
-        let mut found: BTreeMap<Sid, BTreeSet<String>> = BTreeMap::new();
-        for piece in groups.chunks(CHUNK) {
-            let is_member =
-                Assertion::any(piece.iter().map(|dn| Assertion::equals("memberOf", dn.as_str())));
-            let is_foreign = Assertion::raw("(objectCategory=foreignSecurityPrincipal)");
-            let filter = Assertion::all([is_foreign, is_member]);
-            let query = Query::new(&base, Scope::Subtree, filter.as_str(), &attributes);
-            for object in self.objects(&query).await? {
-                let Ok(sid) = Dn::new(object.dn.clone()).name().parse() else { continue };
-                let listed = object.attributes.get("memberof").into_iter().flatten();
-                let listed = listed.filter_map(|dn| Some(Dn::new(std::str::from_utf8(dn).ok()?)));
-                let names = listed.filter(|dn| piece.contains(dn)).map(|dn| dn.name());
-                found.entry(sid).or_default().extend(names);
-            }
+        let accounts = Assertion::all([
+            Assertion::raw("(objectCategory=foreignSecurityPrincipal)"),
+            Assertion::raw("(cn=S-1-5-21-*)"),
+        ]);
+        let name = ["cn".to_owned()];
+        let query = Query::new(&base, Scope::Subtree, accounts.as_str(), &name);
+        let accounts = self.objects(&query).await?;
+        let mut found = BTreeSet::new();
+        for piece in accounts.chunks(CHUNK) {
+            let lists = Assertion::all([
+                Assertion::raw("(objectCategory=group)"),
+                Assertion::any(
+                    piece.iter().map(|account| Assertion::equals("member", &account.dn)),
+                ),
+            ]);
+            let guid = ["objectGUID".to_owned()];
+            let query = Query::new(&base, Scope::Subtree, lists.as_str(), &guid);
+            found.extend(self.objects(&query).await?.iter().filter_map(Object::guid));
         }
+        found.retain(|group| groups.contains(group));
         Ok(found)
     }
 

@@ -8,7 +8,7 @@ use crate::directory::{GroupError, ObjectKind, Session};
 use crate::engine::sync::stages::{ObservedRun, Request, Scope};
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{DirectoryName, Dn, GroupName, Guid, Sid, Tier};
-use crate::reconcile::{Closure, foreign_members};
+use crate::reconcile::{Closure, ForeignMember, foreign_members};
 
 impl Engine {
     /// Adds the configured groups of other directories to the closure, with the members that may be
@@ -163,7 +163,7 @@ impl Engine {
     }
 
     /// Warns of members of the groups whom this directory cannot give a tier, because they are of other
-    /// forests.
+    /// domains.
     pub(super) async fn warn_of_foreign_members(
         &self,
         directory: &Directory,
@@ -172,19 +172,41 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let name = &directory.config.name;
         let closure = &observed.seen.policy.closure;
-        let groups: Vec<Dn> = closure.own_groups().map(|group| group.dn.clone()).collect();
-        let mut foreign = match session.foreign_principals(&groups).await {
-            Ok(foreign) => foreign,
+        let mut groups: BTreeMap<Guid, String> =
+            closure.own_groups().map(|group| (group.guid, group.dn.name())).collect();
+        match session.groups_with_foreign_members(&groups.keys().copied().collect()).await {
+            Ok(listing) => groups.retain(|group, _| listing.contains(group)),
             Err(error) => {
                 observed
                     .warnings
                     .push(format!("the foreign members of groups could not be read: {error}"));
                 return Ok(());
             }
-        };
-        let known = self.store.people_by_sid(&foreign.keys().cloned().collect()).await?;
+        }
+        let mut foreign: BTreeSet<ForeignMember> = BTreeSet::new();
+        let mut of: BTreeSet<String> = BTreeSet::new();
+        for (group, group_name) in groups {
+            match session.group_members(group).await {
+                Ok(members) if members.foreign.is_empty() => {}
+                Ok(members) => {
+                    of.insert(group_name);
+                    foreign.extend(members.foreign);
+                }
+                Err(error) => {
+                    observed
+                        .warnings
+                        .push(format!("the members of {group_name} could not be read: {error}"));
+                    return Ok(());
+                }
+            }
+        }
+        let sids = foreign.iter().filter_map(|member| match member {
+            ForeignMember::Sid(sid) => Some(sid.clone()),
+            ForeignMember::Name(_) => None,
+        });
+        let known = self.store.people_by_sid(&sids.collect()).await?;
         let known: BTreeMap<Sid, _> =
-            known.into_iter().map(|(_, person)| (person.sid.clone(), person)).collect();
+            known.into_iter().map(|(guid, person)| (person.sid.clone(), (guid, person))).collect();
         // A directory that has these groups in its configuration finds its people in them.
         let reads_groups = |other: &DirectoryName| {
             let configured = self.configured();
@@ -193,19 +215,28 @@ impl Engine {
                 groups.iter().any(|(_, group)| group.directory() == Some(name))
             })
         };
-        foreign
-            .retain(|sid, _| known.get(sid).is_none_or(|person| !reads_groups(&person.directory)));
-        let groups: BTreeSet<String> = foreign.values().flatten().cloned().collect();
-        let Some(group) = groups.first() else { return Ok(()) };
-        let named = |sid: &Sid| match known.get(sid) {
-            Some(person) => format!("{} of {}", person.dn.as_str(), person.directory),
-            None => sid.to_string(),
+        foreign.retain(|member| match member {
+            ForeignMember::Sid(sid) => {
+                known.get(sid).is_none_or(|(_, person)| !reads_groups(&person.directory))
+            }
+            ForeignMember::Name(_) => true,
+        });
+        if foreign.is_empty() {
+            return Ok(());
+        }
+        let named = |member: &ForeignMember| match member {
+            ForeignMember::Sid(sid) => known.get(sid).map_or_else(
+                || sid.to_string(),
+                |(_, person)| format!("{} of {}", person.dn.as_str(), person.directory),
+            ),
+            ForeignMember::Name(dn) => dn.as_str().to_owned(),
         };
-        let names: Vec<String> = foreign.keys().map(named).collect();
-        let all: Vec<&str> = groups.iter().map(String::as_str).collect();
+        let names: Vec<String> = foreign.iter().map(named).collect();
+        let groups: Vec<String> = of.into_iter().collect();
+        let group = groups.first().map_or("", String::as_str);
         observed.warnings.push(format!(
             "{}; write \"{name}:{group}\" in the groups of the directory of these people",
-            foreign_members(&all.join(", "), &names)
+            foreign_members(&groups.join(", "), &names)
         ));
         Ok(())
     }
