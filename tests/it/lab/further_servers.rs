@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rosterd::engine::Following;
-use rosterd::model::{Address, FollowedServers, Reason, Timestamp};
+use rosterd::model::{Address, FollowedServers, Reason, Status, Timestamp};
 
 use super::file_time;
 use super::sites::{Sites, on_two_controllers, person};
@@ -81,6 +81,24 @@ fn a_leaver_on_the_server_of_another_site_is_suspended_within_seconds() {
                 assert_eq!(sites.reasons(names).await, reasons.map(Some), "{when}");
             })
             .await;
+    });
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[test]
+fn a_suspended_leaver_on_another_server_stays_out_when_the_first_reason_ends() {
+    on_two_controllers(async |sites| {
+        watch(&sites, FollowedServers::Sites).await;
+        caught_up(&sites).await;
+        let (who, alice) = ("p0045@example.com", acme::alice());
+        sites.engine.suspend(who, "leave", &alice).await.expect("a suspension");
+        sites.dc2.disable(&person("p0045"));
+        caught_up(&sites).await;
+        let (user, _) = sites.engine.activate(who, &alice).await.expect("a lift");
+        assert_eq!(user.status(), Status::Suspended);
+        assert_eq!(sites.reason("p0045").await, Some(Reason::Disabled));
+        sites.sync().await;
+        assert_eq!(sites.reason("p0045").await, Some(Reason::Disabled));
     });
 }
 
