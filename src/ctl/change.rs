@@ -128,6 +128,10 @@ fn what(kind: Kind, change: &Change) -> String {
         }
         Kind::Reactivate => format!("no longer {reason}"),
         Kind::Create => newcomer(&change.after),
+        // The user of another entry: the operator compares both.
+        Kind::Link if change.before.get("object_guid").is_some() => {
+            differences(&change.before, &change.after).join("; ")
+        }
         Kind::Link => {
             let barred =
                 change.reason.as_ref().map(|r| format!(", suspended as {r}")).unwrap_or_default();

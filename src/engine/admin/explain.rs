@@ -106,25 +106,19 @@ impl Engine {
         user: Option<&User>,
     ) -> Result<Vec<Entry>, EngineError> {
         let (mut session, settings) = self.open(directory, Use::LookUp).await?;
-        let linked = user.and_then(|u| u.link.as_ref()).map(|l| l.guid);
-        let people: BTreeSet<Guid> =
-            match (linked.or_else(|| who.parse().ok()), Address::parse(who)) {
-                (Some(guid), _) => [guid].into(),
-                (None, Ok(address)) => {
-                    session
-                        .people_with_address(address.as_str(), &settings.attributes.email)
-                        .await?
-                }
-                // A user id without a link: the directory may know the address.
-                (None, Err(_)) => match user.and_then(|u| u.addresses.primary.as_ref()) {
-                    Some(address) => {
-                        session
-                            .people_with_address(address.as_str(), &settings.attributes.email)
-                            .await?
-                    }
-                    None => BTreeSet::new(),
-                },
-            };
+        let link = user.and_then(|u| u.link.as_ref());
+        let mut people: BTreeSet<Guid> =
+            link.map(|l| l.guid).or_else(|| who.parse().ok()).into_iter().collect();
+        // Another entry of the person may have the address here.
+        if people.is_empty() || link.is_some_and(|l| l.directory != directory.config.name) {
+            let address = Address::parse(who).ok();
+            let address =
+                address.as_ref().or_else(|| user.and_then(|u| u.addresses.primary.as_ref()));
+            if let Some(address) = address {
+                let names = &settings.attributes.email;
+                people.extend(session.people_with_address(address.as_str(), names).await?);
+            }
+        }
         if people.is_empty() {
             return Ok(Vec::new());
         }
