@@ -122,8 +122,12 @@ fn check_followed(
         let has_left = leaves(here).into_iter().any(|attribute| {
             let is_shown = attribute == AttributeId::IS_DELETED || here.life == Life::Alive;
             let on = |at: usize| forest.controllers[at].people.get(guid)?.1.get(&attribute);
-            // A write that the server in use has, too, is left to it.
-            is_shown && on(at) == stamps.get(&attribute) && on(in_use) != on(at)
+            // A write that the server in use has, too, is left to it,
+            // and so is a person whom it does not have.
+            is_shown
+                && on(at) == stamps.get(&attribute)
+                && on(in_use) != on(at)
+                && forest.controllers[in_use].people.contains_key(guid)
         });
         let is_held = company.held.iter().any(|held| held.change.guid == Some(*guid));
         prop_assert!(
@@ -150,10 +154,13 @@ fn play(
     let loss = Loss { tombstones_visible, ..Loss::default() };
     let read = |at: usize, forest: &mut Forest, newest: &mut Newest, company: &mut Company| {
         company.later(Duration::from_mins(20));
-        newest.see(&forest.controllers[at].people);
         let before = company.clone();
         forest.serve(at, company, shows_metadata);
         company.run(&loss);
+        // Nothing is stored about a person without a user.
+        let people = &forest.controllers[at].people;
+        let with_user = people.iter().filter(|(guid, _)| user(company, **guid).is_some());
+        newest.see(&with_user.map(|(guid, seen)| (*guid, seen.clone())).collect());
         for (guid, (facts, _)) in &newest.0 {
             let (Some(was), Some(now)) = (user(&before, *guid), user(company, *guid)) else {
                 continue;
@@ -161,9 +168,13 @@ fn play(
             let (was_active, is_active) =
                 (was.status() == Status::Active, now.status() == Status::Active);
             let is_in_order = facts.is_in_order(company.now);
+            // A deletion that no run could see, or had to act on, keeps nobody out.
+            let is_noticed = tombstones_visible || was.causes.has(Reason::Vanished);
+            let is_back = Facts { life: Life::Alive, ..facts.clone() }.is_in_order(company.now);
             prop_assert!(
-                is_in_order || was_active || !is_active,
-                "server {at} brings back {guid}, who left",
+                is_in_order || was_active || !is_active || (!is_noticed && is_back),
+                "server {at} brings back {guid}, who left: {:?}",
+                was.causes
             );
             if !shows_metadata {
                 continue;
