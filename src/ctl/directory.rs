@@ -109,7 +109,13 @@ pub(super) async fn call(
         }
         Command::Resume { name } => change(name, "resume", daemon, output).await?,
         Command::Unlock { name } => change(name, "unlock", daemon, output).await?,
-        Command::TrustServer { name } => change(name, "trust-server", daemon, output).await?,
+        Command::TrustServer { name } => {
+            output.can_ask("directory trust-server")?;
+            output.ask(&format!(
+                "Believe the present server of {name}? A leaver whom only another server knows becomes active again."
+            ))?;
+            change(name, "trust-server", daemon, output).await?;
+        }
         Command::Rebaseline { name } => change(name, "rebaseline", daemon, output).await?,
     }
     Ok(Exit::Done)

@@ -85,7 +85,7 @@ fn scope_warning(stored: &ScopeState, configured: &str) -> Option<String> {
 }
 
 /// The remedy for a server that lacks writes of another one.
-pub(in crate::engine) const REPLICATION: &str = "check replication with repadmin /showrepl, or accept what this server says with rosterctl directory trust-server";
+pub(in crate::engine) const REPLICATION: &str = "check replication with repadmin /showrepl; only if the other server is gone for good, accept what this one says with rosterctl directory trust-server";
 
 /// Names the people about whom a server says nothing.
 pub(in crate::engine) fn unchanged(people: u64) -> String {
