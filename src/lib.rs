@@ -21,6 +21,7 @@ pub mod directory;
 pub mod dns;
 pub mod engine;
 pub mod hooks;
+pub mod http;
 pub mod manual;
 pub mod model;
 pub mod ownership;

@@ -72,7 +72,7 @@ pub struct Hook {
     pub name: String,
     /// Types of events, families (`user.*`) or all (`*`); at least one.
     pub events: Vec<String>,
-    pub target: Target,
+    pub receiver: Receiver,
     /// Time limit of one attempt; more than zero.
     pub timeout: Duration,
     /// Age at which a delivery becomes a dead letter; more than zero.
@@ -82,7 +82,7 @@ pub struct Hook {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Target {
+pub enum Receiver {
     /// A program that gets the event on stdin.
     Exec(Program),
     /// A web server that gets the event as a POST.
@@ -118,7 +118,7 @@ pub(super) fn read_hook(mut table: Table<'_>, credentials: Option<&Path>) -> Opt
             "events is empty, so this hook receives nothing: write [\"*\"] for all events",
         );
     }
-    let target = read_target(&mut table, credentials);
+    let receiver = read_receiver(&mut table, credentials);
     let timeout = table.text("timeout", duration);
     let max_age = table.text("max-age", duration);
     let concurrency = table.integer("concurrency", &(1..=100));
@@ -126,7 +126,7 @@ pub(super) fn read_hook(mut table: Table<'_>, credentials: Option<&Path>) -> Opt
     Some(Hook {
         name: name?,
         events: events?,
-        target: target?,
+        receiver: receiver?,
         timeout: timeout.unwrap_or(HOOK_TIMEOUT),
         max_age: max_age.unwrap_or(Duration::from_hours(7 * 24)),
         concurrency: concurrency.unwrap_or(4),
@@ -146,7 +146,7 @@ pub(super) fn read_gate(mut table: Table<'_>) -> Option<Gate> {
     Some(Gate { name: name?, program: exec?, timeout: timeout.unwrap_or(HOOK_TIMEOUT) })
 }
 
-fn read_target(table: &mut Table<'_>, credentials: Option<&Path>) -> Option<Target> {
+fn read_receiver(table: &mut Table<'_>, credentials: Option<&Path>) -> Option<Receiver> {
     let exec = read_exec(table);
     let url = table.text("url", web_url);
     let secret_file = table.text("secret-file", |text| {
@@ -192,9 +192,9 @@ fn read_target(table: &mut Table<'_>, credentials: Option<&Path>) -> Option<Targ
         }
         (false, true) => {}
     }
-    exec.map(Target::Exec)
+    exec.map(Receiver::Exec)
         .or(url
-            .map(|url| Target::Webhook(Webhook { url, secret_file, ca_file, proxy, allow_http })))
+            .map(|url| Receiver::Webhook(Webhook { url, secret_file, ca_file, proxy, allow_http })))
 }
 
 /// Returns whether others can read the traffic: http to another machine.

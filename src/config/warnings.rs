@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::unistd::{Group, User, getegid, geteuid};
 
-use super::{Config, Control, Target};
+use super::{Config, Control, Receiver};
 
 /// User and group of the daemon in the package.
 const DAEMON: &str = "rosterd";
@@ -24,9 +24,9 @@ impl Config {
             ));
         }
         let secrets = self.directories.iter().map(|directory| directory.credential.file());
-        let keys = self.hooks.iter().filter_map(|hook| match &hook.target {
-            Target::Webhook(webhook) => webhook.secret_file.as_deref(),
-            Target::Exec(_) => None,
+        let keys = self.hooks.iter().filter_map(|hook| match &hook.receiver {
+            Receiver::Webhook(webhook) => webhook.secret_file.as_deref(),
+            Receiver::Exec(_) => None,
         });
         warnings.extend(secrets.chain(keys).filter_map(|file| groups.read(file)));
         warnings

@@ -5,8 +5,8 @@ use crate::control;
 use crate::daemon::{RunnerAt, Setup};
 use crate::directory::Settings;
 use crate::engine::{DirectoryConfig, Rules};
-use crate::hooks::webhook::Connections;
-use crate::hooks::{Hook, Target, Webhook};
+use crate::hooks::{Hook, Receiver, Webhook};
+use crate::http::Transport;
 
 /// Returns the settings of all parts.
 pub fn setup(config: &Config) -> Setup {
@@ -35,25 +35,23 @@ pub fn setup(config: &Config) -> Setup {
 }
 
 fn hook(hook: &config::Hook) -> Hook {
-    let config::Hook { name, events, target, timeout, max_age, concurrency } = hook;
-    let target = match target {
-        config::Target::Exec(program) => Target::Exec(program.clone()),
-        config::Target::Webhook(config::Webhook {
+    let config::Hook { name, events, receiver, timeout, max_age, concurrency } = hook;
+    let receiver = match receiver {
+        config::Receiver::Exec(program) => Receiver::Exec(program.clone()),
+        config::Receiver::Webhook(config::Webhook {
             url,
             secret_file,
             ca_file,
             proxy,
             allow_http: _,
-        }) => Target::Webhook(Webhook {
+        }) => Receiver::Webhook(Webhook {
             url: url.clone(),
             secret_file: secret_file.clone(),
-            ca_file: ca_file.clone(),
-            proxy: proxy.clone(),
-            connections: Connections::default(),
+            transport: Transport::new(ca_file.clone(), proxy.clone()),
         }),
     };
     let (name, events, concurrency) = (name.clone(), events.clone(), *concurrency as usize);
-    Hook { name, events, target, timeout: *timeout, max_age: *max_age, concurrency }
+    Hook { name, events, receiver, timeout: *timeout, max_age: *max_age, concurrency }
 }
 
 fn directory(directory: &config::Directory) -> DirectoryConfig {

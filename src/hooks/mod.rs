@@ -28,7 +28,7 @@ pub struct Hook {
     pub name: String,
     /// Event types, families (`user.*`) or all (`*`).
     pub events: Vec<String>,
-    pub target: Target,
+    pub receiver: Receiver,
     /// Time limit of one attempt.
     pub timeout: Duration,
     /// Age at which a delivery becomes a dead letter.
@@ -37,9 +37,9 @@ pub struct Hook {
     pub concurrency: usize,
 }
 
-/// Transport of a hook.
+/// The program or web server of a hook.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Target {
+pub enum Receiver {
     Exec(Program),
     Webhook(Webhook),
 }
@@ -128,7 +128,7 @@ mod tests {
         let hook = |events: &[&str]| Hook {
             name: "h".into(),
             events: events.iter().map(|e| (*e).to_owned()).collect(),
-            target: Target::Exec(Program { path: "/bin/true".into(), arguments: Vec::new() }),
+            receiver: Receiver::Exec(Program { path: "/bin/true".into(), arguments: Vec::new() }),
             timeout: Duration::from_secs(1),
             max_age: Duration::from_secs(1),
             concurrency: 1,

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use rosterd::config::{self, Config, Problems, Servers, Target};
+use rosterd::config::{self, Config, Problems, Servers};
 use rosterd::model::{AttributeNames, ChangeClass, Credential, Discovery, Program, ServerUrl};
 use rosterd::reconcile::Limits;
 
@@ -624,7 +624,8 @@ fn a_secret_may_be_a_symbolic_link_and_a_systemd_credential() {
         "{problems}"
     );
     let hook = "[[hook]]\nname = \"a\"\nevents = [\"*\"]\nurl = \"https://siem.example.com/\"\nsecret-credential = \"siem.secret\"";
-    let Target::Webhook(signed) = &machine.config(&format!("{MINIMAL}\n{hook}")).hooks[0].target
+    let config::Receiver::Webhook(signed) =
+        &machine.config(&format!("{MINIMAL}\n{hook}")).hooks[0].receiver
     else {
         panic!("no web server")
     };
@@ -687,10 +688,10 @@ fn directories_hooks_and_gates_have_their_configured_values() {
     assert_eq!(corp.ca_file.as_deref(), Some(&*machine.etc.path().join("corp-ca.pem")));
     let [vpn, siem] = &*config.hooks else { panic!("{:?}", config.hooks) };
     assert_eq!(
-        vpn.target,
-        Target::Exec(Program::of(&["/usr/libexec/rosterd/revoke-vpn".to_owned()]))
+        vpn.receiver,
+        config::Receiver::Exec(Program::of(&["/usr/libexec/rosterd/revoke-vpn".to_owned()]))
     );
-    let Target::Webhook(webhook) = &siem.target else { panic!("{siem:?}") };
+    let config::Receiver::Webhook(webhook) = &siem.receiver else { panic!("{siem:?}") };
     assert!(webhook.allow_http);
     assert_eq!(
         webhook.proxy.as_ref().map(|url| url.as_str()),

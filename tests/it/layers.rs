@@ -17,7 +17,8 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("dns", &["model"]),
         ("store", &["clock", "model", "reconcile", "telemetry"]),
         ("config", &["model", "ownership", "reconcile"]),
-        ("hooks", &["model", "telemetry"]),
+        ("http", &["model", "telemetry"]),
+        ("hooks", &["http", "model", "telemetry"]),
         (
             "engine",
             &[
@@ -50,6 +51,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "dns",
                 "engine",
                 "hooks",
+                "http",
                 "model",
                 "reconcile",
                 "store",

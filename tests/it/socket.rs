@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{CommandFactory as _, Parser as _};
 use rosterd::control::{Ask, Callers, Reloaded, Reloader, Settings, bind, serve};
 use rosterd::ctl::{self, Cli, Exit, Terminal};
-use rosterd::hooks::{Hook, Target};
+use rosterd::hooks::{Hook, Receiver};
 use rosterd::model::{DirectoryName, Mode, Program, Status, User};
 use rosterd::store::EventFilter;
 use serde_json::{Value, json};
@@ -65,7 +65,7 @@ impl Office {
         firm.engine.reconfigure_hooks(vec![Hook {
             name: "vpn".to_owned(),
             events: vec!["*".to_owned()],
-            target: Target::Exec(Program { path: "/bin/true".into(), arguments: Vec::new() }),
+            receiver: Receiver::Exec(Program { path: "/bin/true".into(), arguments: Vec::new() }),
             timeout: Duration::from_secs(20),
             max_age: Duration::from_hours(1),
             concurrency: 2,

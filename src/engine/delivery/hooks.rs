@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::engine::delivery::worker::ConfiguredHook;
 use crate::engine::{Engine, EngineError};
-use crate::hooks::{Attempt, Message, Target};
+use crate::hooks::{Attempt, Message, Receiver};
 use crate::model::{Actor, EventId, Timestamp, words};
 use crate::store::{Delivery, DeliveryFilter, DeliveryStatus, RemovedHook};
 
@@ -77,7 +77,7 @@ impl Engine {
             all.push(HookStatus {
                 name,
                 events,
-                target: target(&hook.config.target),
+                target: address(&hook.config.receiver),
                 state,
                 deliveries,
                 lag,
@@ -185,10 +185,10 @@ impl Engine {
 }
 
 /// Returns the program, or the server without the path, because the path may authorise posts.
-fn target(target: &Target) -> String {
-    match target {
-        Target::Exec(program) => program.path.display().to_string(),
-        Target::Webhook(server) => format!("{}/…", server.url.origin().ascii_serialization()),
+fn address(receiver: &Receiver) -> String {
+    match receiver {
+        Receiver::Exec(program) => program.path.display().to_string(),
+        Receiver::Webhook(server) => format!("{}/…", server.url.origin().ascii_serialization()),
     }
 }
 

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
 use crate::engine::registry::Configurable;
-use crate::hooks::{Attempt, AttemptOutcome, Hook, Message, Target, leftovers, runner, webhook};
+use crate::hooks::{Attempt, AttemptOutcome, Hook, Message, Receiver, leftovers, runner, webhook};
 use crate::model::Timestamp;
 use crate::store::{self, AttemptResult, DueDelivery, StoreError, Subscription};
 use crate::telemetry::chain;
@@ -146,7 +146,7 @@ impl Engine {
     pub async fn run_deliveries(self: Arc<Self>, hook: Arc<ConfiguredHook>) {
         let _alone = hook.work.worker_lock.lock().await;
         let name = &hook.config.name;
-        if let Target::Exec(program) = &hook.config.target
+        if let Receiver::Exec(program) = &hook.config.receiver
             && let Some(reason) = runner::refusal(&self.runner, &hook.config, program).await
         {
             tracing::warn!(hook = %name, "hook {name}: {reason}");
@@ -249,11 +249,11 @@ impl Engine {
 
     /// Makes one attempt.
     pub(in crate::engine) async fn deliver_once(&self, hook: &Hook, message: &Message) -> Attempt {
-        match &hook.target {
-            Target::Exec(program) => {
+        match &hook.receiver {
+            Receiver::Exec(program) => {
                 runner::deliver(&self.runner, hook, program, message, self.store.instance()).await
             }
-            Target::Webhook(server) => {
+            Receiver::Webhook(server) => {
                 webhook::deliver(server, message, hook.timeout, self.clock.now()).await
             }
         }
@@ -426,9 +426,9 @@ impl Attempt {
 
 /// Returns a hash of the address: the store keeps no secret of it.
 fn address(hook: &Hook) -> String {
-    let address = match &hook.target {
-        Target::Exec(program) => program.path.display().to_string(),
-        Target::Webhook(server) => server.url.to_string(),
+    let address = match &hook.receiver {
+        Receiver::Exec(program) => program.path.display().to_string(),
+        Receiver::Webhook(server) => server.url.to_string(),
     };
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(address.as_bytes()))
 }

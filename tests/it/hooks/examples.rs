@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rosterd::hooks::{Hook, Target};
+use rosterd::hooks::{self, Hook};
 use rosterd::model::Program;
 use serde_json::{Value, json};
 
@@ -28,8 +28,8 @@ fn example(desk: &Desk, name: &str, events: &[&str], arguments: &[&str]) -> Hook
     let folder = desk.folder.path();
     let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     let path = installed(folder, name, "/var/lib/rosterd-hooks", folder.to_str().unwrap());
-    let target = Target::Exec(Program { path, arguments: owned(arguments) });
-    Hook { target, events: owned(events), ..by_program(name, PathBuf::new()) }
+    let receiver = hooks::Receiver::Exec(Program { path, arguments: owned(arguments) });
+    Hook { receiver, events: owned(events), ..by_program(name, PathBuf::new()) }
 }
 
 /// Returns the names of a user in an event of the directory corp.

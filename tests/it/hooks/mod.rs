@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use rosterd::clock::Clock;
 use rosterd::engine::{Engine, HookStatus, ReloadOutcome, Rules};
-use rosterd::hooks::{Hook, Target, Webhook};
+use rosterd::hooks::{self, Hook, Webhook};
+use rosterd::http::Transport;
 use rosterd::model::{Actor, Event, EventCause, Program};
 use rosterd::store::{Delivery, DeliveryFilter, EventFilter, Store};
 use serde_json::{Value, json};
@@ -40,11 +41,11 @@ impl Drop for Desk {
 
 /// Returns a hook for all events with this program.
 fn by_program(name: &str, path: PathBuf) -> Hook {
-    let target = Target::Exec(Program { path, arguments: Vec::new() });
+    let receiver = hooks::Receiver::Exec(Program { path, arguments: Vec::new() });
     Hook {
         name: name.to_owned(),
         events: vec!["*".to_owned()],
-        target,
+        receiver,
         timeout: Duration::from_secs(20),
         max_age: Duration::from_hours(24),
         concurrency: 4,
@@ -53,14 +54,9 @@ fn by_program(name: &str, path: PathBuf) -> Hook {
 
 /// Returns a hook for all events with this server.
 fn by_server(name: &str, url: &str) -> Hook {
-    let webhook = Webhook {
-        url: url.parse().unwrap(),
-        secret_file: None,
-        ca_file: None,
-        proxy: None,
-        connections: rosterd::hooks::webhook::Connections::default(),
-    };
-    Hook { target: Target::Webhook(webhook), ..by_program(name, PathBuf::new()) }
+    let webhook =
+        Webhook { url: url.parse().unwrap(), secret_file: None, transport: Transport::default() };
+    Hook { receiver: hooks::Receiver::Webhook(webhook), ..by_program(name, PathBuf::new()) }
 }
 
 /// Writes a shell script with the ownership of a hook.

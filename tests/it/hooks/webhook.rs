@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::response::Response;
-use rosterd::hooks::{Hook, Target, Webhook};
+use rosterd::hooks::{self, Hook, Webhook};
 use standardwebhooks::Webhook as Standard;
 use tokio::net::TcpSocket;
 
@@ -25,9 +25,9 @@ fn closed() -> TcpSocket {
 }
 
 fn changed(hook: Hook, change: impl FnOnce(&mut Webhook)) -> Hook {
-    let Target::Webhook(mut webhook) = hook.target else { panic!("it is no webhook") };
+    let hooks::Receiver::Webhook(mut webhook) = hook.receiver else { panic!("it is no webhook") };
     change(&mut webhook);
-    Hook { target: Target::Webhook(webhook), ..hook }
+    Hook { receiver: hooks::Receiver::Webhook(webhook), ..hook }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -292,7 +292,9 @@ async fn only_a_server_with_a_trusted_ca_gets_events() {
         rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap().cert.pem(),
     )
     .unwrap();
-    desk.hook_up(vec![changed(by_server("siem", &url), |w| w.ca_file = Some(file.clone()))]);
+    desk.hook_up(vec![changed(by_server("siem", &url), |w| {
+        w.transport.ca_file = Some(file.clone())
+    })]);
     desk.happens("user.suspended", &["anna"]).await;
     let error = until("it was tried", async || desk.status("siem").await.deliveries.error).await;
     assert!(error.starts_with("localhost: ") && error.contains("certificate"), "{error}");
@@ -309,7 +311,7 @@ async fn a_delivery_uses_the_configured_proxy() {
     let desk = Desk::open().await;
     let through = format!("http://{}", proxy.address);
     desk.hook_up(vec![changed(by_server("siem", "http://siem.invalid/hook"), |w| {
-        w.proxy = Some(through.parse().unwrap())
+        w.transport.proxy = Some(through.parse().unwrap())
     })]);
     desk.happens("user.suspended", &["anna"]).await;
     desk.idle("siem").await;
@@ -325,7 +327,7 @@ async fn a_proxy_cannot_read_a_delivery() {
     let file = desk.folder.path().join("ca.pem");
     std::fs::write(&file, ca).unwrap();
     desk.hook_up(vec![changed(by_server("siem", &format!("https://{server}/secret-path")), |w| {
-        (w.ca_file, w.proxy) = (Some(file), Some(proxy.url().parse().unwrap()));
+        (w.transport.ca_file, w.transport.proxy) = (Some(file), Some(proxy.url().parse().unwrap()));
     })]);
     desk.happens("user.suspended", &["anna"]).await;
     desk.idle("siem").await;
@@ -347,7 +349,7 @@ async fn a_failing_proxy_is_named_in_the_error_and_costs_no_event() {
     let plain = Receiver::start(|_, _| status(407)).await;
     let closed = closed();
     let through = |name: &str, url: &str, proxy: String| {
-        changed(by_server(name, url), |w| w.proxy = Some(proxy.parse().unwrap()))
+        changed(by_server(name, url), |w| w.transport.proxy = Some(proxy.parse().unwrap()))
     };
     desk.hook_up(vec![
         through("asks", "https://siem.invalid/", asks.url()),
