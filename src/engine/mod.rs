@@ -3,6 +3,7 @@
 //! [`sync`] is the pipeline of a run. The other modules start runs or work beside them.
 
 mod admin;
+mod backoff;
 mod bind;
 mod configured;
 mod delivery;

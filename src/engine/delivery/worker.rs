@@ -20,17 +20,12 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
+use crate::engine::backoff::{MAX_BACKOFF, backoff, jitter};
 use crate::engine::registry::Configurable;
 use crate::hooks::{Attempt, AttemptOutcome, Hook, Message, Receiver, leftovers, runner, webhook};
 use crate::model::Timestamp;
 use crate::store::{self, AttemptResult, DueDelivery, StoreError, Subscription};
 use crate::telemetry::chain;
-
-/// The backoff after the first failure; it doubles with each.
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-
-/// The maximum backoff of one delivery.
-const MAX_BACKOFF: Duration = Duration::from_hours(1);
 
 /// The maximum pause of a hook that is down.
 const MAX_PAUSE: Duration = Duration::from_mins(1);
@@ -329,7 +324,7 @@ impl Engine {
                 if state.failures == 0 {
                     tracing::warn!(hook = %name, "hook {name}: delivery of event {} failed and is retried: {reason}", due.seq);
                 }
-                let wait = wait(FIRST_BACKOFF, due.attempts, jitter(name, due.seq, due.attempts))
+                let wait = backoff(due.attempts, jitter(name, due.seq, due.attempts))
                     .max(after.unwrap_or_default());
                 let again = state.fail(is_down, after, now).unwrap_or_else(|| now.plus(wait));
                 if is_old {
@@ -402,10 +397,10 @@ impl WorkerState {
         self.failures = self.failures.saturating_add(1);
         self.is_down = is_down;
         let rest = match (is_down, self.failures.checked_sub(FAILURE_STREAK)) {
-            (true, _) => wait(FIRST_BACKOFF, self.failures - 1, 0.0)
-                .min(MAX_PAUSE)
-                .max(after.unwrap_or_default()),
-            (false, Some(more)) => wait(FIRST_BACKOFF, more, 0.0).min(MAX_STREAK_PAUSE),
+            (true, _) => {
+                backoff(self.failures - 1, 0.0).min(MAX_PAUSE).max(after.unwrap_or_default())
+            }
+            (false, Some(more)) => backoff(more, 0.0).min(MAX_STREAK_PAUSE),
             (false, None) => return None,
         };
         self.paused_until = now.plus(rest);
@@ -433,41 +428,9 @@ fn address(hook: &Hook) -> String {
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(address.as_bytes()))
 }
 
-/// Returns the backoff after a number of failures. `jitter` from -1 to 1 changes it by up to a
-/// quarter.
-fn wait(first: Duration, failures: u32, jitter: f64) -> Duration {
-    let doubled = first.saturating_mul(1 << failures.min(20)).min(MAX_BACKOFF);
-    doubled.mul_f64(1.0 + jitter / 4.0)
-}
-
-/// Returns a number from -1 to 1 that differs by delivery and attempt. So deliveries that failed
-/// together are not repeated together.
-fn jitter(hook: &str, seq: u64, attempt: u32) -> f64 {
-    let hash = xxhash_rust::xxh3::xxh3_64(format!("{hook} {seq} {attempt}").as_bytes());
-    (hash >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn waits_double_up_to_an_hour_and_no_two_deliveries_wait_alike() {
-        for (failures, seconds) in
-            [(0, 1), (1, 2), (5, 32), (11, 2048), (12, 3600), (4_000_000, 3600)]
-        {
-            assert_eq!(wait(FIRST_BACKOFF, failures, 0.0).as_secs(), seconds);
-        }
-        let waits: Vec<f64> = (0..1000)
-            .map(|seq| wait(FIRST_BACKOFF, 4, jitter("siem", seq, 4)).as_secs_f64())
-            .collect();
-        assert!(waits.iter().all(|w| (12.0..=20.0).contains(w)), "{waits:?}");
-        let (low, high) = (
-            waits.iter().filter(|w| **w < 14.0).count(),
-            waits.iter().filter(|w| **w > 18.0).count(),
-        );
-        assert!(low > 150 && high > 150, "{low} {high}");
-    }
 
     #[test]
     fn a_hook_that_is_down_is_paused_and_one_that_refuses_an_event_is_not() {
