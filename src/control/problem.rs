@@ -121,7 +121,9 @@ fn status_of(error: &EngineError) -> StatusCode {
         | E::Unsettled(_)
         | E::Reloaded
         | E::Store(StoreError::Raced { .. }) => StatusCode::CONFLICT,
-        E::Directory(_) | E::NoServer(_) | E::Follow(_) | E::Silent(_) => StatusCode::BAD_GATEWAY,
+        E::Directory(_) | E::NoServer(_) | E::Follow(_) | E::Silent(_) | E::GroupsBehind { .. } => {
+            StatusCode::BAD_GATEWAY
+        }
         E::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         E::TooLong(_) => StatusCode::GATEWAY_TIMEOUT,
         E::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,

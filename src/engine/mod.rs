@@ -110,6 +110,11 @@ pub enum EngineError {
     /// The servers of another directory, which did not answer a short time ago.
     #[error("its servers did not answer a short time ago, and are not waited for: {0}")]
     Silent(String),
+    /// A server that shows the groups of another directory.
+    #[error(
+        "{server} has not heard of the last change of these groups that another server showed; only if that one is gone for good: rosterctl directory trust-server {directory}"
+    )]
+    GroupsBehind { server: String, directory: DirectoryName },
     #[error("rosterd is stopping")]
     Stopping,
     #[error("the configuration was reloaded meanwhile, and the next run goes by the new one")]

@@ -10,11 +10,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Desired, GraceCause};
-use crate::model::{Change, ChangeKind, Guid, Reason, Timestamp};
+use crate::model::{Change, ChangeKind, DirectoryName, Guid, Reason, Timestamp};
 
 /// Every server has heard of an older write, or may no longer replicate: a tombstone lives 60 days at
 /// least.
-const OLDEST_STAMP: Duration = Duration::from_hours(60 * 24);
+pub const OLDEST_STAMP: Duration = Duration::from_hours(60 * 24);
 /// The most by which clocks in a domain differ. Kerberos allows no more.
 const SKEW: Duration = Duration::from_mins(5);
 
@@ -182,6 +182,12 @@ pub struct HighWaterMark {
     pub usn: u64,
 }
 
+impl HighWaterMark {
+    fn is_before(&self, other: &Self) -> bool {
+        self.invocation_id == other.invocation_id && self.usn < other.usn
+    }
+}
+
 /// The marks that the servers of a directory have left, beside the stamps of its people.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct HighWaterMarks {
@@ -189,6 +195,9 @@ pub struct HighWaterMarks {
     pub highest: BTreeMap<Guid, u64>,
     /// The last change of a configured or nested group.
     pub groups: Option<HighWaterMark>,
+    /// The same of the groups of other directories.
+    #[serde(default)]
+    pub groups_elsewhere: BTreeMap<DirectoryName, HighWaterMark>,
     /// The databases that were set back, each with its lowest USN since.
     pub set_back: BTreeMap<Guid, u64>,
 }
@@ -217,11 +226,16 @@ impl HighWaterMarks {
             let known = stored.set_back.entry(*database).or_insert(*usn);
             *known = (*known).min(*usn);
         }
-        let is_older = |stored: &HighWaterMark, new: &HighWaterMark| {
-            stored.invocation_id == new.invocation_id && new.usn < stored.usn
-        };
-        if !stored.groups.zip(self.groups).is_some_and(|(stored, new)| is_older(&stored, &new)) {
-            stored.groups = self.groups.or(stored.groups);
+        if let Some(new) = self.groups
+            && !stored.groups.is_some_and(|stored| new.is_before(&stored))
+        {
+            stored.groups = Some(new);
+        }
+        for (directory, new) in &self.groups_elsewhere {
+            let known = stored.groups_elsewhere.entry(directory.clone()).or_insert(*new);
+            if !new.is_before(known) {
+                *known = *new;
+            }
         }
     }
 }
@@ -235,6 +249,17 @@ pub enum Currency {
     /// It does not tell, or nothing is stored to compare with.
     #[default]
     Unproven,
+}
+
+impl Currency {
+    /// Compares a server with the last change that was seen on any.
+    pub fn of(last_change: Option<&HighWaterMark>, knowledge: Option<&Knowledge>) -> Self {
+        match (last_change, knowledge) {
+            (Some(change), Some(knowledge)) if knowledge.covers(change) => Self::Current,
+            (Some(_), Some(_)) => Self::Behind,
+            (None, _) | (_, None) => Self::Unproven,
+        }
+    }
 }
 
 /// The knowledge of the server of an observation.

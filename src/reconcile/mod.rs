@@ -59,7 +59,8 @@ pub use grace::{FirstSeen, GraceCause, GracePeriod};
 pub use guard::{Admitted, Guarded, guard};
 pub use index::{Index, IndexRow, Observed, address_hash};
 pub use knowledge::{
-    AttributeId, Currency, HighWaterMark, HighWaterMarks, Knowledge, Metadata, Replica, Stamp,
+    AttributeId, Currency, HighWaterMark, HighWaterMarks, Knowledge, Metadata, OLDEST_STAMP,
+    Replica, Stamp,
 };
 pub use known::{Known, Rival, StoredPerson};
 pub use limits::{Limit, Limits, Used};

@@ -119,6 +119,15 @@ impl Observation {
         }
     }
 
+    /// Returns the people who are seen to leave, with their stamps.
+    pub fn leavers(&self) -> BTreeMap<Guid, Metadata> {
+        let leavers = self.desired.values().filter(|desired| desired.is_seen_to_leave());
+        let stamps = |desired: &Desired| {
+            Some((desired.guid, self.replica.metadata.get(&desired.guid)?.clone()))
+        };
+        leavers.filter_map(stamps).collect()
+    }
+
     /// Keeps the suspensions alone for which a server that is not in use shows the newest write. The server
     /// in use decides on everything else.
     ///

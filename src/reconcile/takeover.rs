@@ -77,3 +77,21 @@ pub enum Whereabouts {
     Absent,
     Unknown,
 }
+
+impl Whereabouts {
+    pub fn is_in_scope(&self) -> bool {
+        matches!(self, Self::InScope(_))
+    }
+
+    /// Returns whether this answer of a server replaces the one of another server, which may not have heard
+    /// of the entry, or of its move.
+    pub fn says_more_than(&self, other: &Self) -> bool {
+        let rank = |place: &Self| match place {
+            Self::Absent => 0,
+            Self::Unknown => 1,
+            Self::Outside(_) => 2,
+            Self::InScope(_) => 3,
+        };
+        rank(self) > rank(other)
+    }
+}

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::model::{Dn, Guid, Sid, Tier, words};
+use super::HighWaterMark;
+use crate::model::{DirectoryName, Dn, Guid, Sid, Tier, words};
 
 words! {
     /// The treatment of people in none of the configured groups.
@@ -58,6 +59,8 @@ pub struct GroupsElsewhere {
     groups: BTreeMap<Guid, bool>,
     by_sid: BTreeMap<Sid, BTreeSet<Guid>>,
     by_dn: BTreeMap<Dn, BTreeSet<Guid>>,
+    /// The last change of the groups of each directory, on the server that showed them.
+    last_changes: BTreeMap<DirectoryName, HighWaterMark>,
 }
 
 /// A member of a group that is no entry of the group's domain.
@@ -168,6 +171,16 @@ impl Closure {
         }
         // A RID means nothing outside its domain.
         self.add(ClosureGroup { rid: None, ..group });
+    }
+
+    /// Notes the last change of the groups of another directory.
+    pub fn note_change_elsewhere(&mut self, directory: DirectoryName, change: HighWaterMark) {
+        self.elsewhere.last_changes.insert(directory, change);
+    }
+
+    /// Returns the last changes of the groups of other directories.
+    pub fn changes_elsewhere(&self) -> impl Iterator<Item = (DirectoryName, HighWaterMark)> {
+        self.elsewhere.last_changes.iter().map(|(name, change)| (name.clone(), *change))
     }
 
     /// Returns the groups of other directories that list a person, by SID or DN.

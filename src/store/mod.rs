@@ -23,6 +23,7 @@ mod counters;
 mod database;
 mod deliveries;
 mod directories;
+mod early_leavers;
 mod elsewhere;
 mod error;
 mod event_watch;

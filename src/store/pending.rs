@@ -178,6 +178,8 @@ impl Store {
         let sql =
             Sql::new("UPDATE people SET metadata = NULL, behind_since = NULL WHERE directory = ");
         sql.bind(directory.as_str()).execute(&mut *writing.tx).await.doing("forget stamps")?;
+        let sql = Sql::new("DELETE FROM early_leavers WHERE directory = ");
+        sql.bind(directory.as_str()).execute(&mut *writing.tx).await.doing("forget stamps")?;
         change_in(&mut writing, directory, |state| {
             state.high_water_marks = HighWaterMarks::default();
             (state.server, state.identity, state.server_changed_at) = (None, None, None);

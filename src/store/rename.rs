@@ -11,9 +11,10 @@ use crate::clock::Clock;
 use crate::model::{Actor, DirectoryName, Event, EventCause, Handle};
 
 /// Every table with a column `directory`. A test compares the list with the schema.
-pub(super) const TABLES: [&str; 10] = [
+pub(super) const TABLES: [&str; 11] = [
     "users",
     "people",
+    "early_leavers",
     "grace_periods",
     "baseline_objects",
     "pending_addresses",

@@ -56,6 +56,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "people behind" in "0019_people_behind.sql",
     "followed servers" in "0020_followed_servers.sql",
     "domains" in "0021_domains.sql",
+    "early leavers" in "0022_early_leavers.sql",
 ];
 
 pub(super) async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {

@@ -93,6 +93,19 @@ fn leaves(facts: &Facts) -> Vec<AttributeId> {
     leaves.into_iter().filter_map(|(attribute, leaves)| leaves.then_some(attribute)).collect()
 }
 
+/// Returns whether a followed server shows the newest write by which a person leaves, which the server in use
+/// lacks.
+fn is_news(forest: &Forest, (at, in_use): (usize, usize), newest: &Newest, guid: Guid) -> bool {
+    let on = |at: usize| forest.controllers[at].people.get(&guid);
+    let (Some((here, stamps)), Some((_, used))) = (on(at), on(in_use)) else { return false };
+    leaves(here).into_iter().any(|attribute| {
+        let stamp = stamps.get(&attribute);
+        here.life == Life::Alive
+            && stamp == newest.0[&guid].1.get(&attribute)
+            && stamp != used.get(&attribute)
+    })
+}
+
 /// Checks what a followed server has changed: a suspension where it shows the newest write of a leaver,
 /// and nothing else.
 fn check_followed(
@@ -157,7 +170,17 @@ fn play(
         let before = company.clone();
         forest.serve(at, company, shows_metadata);
         company.run(&loss);
-        // Nothing is stored about a person without a user.
+        for (guid, (facts, _)) in &newest.0 {
+            let is_made = user(&before, *guid).is_none() && user(company, *guid).is_some();
+            let own = forest.controllers[at].people.get(guid);
+            let mut now = newest.clone();
+            now.see(&own.map(|own| (*guid, own.clone())).into_iter().collect());
+            prop_assert!(
+                !is_made || now.0[guid].0.is_in_order(company.now),
+                "server {at} makes a user of {guid}, who has left: {facts:?}"
+            );
+        }
+        // Nothing is stored about a person without a user, except that it leaves.
         let people = &forest.controllers[at].people;
         let with_user = people.iter().filter(|(guid, _)| user(company, **guid).is_some());
         newest.see(&with_user.map(|(guid, seen)| (*guid, seen.clone())).collect());
@@ -257,9 +280,12 @@ fn play(
                 let before = company.clone();
                 forest.follow(at, in_use, &mut company, &loss);
                 check_followed(&forest, (at, in_use), &compared, &before, &company, &loss)?;
-                newest.leave(&forest.controllers[at].people, |guid| {
-                    user(&before, guid).map(User::status) != user(&company, guid).map(User::status)
-                });
+                let has_left = |guid| {
+                    let (was, now) = (user(&before, guid), user(&company, guid));
+                    was.map(User::status) != now.map(User::status)
+                        || (now.is_none() && is_news(&forest, (at, in_use), &compared, guid))
+                };
+                newest.leave(&forest.controllers[at].people, has_left);
             }
         }
         company.later(Duration::from_mins(1));

@@ -2,11 +2,13 @@
 
 use serde_json::json;
 
+use crate::directory::WATCHED_OBJECTS;
 use crate::engine::sync::stages::{AppliedRun, Done, ObservedRun, Request, Scope, Source};
 use crate::engine::{Directory, Engine, EngineError, Health, Phase, Progress};
 use crate::model::{
     Actor, ChangeCounts, Event, EventCause, HoldReason, RunId, RunMode, RunState, Status, Trigger,
 };
+use crate::reconcile::Checkpoint;
 use crate::store::{DecidedBy, DirectoryState, Mark, Run};
 
 impl Engine {
@@ -97,6 +99,7 @@ impl Engine {
         self.store
             .mark_people(name, Mark::Unseen, &observed.unseen, is_conclusive, self.clock.now())
             .await?;
+        self.store.note_early_leavers(name, &seen.leavers(), self.clock.now()).await?;
         self.store.store_sids(name, &observed.sids).await?;
         for (other, people) in &observed.left_to {
             self.store.expect(other, people, observed.began_at).await?;
@@ -295,7 +298,17 @@ fn advance_checkpoint(
 ) {
     let seen = &observed.seen;
     match (&request.scope, &request.checkpoint) {
-        (Scope::All, _) if seen.is_complete() => state.checkpoint.clone_from(&observed.checkpoint),
+        (Scope::All, _) if seen.is_complete() => {
+            let former = state.checkpoint.take().filter(|former| former.server != seen.identity);
+            // A leaver whom only the former server shows is found from here, if it is followed later.
+            if let Some(former) = former
+                && let Some(invocation_id) = former.server.invocation_id
+            {
+                let measure = WATCHED_OBJECTS.to_owned();
+                state.followed.insert(invocation_id, Checkpoint { measure, ..former });
+            }
+            state.checkpoint.clone_from(&observed.checkpoint);
+        }
         (Scope::People(_), Some(checkpoint))
             if seen.is_complete() && run.dropped == 0 && seen.identity == checkpoint.server =>
         {

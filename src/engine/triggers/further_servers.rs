@@ -106,7 +106,7 @@ impl Engine {
         Ok(self.store.change_directory(name, note).await?)
     }
 
-    /// Runs over the people with users who have changed since a cookie. Returns the next cookie, or the reason
+    /// Runs over the people who have changed since a cookie. Returns the next cookie, or the reason
     /// why these changes cannot be followed.
     async fn suspend_leavers(
         &self,
@@ -127,7 +127,7 @@ impl Engine {
             Err(count) => return Ok(Err(FullReadReason::Many(count))),
         };
         let changed = objects.into_iter().map(|object| object.guid).collect();
-        let people = self.users_among(directory, changed).await?;
+        let people = self.concerned_among(directory, changed).await?;
         if !people.is_empty() {
             let source = Source::Other(url.clone());
             let request = Request { source, ..Request::people(Trigger::Live, people, None) };
@@ -142,9 +142,9 @@ impl Engine {
         Ok(Ok(cookie))
     }
 
-    /// Returns the people with a user of this directory. A suspended user gets the reason, too, so that it
-    /// stays suspended when the present one ends.
-    async fn users_among(
+    /// Returns the people with a user of this directory, and those without any user. A suspended user gets
+    /// the reason, too, so that it stays suspended when the present one ends.
+    async fn concerned_among(
         &self,
         directory: &Directory,
         mut people: BTreeSet<Guid>,
@@ -153,7 +153,7 @@ impl Engine {
         let account = self.claims_of(directory).await?.0;
         let known = self.store.load(name, account, &people, &BTreeSet::new()).await?;
         people.retain(|guid| {
-            known.of_person(*guid).is_some_and(|user| {
+            known.of_person(*guid).is_none_or(|user| {
                 user.status() != Status::Released
                     && user.link.as_ref().is_some_and(|link| link.directory == *name)
             })

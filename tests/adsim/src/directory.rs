@@ -136,6 +136,38 @@ impl Ad {
         ad
     }
 
+    /// Returns a copy that later changes do not reach.
+    pub(crate) fn copy(&self) -> Self {
+        let mut copy = Self {
+            schema: self.schema.clone(),
+            domain: self.domain.clone(),
+            root_dn: self.root_dn.clone(),
+            sid: self.sid,
+            rights: self.rights.clone(),
+            cache: Mutex::default(),
+            history: History::default(),
+            entries: self.entries.clone(),
+            deleted_objects: self.deleted_objects,
+            users: self.users,
+            usn: self.usn,
+            recycle_bin: self.recycle_bin,
+            by_sam: self.by_sam.clone(),
+            remembered: self.remembered.clone(),
+            passwords: self.passwords.clone(),
+            default_password: self.default_password.clone(),
+            root_parts: self.root_parts.clone(),
+            by_guid: self.by_guid.clone(),
+            by_rid: self.by_rid.clone(),
+            by_rdn: self.by_rdn.clone(),
+            by_name: self.by_name.clone(),
+            hashing: self.hashing.clone(),
+            guids: self.guids,
+            next_rid: self.next_rid,
+        };
+        copy.begin_history();
+        copy
+    }
+
     /// Adds the entries that every domain has.
     fn furnish(&mut self) {
         let label = self.domain.split('.').next().unwrap_or_default().to_owned();

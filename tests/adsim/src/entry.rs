@@ -7,7 +7,7 @@ use crate::schema::{AttributeId, Kind};
 /// An entry's index in the directory, never reused for another entry.
 pub(crate) type Id = u32;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub(crate) guid: Uuid,
     pub(crate) parent: Id,

@@ -6,7 +6,7 @@ use crate::directory::{Ad, Who};
 use crate::entry::Id;
 use crate::schema::AttributeId;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Rights {
     /// Containers whose contents are not listed.
     subtrees: HashSet<Id>,

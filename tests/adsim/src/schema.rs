@@ -34,7 +34,7 @@ impl Syntax {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Attribute {
     pub(crate) name: Box<str>,
     pub(crate) oid: Box<str>,
@@ -140,7 +140,7 @@ attributes! {
 }
 
 /// All attributes: the known ones, and those that a test added.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Schema {
     attributes: Vec<Attribute>,
     by_name: HashMap<String, AttributeId>,

@@ -226,12 +226,11 @@ impl Sim {
         Self::listen(settings, directory, authority, self.service)
     }
 
-    /// The same, but nothing is replicated to it: it has the directory as it was at the beginning.
+    /// The same, but nothing is replicated to it: it keeps the directory as it is now.
     pub fn lagging_replica(&self, name: &str) -> io::Result<Self> {
         let settings = self.settings.clone().server_name(name);
-        let (ad, service) = settings.furnish();
-        let directory = Arc::new(RwLock::new(ad));
-        Self::listen(settings, directory, Arc::clone(&self.authority), service)
+        let directory = Arc::new(RwLock::new(self.look(Ad::copy)));
+        Self::listen(settings, directory, Arc::clone(&self.authority), self.service)
     }
 
     pub fn ldaps_url(&self) -> String {

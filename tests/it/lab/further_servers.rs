@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use rosterd::engine::Following;
-use rosterd::model::{Address, FollowedServers, Reason, Status, Timestamp};
+use rosterd::model::{Address, ChangeClass, FollowedServers, Reason, Status, Timestamp};
+use rosterd::reconcile::Limit;
 
-use super::file_time;
 use super::sites::{Sites, on_two_controllers, person};
+use super::{BASIC, file_time};
 use crate::acme;
 use crate::hooks::until;
 
@@ -196,5 +197,59 @@ fn a_further_server_that_was_set_back_is_followed_anew_and_lifts_nothing() {
         sites.dc2.disable(&person("p0054"));
         left(&sites, ["p0053", "p0054"], [Reason::Disabled; 2]).await;
         assert_eq!(sites.sync().await.held, 0);
+    });
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[test]
+fn a_joiner_who_is_disabled_on_another_server_before_the_approval_gets_no_user() {
+    on_two_controllers(async |sites| {
+        let nobody = Limit { percent: 0, at_least: 0, at_most: None };
+        sites.reconfigure(|config| {
+            config.limits.classes.insert(ChangeClass::Create, nobody);
+        });
+        let names = ["early", "late"];
+        for name in names {
+            sites.dc1.hire(&person(name), name, BASIC);
+        }
+        sites.dc1.samba("repl", &["dc2"]);
+        watch(&sites, FollowedServers::Sites).await;
+        let plan = until("the creations are held", async || {
+            let plans = sites.engine.store.plans(false).await.expect("plans");
+            plans.first().filter(|plan| plan.count == 2).map(|plan| plan.id)
+        })
+        .await;
+        caught_up(&sites).await;
+        sites.dc2.disable(&person("early"));
+        caught_up(&sites).await;
+        sites.engine.approve(plan, acme::alice()).await.expect("an approval");
+        sites.user("late@example.com").await;
+        let found = sites.engine.find_user("early@example.com").await;
+        assert!(found.is_err(), "{found:?}");
+        // The server in use hears of it, and then of the return. The approval is still valid.
+        sites.dc2.samba("repl", &["dc1"]);
+        sites.dc1.enable(&person("early"));
+        sites.sync().await;
+        assert_eq!(sites.user("early@example.com").await.status(), Status::Active);
+    });
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[test]
+fn a_leaver_whom_only_the_former_server_shows_is_found_when_that_server_is_followed() {
+    on_two_controllers(async |sites| {
+        sites.dc1.disable(&person("p0060"));
+        sites.dc1.samba("crash", &[]);
+        assert_eq!(sites.sync().await.server.as_deref(), Some(DC2));
+        assert_eq!(sites.reason("p0060").await, None, "dc2 has not heard of it");
+        sites.dc1.samba("restart", &[]);
+        watch(&sites, FollowedServers::Sites).await;
+        until("dc1 is followed", async || {
+            sites.engine.look_at_servers().await;
+            (sites.reason("p0060").await == Some(Reason::Disabled)).then_some(())
+        })
+        .await;
+        let cause = sites.user("p0060@example.com").await.causes.weightiest().cloned();
+        assert_eq!(cause.expect("a cause").evidence.server, DC1);
     });
 }

@@ -110,6 +110,8 @@ pub(crate) struct Company {
     pub(crate) rejections: Vec<Rejection>,
     /// The replication metadata of the present server; `None` where the test has one server.
     pub(crate) shown: Option<forest::Shown>,
+    /// The stamps of people who were seen to leave before they have a user.
+    pub(crate) early_leavers: BTreeMap<Guid, Metadata>,
 }
 
 /// Returns a change as the store keeps it.
@@ -192,6 +194,7 @@ impl Company {
             written: Vec::new(),
             rejections: Vec::new(),
             shown: None,
+            early_leavers: BTreeMap::new(),
         }
     }
 
@@ -408,9 +411,11 @@ impl Company {
 
     /// A run over another server than the one in use, which `truth` and `shown` are of.
     pub(super) fn run_other(&mut self, in_use: &BTreeMap<Guid, Metadata>, loss: &Loss) {
-        let is_active = |user: &&User| user.status() == Status::Active;
-        let links = self.users.values().filter(is_active).filter_map(|user| user.link.as_ref());
-        let people: BTreeSet<Guid> = links.map(|link| link.guid).collect();
+        let is_inactive = |user: &&User| user.status() != Status::Active;
+        let links = self.users.values().filter(is_inactive).filter_map(|user| user.link.as_ref());
+        let inactive: BTreeSet<Guid> = links.map(|link| link.guid).collect();
+        let people: BTreeSet<Guid> =
+            self.truth.keys().copied().filter(|guid| !inactive.contains(guid)).collect();
         let mut seen = self.observation(Scope::People(people.clone()), self.policy(loss), loss);
         self.find_absent(&people, loss, &mut seen);
         seen.replica.metadata = self.shown.as_ref().expect("a forest").metadata.clone();
@@ -420,9 +425,14 @@ impl Company {
 
     /// Returns the stamps that runs have stored.
     pub(super) fn stored_metadata(&self) -> BTreeMap<Guid, Metadata> {
-        let metadata =
-            self.people.iter().filter_map(|(guid, (_, p))| Some((*guid, p.metadata.clone()?)));
-        metadata.collect()
+        let mut stored = self.early_leavers.clone();
+        for (guid, (_, person)) in &self.people {
+            if let Some(metadata) = &person.metadata {
+                let early = stored.remove(guid).unwrap_or_default();
+                stored.insert(*guid, early.merged(metadata, self.now));
+            }
+        }
+        stored
     }
 
     /// Asks for people by GUID and decides about those that are absent.
@@ -589,6 +599,12 @@ impl Company {
             self.remember_server(seen);
         }
         self.apply(verdict, seen);
+        for (guid, metadata) in seen.leavers() {
+            if self.people.get(&guid).is_none_or(|(_, person)| person.user.is_none()) {
+                let noted = self.early_leavers.remove(&guid).unwrap_or_default();
+                self.early_leavers.insert(guid, noted.merged(&metadata, self.now));
+            }
+        }
     }
 
     fn remember_server(&mut self, seen: &Observation) {

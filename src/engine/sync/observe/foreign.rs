@@ -5,10 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::directory::{GroupError, ObjectKind, Session};
+use crate::engine::sync::observe::replica::{UpToDateness, own_mark};
 use crate::engine::sync::stages::{ObservedRun, Request, Scope};
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{DirectoryName, Dn, GroupName, Guid, Sid, Tier};
-use crate::reconcile::{Closure, ForeignMember, foreign_members};
+use crate::reconcile::{Closure, Currency, ForeignMember, foreign_members};
 
 impl Engine {
     /// Adds the configured groups of other directories to the closure, with the members that may be
@@ -60,6 +61,7 @@ impl Engine {
             EngineError::NotFound { what: "directory of the account", name: other.to_string() }
         })?;
         let (mut session, _) = self.open_neighbour(other).await?;
+        self.trust_groups(directory, other, &mut session, warnings).await?;
         let (mut roots, mut trouble) = (Vec::new(), None);
         for (tier, group) in groups {
             match self.group(directory, &mut session, group, warnings).await? {
@@ -73,7 +75,36 @@ impl Engine {
             let members = session.group_members(group.guid).await?;
             closure.add_elsewhere(group.clone(), members);
         }
+        if let Some(change) = found.last_change().and_then(|usn| own_mark(&session, usn)) {
+            closure.note_change_elsewhere(other.config.name.clone(), change);
+        }
         Ok(trouble)
+    }
+
+    /// Fails if the server of another directory may lack a change of its groups that another server has
+    /// shown. Such groups may list a leaver, and lack a joiner.
+    async fn trust_groups(
+        &self,
+        directory: &Directory,
+        other: &Directory,
+        session: &mut Session,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), EngineError> {
+        let (name, other) = (&directory.config.name, &other.config.name);
+        let marks = self.store.directory(name).await?.high_water_marks;
+        let Some(last_change) = marks.groups_elsewhere.get(other) else { return Ok(()) };
+        let theirs = self.store.directory(other).await?.high_water_marks;
+        let up_to_dateness = UpToDateness::read(session, theirs, warnings).await;
+        let is_own = session.root.identity.invocation_id == Some(last_change.invocation_id)
+            && !up_to_dateness.is_set_back;
+        match Currency::of(Some(last_change), up_to_dateness.knowledge.as_ref()) {
+            Currency::Current => Ok(()),
+            Currency::Unproven if is_own => Ok(()),
+            Currency::Behind | Currency::Unproven => Err(EngineError::GroupsBehind {
+                server: session.server.clone(),
+                directory: name.clone(),
+            }),
+        }
     }
 
     /// Adds the groups of this domain that are members of groups of other directories.

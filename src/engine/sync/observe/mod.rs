@@ -137,7 +137,9 @@ impl Engine {
         directory.note_lag(connection.session.root.current_time, self.clock.now());
         let mut warnings = request.remarks.clone();
         warnings.extend(directory.note_clock(None));
-        let mut up_to_dateness = UpToDateness::read(connection, &mut warnings).await;
+        let mut up_to_dateness =
+            UpToDateness::read(&mut connection.session, connection.marks.clone(), &mut warnings)
+                .await;
         let bases = self.bases(directory, &mut connection.session, &mut warnings).await?;
         let names = match &request.scope {
             Scope::All if self.is_connected(directory, connection).await => {

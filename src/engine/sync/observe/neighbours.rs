@@ -62,16 +62,67 @@ impl Engine {
         directory: &Directory,
         people: &BTreeSet<Guid>,
     ) -> Result<BTreeMap<Guid, Whereabouts>, EngineError> {
+        let (mut session, settings) = self.open_neighbour(directory).await?;
+        self.whereabouts_at(directory, &mut session, &settings, people).await
+    }
+
+    /// Returns the answer of a directory about people who are missing in another one. Each server is asked
+    /// that answers, because the one in use may not have heard of the entry of a mover.
+    async fn whereabouts_of_missing(
+        &self,
+        directory: &Directory,
+        people: &BTreeSet<Guid>,
+    ) -> Result<BTreeMap<Guid, Whereabouts>, EngineError> {
+        let (mut session, settings) = self.open_neighbour(directory).await?;
+        let mut whereabouts =
+            self.whereabouts_at(directory, &mut session, &settings, people).await?;
+        for url in settings.servers.iter().filter(|url| *url != session.url()) {
+            let missing: BTreeSet<Guid> = whereabouts
+                .iter()
+                .filter_map(|(guid, place)| (!place.is_in_scope()).then_some(*guid))
+                .collect();
+            if missing.is_empty() {
+                break;
+            }
+            if directory.work.servers.server(url).failure.is_some() {
+                continue;
+            }
+            let asked = async {
+                let mut session = self.open_at(directory, url, &settings).await?;
+                self.whereabouts_at(directory, &mut session, &settings, &missing).await
+            };
+            match asked.await {
+                Ok(found) => {
+                    for (guid, place) in found {
+                        let known = whereabouts.entry(guid).or_insert(Whereabouts::Absent);
+                        if place.says_more_than(known) {
+                            *known = place;
+                        }
+                    }
+                }
+                Err(EngineError::Store(error)) => return Err(error.into()),
+                Err(error) => tracing::debug!("{url} was not asked for missing people: {error}"),
+            }
+        }
+        Ok(whereabouts)
+    }
+
+    async fn whereabouts_at(
+        &self,
+        directory: &Directory,
+        session: &mut Session,
+        settings: &Settings,
+        people: &BTreeSet<Guid>,
+    ) -> Result<BTreeMap<Guid, Whereabouts>, EngineError> {
         let config = &directory.config;
         let now = self.clock.now();
-        let (mut session, settings) = self.open_neighbour(directory).await?;
-        let bases = self.bases(directory, &mut session, &mut Vec::new()).await?;
+        let bases = self.bases(directory, session, &mut Vec::new()).await?;
         let decoder = Decoder::new(&settings.attributes, &Closure::default());
         let stored = self.store.people(&config.name, people.iter().copied().collect()).await?;
         let last_complete_read = self.store.directory(&config.name).await?.last_complete_read;
         let inquiry = LookupContext {
             bases: &bases,
-            settings: &settings,
+            settings,
             decoder: &decoder,
             stored: &stored,
             now,
@@ -79,7 +130,7 @@ impl Engine {
         };
         let mut found = LookupResults::default();
         session.confirm(&mut PendingLookups::of(people), &inquiry, &mut found).await?;
-        let policy = self.scope_policy(directory, &session, now).await?;
+        let policy = self.scope_policy(directory, session, now).await?;
         // A person without an answer may be anywhere.
         let mut whereabouts: BTreeMap<Guid, Whereabouts> =
             people.iter().map(|guid| (*guid, Whereabouts::Unknown)).collect();
@@ -96,9 +147,7 @@ impl Engine {
                 }
                 Confirmation::Malformed(_) => Whereabouts::Unknown,
                 // An entry without readable attributes is found by its DN only.
-                Confirmation::Nowhere(_) if is_hidden(&mut session, guid).await? => {
-                    Whereabouts::Unknown
-                }
+                Confirmation::Nowhere(_) if is_hidden(session, guid).await? => Whereabouts::Unknown,
                 Confirmation::Tombstone(_) | Confirmation::Nowhere(_) => Whereabouts::Absent,
             };
             whereabouts.insert(guid, place);
@@ -169,7 +218,7 @@ impl Engine {
             return Ok(elsewhere);
         }
         for other in self.neighbours(directory) {
-            match self.whereabouts_in(&other, people).await {
+            match self.whereabouts_of_missing(&other, people).await {
                 Ok(whereabouts) => elsewhere.note(&other.config.name, whereabouts),
                 Err(EngineError::Store(error)) => return Err(error.into()),
                 Err(error) => {

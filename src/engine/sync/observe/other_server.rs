@@ -91,12 +91,7 @@ impl Engine {
         seen.desired =
             Absent::decide(&found, &BTreeMap::new(), None, |_| false, &seen.policy).desired;
         seen.replica.metadata = metadata;
-        let stored =
-            self.store.people(&directory.config.name, people.into_iter().collect()).await?;
-        let stored = stored
-            .into_iter()
-            .filter_map(|(guid, person)| Some((guid, person.metadata?)))
-            .collect();
+        let stored = self.stored_metadata(directory, &people).await?;
         seen.keep_newer_suspensions(in_use, &stored);
         Ok(observed)
     }

@@ -25,9 +25,11 @@ pub(in crate::engine) struct UpToDateness {
 
 impl UpToDateness {
     /// Reads it. The caller reads groups and people afterwards, so that the server has at least what it tells.
-    pub(super) async fn read(connection: &mut Connection, warnings: &mut Vec<String>) -> Self {
-        let mut marks = connection.marks.clone();
-        let session = &mut connection.session;
+    pub(super) async fn read(
+        session: &mut Session,
+        mut marks: HighWaterMarks,
+        warnings: &mut Vec<String>,
+    ) -> Self {
         // A server that does not show its highest USN is not set back.
         let own = own_mark(session, session.root.usn).filter(|own| own.usn > 0);
         let is_set_back = own.is_some_and(|own| marks.note(own));
@@ -44,11 +46,8 @@ impl UpToDateness {
     /// Returns whether the server has heard of the last change of a group. If so, the next server is compared
     /// with these groups.
     pub(super) fn compare_groups(&mut self, session: &Session, closure: &Closure) -> Currency {
-        let currency = match (&self.marks.groups, &self.knowledge) {
-            (Some(mark), Some(knowledge)) if knowledge.covers(mark) => Currency::Current,
-            (Some(_), Some(_)) => Currency::Behind,
-            (None, _) | (_, None) => Currency::Unproven,
-        };
+        self.marks.groups_elsewhere.extend(closure.changes_elsewhere());
+        let currency = Currency::of(self.marks.groups.as_ref(), self.knowledge.as_ref());
         if let (Currency::Current | Currency::Unproven, false, Some(usn)) =
             (currency, closure.is_partial(), closure.last_change())
         {
@@ -58,7 +57,8 @@ impl UpToDateness {
     }
 }
 
-fn own_mark(session: &Session, usn: u64) -> Option<HighWaterMark> {
+/// Returns the mark of a USN of this server.
+pub(super) fn own_mark(session: &Session, usn: u64) -> Option<HighWaterMark> {
     let invocation_id = session.root.identity.invocation_id?;
     Some(HighWaterMark { invocation_id, usn })
 }
@@ -73,20 +73,13 @@ impl Engine {
         observed: &mut ObservedRun,
     ) -> Result<(), EngineError> {
         let is_first = state.last_complete_read.is_none() && observed.seen.is_full();
-        if is_first || observed.seen.desired.is_empty() {
+        let decided: BTreeSet<Guid> = observed.seen.desired.keys().copied().collect();
+        let stored = self.stored_metadata(directory, &decided).await?;
+        if (is_first && stored.is_empty()) || decided.is_empty() {
             return Ok(());
         }
-        let decided: Vec<Guid> = observed.seen.desired.keys().copied().collect();
-        let people = self.store.people(&directory.config.name, decided.clone()).await?;
-        let stored: BTreeMap<Guid, Metadata> = people
-            .into_iter()
-            .filter_map(|(guid, person)| Some((guid, person.metadata?)))
-            .collect();
-        let asked: BTreeSet<Guid> = if decided.len() > MAX_STAMPED {
-            stored.keys().copied().collect()
-        } else {
-            decided.into_iter().collect()
-        };
+        let asked: BTreeSet<Guid> =
+            if decided.len() > MAX_STAMPED { stored.keys().copied().collect() } else { decided };
         if self.is_connected(directory, connection).await {
             match connection.session.metadata(&asked).await {
                 Ok(metadata) => observed.seen.replica.metadata = metadata,
@@ -97,5 +90,24 @@ impl Engine {
         }
         observed.seen.judge(&stored);
         Ok(())
+    }
+
+    /// Returns the stamps that are stored about people, those of early leavers included.
+    pub(super) async fn stored_metadata(
+        &self,
+        directory: &Directory,
+        people: &BTreeSet<Guid>,
+    ) -> Result<BTreeMap<Guid, Metadata>, EngineError> {
+        let name = &directory.config.name;
+        let mut stored = self.store.early_leavers(name).await?;
+        stored.retain(|guid, _| people.contains(guid));
+        let now = self.clock.now();
+        for (guid, person) in self.store.people(name, people.iter().copied().collect()).await? {
+            if let Some(metadata) = person.metadata {
+                let early = stored.remove(&guid).unwrap_or_default();
+                stored.insert(guid, early.merged(&metadata, now));
+            }
+        }
+        Ok(stored)
     }
 }

@@ -87,6 +87,28 @@ impl Estate {
         });
     }
 
+    /// Has a directory use a server that gets no more changes, beside the one that does.
+    async fn server_behind(&self, domain: &Sim, of: &str) -> Sim {
+        let behind = domain.lagging_replica("behind").expect("a replica");
+        for servers in [&[&behind][..], &[&behind, domain]] {
+            self.serve(of, servers);
+            let run = sync(&self.firm, of).await;
+            assert_eq!((run.error, run.server), (None, Some(behind.ldaps_url())));
+        }
+        behind
+    }
+
+    /// Configures the servers of a directory.
+    fn serve(&self, of: &str, servers: &[&Sim]) {
+        let was = self.firm.engine.configured();
+        let mut directories: Vec<DirectoryConfig> =
+            was.directories.values().map(|d| d.config.clone()).collect();
+        let config = directories.iter_mut().find(|d| d.name.as_str() == of).expect("a section");
+        let url = |sim: &&Sim| ServerUrl::parse(&sim.ldaps_url()).expect("a URL");
+        config.settings.servers = servers.iter().map(url).collect();
+        configure(&self.firm, directories);
+    }
+
     /// Lets time pass, so that servers that did not answer are asked again.
     fn later(&self, by: Duration) {
         self.firm.later(by);
@@ -174,6 +196,23 @@ async fn a_person_who_moves_and_is_disabled_at_once_is_suspended_in_any_order() 
         let now = again(&estate.firm, &user).await;
         assert_eq!((causes(&now), directory_of(&now)), (vec![Reason::Disabled], "emea"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mover_stays_as_it_is_while_the_server_in_use_of_the_new_domain_lacks_its_entry() {
+    let estate = Estate::open().await;
+    let behind = estate.server_behind(&estate.emea, "emea").await;
+    let user = estate.mover().await;
+    estate.moves(&user, Leaving::Tombstone, |_, _| {});
+    for of in ["corp", "emea", "corp"] {
+        let run = sync(&estate.firm, of).await;
+        assert_eq!((run.counts.suspend, run.held, run.error.as_deref()), (0, 0, None), "{run:?}");
+        assert_eq!(again(&estate.firm, &user).await.status(), Status::Active, "{of}");
+    }
+    behind.stop().await;
+    sync(&estate.firm, "emea").await;
+    let now = again(&estate.firm, &user).await;
+    assert_eq!((now.status(), directory_of(&now)), (Status::Active, "emea"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -634,4 +673,34 @@ async fn members_of_other_domains_are_told_by_number_and_name() {
         step.finding.starts_with("2 members of Roster Pro are of other domains")
     };
     assert!(check.steps.iter().any(is_told), "{check:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_of_another_directory_is_not_read_on_a_server_that_may_lack_its_last_change() {
+    let estate = Estate::open().await;
+    let users = of_directory(&estate.firm, "emea").await.into_iter();
+    let mut basic = users.filter(|user| user.tier == Tier::Basic);
+    let (stays, joins) = (basic.next().expect("a user"), basic.next().expect("another user"));
+    estate.firm.sim.edit(|ad| ad.add_group(names::GROUPS, "Company Pro"));
+    let leaver = join_by_sid(&estate, "Company Pro", &stays);
+    groups_of_emea(&estate, &[(Tier::Pro, "corp:Company Pro"), (Tier::Basic, names::BASIC)]).await;
+    assert_eq!(again(&estate.firm, &stays).await.tier, Tier::Pro);
+    let behind = estate.firm.sim.lagging_replica("behind").expect("a replica");
+    estate.serve("corp", &[&estate.firm.sim, &behind]);
+    estate.firm.sim.edit(|ad| ad.remove_member("Company Pro", leaver));
+    join_by_sid(&estate, "Company Pro", &joins);
+    sync(&estate.firm, "emea").await;
+    let tiers = async || {
+        let (stays, joins) = (again(&estate.firm, &stays).await, again(&estate.firm, &joins).await);
+        (stays.tier, joins.tier)
+    };
+    assert_eq!(tiers().await, (Tier::Basic, Tier::Pro));
+    estate.firm.sim.crash().await.expect("a crash");
+    let run = sync(&estate.firm, "emea").await;
+    assert_eq!(tiers().await, (Tier::Basic, Tier::Pro), "{run:?}");
+    assert!(run.warnings.iter().any(|w| w.contains("has not heard of")), "{run:?}");
+    let trust = estate.firm.engine.trust_server("emea", &alice()).await;
+    trust.expect("the remedy of the warning");
+    sync(&estate.firm, "emea").await;
+    assert_eq!(tiers().await, (Tier::Pro, Tier::Basic));
 }

@@ -1,0 +1,66 @@
+//! Early leavers: people who were seen to leave before they have a user.
+//!
+//! Their stamps are kept, so that no user is made for them by a server that has not heard of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::database::Store;
+use super::error::{Doing as _, StoreError};
+use super::rows::Columns;
+use super::sql::{Sql, insert};
+use super::value::json;
+use crate::model::{DirectoryName, Guid, Timestamp};
+use crate::reconcile::{Metadata, OLDEST_STAMP};
+
+impl Store {
+    /// Notes people who were seen to leave. Those with a user are left out: their stamps are beside it.
+    pub async fn note_early_leavers(
+        &self,
+        directory: &DirectoryName,
+        leavers: &BTreeMap<Guid, Metadata>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let people = self.people(directory, leavers.keys().copied().collect()).await?;
+        let users: BTreeSet<Guid> =
+            people.into_iter().filter_map(|(guid, person)| person.user.map(|_| guid)).collect();
+        let early = leavers.iter().filter(|(guid, _)| !users.contains(guid)).collect::<Vec<_>>();
+        if early.is_empty() {
+            return Ok(());
+        }
+        let noted = self.early_leavers(directory).await?;
+        let mut writing = self.begin().await?;
+        Sql::new("DELETE FROM early_leavers WHERE noted_at < ")
+            .bind(now.minus(OLDEST_STAMP))
+            .execute(&mut *writing.tx)
+            .await
+            .doing("forget early leavers")?;
+        let rows = early.into_iter().map(|(guid, seen)| {
+            let metadata = noted.get(guid).cloned().unwrap_or_default().merged(seen, now);
+            vec![
+                ("directory", directory.as_str().into()),
+                ("guid", (*guid).into()),
+                ("metadata", json(&metadata).into()),
+                ("noted_at", now.into()),
+            ]
+        });
+        let tail = "ON CONFLICT (directory, guid) DO UPDATE SET metadata = excluded.metadata, noted_at = excluded.noted_at";
+        insert(&mut writing.tx, "early_leavers", tail, rows).await.doing("note early leavers")?;
+        writing.commit().await
+    }
+
+    /// Returns the stamps of the early leavers.
+    pub async fn early_leavers(
+        &self,
+        directory: &DirectoryName,
+    ) -> Result<BTreeMap<Guid, Metadata>, StoreError> {
+        let sql = Sql::new("SELECT guid, metadata FROM early_leavers WHERE directory = ");
+        let rows = sql.bind(directory.as_str()).all(&self.readers).await;
+        let mut leavers = BTreeMap::new();
+        for row in rows.doing("load early leavers")? {
+            let mut c = Columns::of(&row);
+            let (guid, metadata): (Guid, String) = (c.read()?, c.read()?);
+            leavers.extend(serde_json::from_str(&metadata).ok().map(|metadata| (guid, metadata)));
+        }
+        Ok(leavers)
+    }
+}
