@@ -268,10 +268,16 @@ async fn a_program_without_a_waiting_client_is_killed() {
 async fn a_check_reports_why_a_program_cannot_be_run_and_runs_none() {
     let room = Room::open();
     let program = room.hook("touch \"$0.ran\"");
-    let target = super::super::Target::Exec(program.clone());
+    let receiver = super::super::Receiver::Exec(program.clone());
     let (events, timeout) = (vec!["*".to_owned()], Duration::from_secs(1));
-    let hook =
-        Hook { name: "vpn".to_owned(), events, target, timeout, max_age: timeout, concurrency: 1 };
+    let hook = Hook {
+        name: "vpn".to_owned(),
+        events,
+        receiver,
+        timeout,
+        max_age: timeout,
+        concurrency: 1,
+    };
     assert_eq!(refusal(&room.runner, &hook, &program).await, None);
     std::fs::set_permissions(&program.path, std::fs::Permissions::from_mode(0o777)).unwrap();
     assert!(
