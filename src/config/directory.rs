@@ -108,6 +108,10 @@ pub(super) fn read(
     let live = table.flag("live");
     let watch = table.text("watch", one_of(&FollowedServers::ALL.map(|w| (w.as_str(), w))));
     let incremental = table.flag("incremental");
+    let follows = live != Some(false) && incremental != Some(false);
+    if watch.is_some_and(|watch| watch != FollowedServers::One) && !follows {
+        table.problem_at("watch", "further servers are followed with live and incremental only: remove watch, or the false one of these two");
+    }
     let stale_after = table.text("stale-after", duration);
     let groups = [
         read_groups(&mut table, "pro-groups", Tier::Pro, directories),

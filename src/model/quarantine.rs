@@ -51,7 +51,7 @@ impl QuarantineReason {
                 "claim the domain of the address, or correct the entry's primary address (mail)"
             }
             Self::ContestedAddress => {
-                "give each of the entries with this address one of its own; if they are one person in two directories: rosterctl user relink"
+                "give each of the entries with this address one of its own; if they are one person in two directories, put the address into exclude of one of them, or link its user with rosterctl user relink"
             }
             Self::AddressHeld => {
                 "if it is the same person, created anew: rosterctl user relink; if it is another person: rosterctl user release-address for the user that has the address"

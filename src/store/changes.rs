@@ -84,17 +84,20 @@ impl Store {
             .collect()
     }
 
-    /// Returns the changes of a run, in order.
+    /// Returns the changes of a run, in order; all of them without a limit.
     pub async fn run_changes(
         &self,
         id: RunId,
-        limit: u64,
+        limit: Option<u64>,
     ) -> Result<Vec<WrittenChange>, StoreError> {
         let sql = Sql::select::<WrittenChange>()
             .push(" FROM changes WHERE run_id = ")
             .bind(id.0)
-            .push(" ORDER BY seq LIMIT ")
-            .bind(limit);
+            .push(" ORDER BY seq");
+        let sql = match limit {
+            Some(limit) => sql.push(" LIMIT ").bind(limit),
+            None => sql,
+        };
         sql.all(&self.readers)
             .await
             .doing("read a run's changes")?

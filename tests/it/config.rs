@@ -305,6 +305,7 @@ fn every_problem_has_a_remedy() {
             bind,
             "bind = \"kerberos\"\nkeytab = \"/etc/rosterd/corp.keytab\"\nkrb5-conf = \"/etc/rosterd/none\"",
         ),
+        ("account = \"acme\"", "account = \"acme\"\nlive = false\nwatch = \"all\""),
         (base, "base = []"),
         (base, "base = [\"corp.example.com\"]"),
         (base, "base = [\"DC=corp\", \"dc=CORP\"]"),
@@ -465,6 +466,10 @@ fn every_problem_has_a_remedy() {
     keytab = "/etc/rosterd/corp.keytab"
     krb5-conf = "/etc/rosterd/none"
         8:13: /etc/rosterd/none cannot be read (No such file or directory (os error 2)): create it, or correct the path
+    account = "acme"
+    live = false
+    watch = "all"
+        6:1: further servers are followed with live and incremental only: remove watch, or the false one of these two
     base = []
         8:1: base is empty: write the DN below which people are, ["DC=corp,DC=example,DC=com"] for example
     base = ["corp.example.com"]

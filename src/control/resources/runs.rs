@@ -71,7 +71,7 @@ async fn get(State(control): Shared, Path(id): Path<String>) -> Answer<api::RunD
     let missing = || Refusal::not_found("run", &id);
     let parsed = run_id(&id)?;
     let run = control.engine.store.run(parsed).await?.ok_or_else(missing)?;
-    let changes = control.engine.store.run_changes(parsed, CHANGES_OF_RUN).await?;
+    let changes = control.engine.store.run_changes(parsed, Some(CHANGES_OF_RUN)).await?;
     let undone_by = control.engine.store.undone_by(parsed).await?.map(|run| run.to_string());
     Ok(Json(api::RunDetail {
         run: convert(run),

@@ -183,7 +183,7 @@ impl Engine {
         run: RunId,
         actor: Option<Actor>,
     ) -> Result<(), EngineError> {
-        let mut changes = self.store.run_changes(run, u64::MAX >> 1).await?;
+        let mut changes = self.store.run_changes(run, None).await?;
         changes.retain(|c| c.kind == ChangeVerb::Link && c.outcome == ChangeOutcome::Applied);
         let by = actor.clone().unwrap_or_else(Actor::rosterd);
         let mut people = BTreeSet::new();

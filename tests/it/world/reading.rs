@@ -117,11 +117,9 @@ impl Company {
                     "CN={guid}\\0ADEL:{guid},CN=Deleted Objects,{BASE}"
                 )))
             } else {
-                let witness = self.people[&guid]
-                    .1
-                    .dn
-                    .parent()
-                    .is_some_and(|parent| witnesses.contains(&parent));
+                // A person without a user is not stored, and has no last known parent.
+                let parent = self.people.get(&guid).and_then(|(_, stored)| stored.dn.parent());
+                let witness = parent.is_some_and(|parent| witnesses.contains(&parent));
                 Confirmation::Nowhere(if witness && !loss.tombstones_visible {
                     Look::Witnessed
                 } else {

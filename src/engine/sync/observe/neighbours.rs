@@ -312,17 +312,25 @@ impl Engine {
                 .entry(name.clone())
                 .or_default()
                 .extend(people.iter().map(|(guid, dn)| (*guid, dn.clone())));
-            let n = people.len();
-            observed.warnings.push(format!("{n} of its people are now in the scope of {name}: its next run moves their users there"));
+            let (from, n) = (&directory.config.name, people.len());
+            tracing::info!(directory = %from, "{from}: {n} of its people are now in the scope of {name}, whose next run moves their users there");
         }
         observed.warnings.extend(elsewhere.warnings());
         // The next run of the other directory takes them over, unless something is in its way.
         let before = self.store.marked_people(&directory.config.name, Mark::Unseen).await?;
         let still = observed.unseen.iter().filter(|guid| before.contains_key(guid)).count();
         if still > 0 || elsewhere.is_unclear() {
+            let people = match observed.unseen.len() {
+                1 => {
+                    "1 person is not shown any more, and no other directory has taken its user over"
+                        .to_owned()
+                }
+                n => format!(
+                    "{n} people are not shown any more, and no other directory has taken their users over"
+                ),
+            };
             observed.warnings.push(format!(
-                "{} people are not shown any more, and no other directory has taken their users over: rosterctl user list --unseen, then rosterctl user explain USER",
-                observed.unseen.len()
+                "{people}: rosterctl user list --unseen, then rosterctl user explain USER"
             ));
         }
         Ok(left)
