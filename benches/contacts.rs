@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rosterd::clock::Clock;
 use rosterd::model::{
     Account, AccountId, AccountKind, Actor, Address, Addresses, Causes, Change, ChangeKind, Handle,
-    Joined, ObservationNumber, Policies, Profile, RunId, Status, Tier, UserId,
+    Joined, Names, ObservationNumber, Policies, Profile, RunId, Status, Tier, UserId,
 };
 use rosterd::reconcile::Admitted;
 use rosterd::store::{Applied, Store, UserFilter, Writer};
@@ -47,6 +47,7 @@ fn creation(clock: &Clock, n: usize) -> Change {
         user: UserId(clock.new_id()),
         guid: None,
         email: Some(email),
+        names: Names::default(),
         kind,
         class: None,
         version: None,

@@ -72,10 +72,10 @@ impl From<EngineError> for Refusal {
 fn status_of(error: &EngineError) -> StatusCode {
     use EngineError as E;
     match error {
-        E::NotFound { .. } => StatusCode::NOT_FOUND,
+        E::NotFound { .. } | E::User(UserError::Unknown { .. }) => StatusCode::NOT_FOUND,
         E::Invitation(_)
         | E::Page(_)
-        | E::User(UserError::NoIdentifier(_) | UserError::NoGuid(_) | UserError::Address(_))
+        | E::User(UserError::NoGuid(_) | UserError::Address(_))
         | E::Account(AccountError::Handle(_) | AccountError::Name | AccountError::Policy(_))
         | E::Claim(ClaimError::Domain(_) | ClaimError::Ambiguous(_))
         | E::DirectoryChange(DirectoryChangeError::PauseTooLong { .. }) => StatusCode::BAD_REQUEST,

@@ -37,7 +37,7 @@ pub struct Which {
     /// Only this subject: a user id, account, directory or other object
     #[arg(long, conflicts_with = "person")]
     subject: Option<String>,
-    /// Only this user: an address, a user id or an objectGUID
+    /// Only this user: an address, id, logon name, DN, employee id or full name
     #[arg(long, value_name = "WHO")]
     person: Option<String>,
     /// Only this account, with its users, domains and directories

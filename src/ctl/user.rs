@@ -33,22 +33,22 @@ pub enum Command {
     },
     /// Show one user with its history
     Show {
-        /// An address, a user id or an objectGUID
+        /// An address, id, logon name, DN, employee id or full name
         who: String,
     },
     /// Explain the state of a user or an entry, and what would change it
     Explain {
-        /// An address, a user id or an objectGUID
+        /// An address, id, logon name, DN, employee id or full name
         who: String,
     },
     /// Read one person now and apply the changes
     Sync {
-        /// An address, a user id or an objectGUID
+        /// An address, id, logon name, DN, employee id or full name
         who: String,
     },
     /// Search the colleagues of a user
     Contacts {
-        /// An address, a user id or an objectGUID
+        /// An address, id, logon name, DN, employee id or full name
         who: String,
         /// Words, each the start of a name or an address
         #[arg(required = true)]
@@ -75,7 +75,7 @@ pub enum Command {
     },
     /// Set the tier of a user that no directory manages
     Tier {
-        /// Addresses, user ids or objectGUIDs
+        /// Addresses, ids, logon names, DNs, employee ids or full names
         #[arg(required = true)]
         who: Vec<String>,
         /// The new tier
@@ -83,7 +83,7 @@ pub enum Command {
     },
     /// Link a user to a new directory entry of the same person
     Relink {
-        /// An address, a user id or an objectGUID
+        /// An address, id, logon name, DN, employee id or full name
         #[arg(required_unless_present = "file", requires = "person")]
         who: Option<String>,
         /// The objectGUID of the new entry
@@ -120,7 +120,7 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Whom {
-    /// Addresses, user ids or objectGUIDs
+    /// Addresses, ids, logon names, DNs, employee ids or full names
     #[arg(required_unless_present = "file")]
     who: Vec<String>,
     /// Also the users in this file, one per line; - is standard input
@@ -138,7 +138,7 @@ impl Whom {
         }
         if all.is_empty() {
             Err(Failure::Usage(
-                "no user is named: give an address, a user id or an objectGUID".to_owned(),
+                "no user is named: give an address, an id, a logon name, a DN, an employee id or a full name".to_owned(),
             ))
         } else {
             Ok(all)

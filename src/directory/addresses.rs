@@ -1,4 +1,4 @@
-//! Search of people by address.
+//! Search of people by address and other names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use ldap3::Scope;
 
 use super::query::Query;
 use super::{Assertion, DirectoryError, Object, PERSON_FILTER, Session};
-use crate::model::{Address, AddressKey, Guid};
+use crate::model::{Address, AddressKey, AttributeNames, Dn, Guid};
 
 /// Addresses in one filter, each with two to four assertions.
 const ADDRESSES: usize = 50;
@@ -46,20 +46,27 @@ fn shown_addresses<'a>(
 }
 
 impl Session {
-    /// Returns the people of the domain with this primary address, further address or logon name.
+    /// Returns the people of the domain with this address, logon name, DN, employee id or display name.
     ///
     /// The values are compared again here, because AD ignores accents.
-    pub async fn people_with_address(
+    pub async fn people_called(
         &mut self,
-        address: &str,
-        email: &str,
+        name: &str,
+        attributes: &AttributeNames,
     ) -> Result<BTreeSet<Guid>, DirectoryError> {
-        let names = [email, "proxyAddresses", "userPrincipalName"];
-        let by_address = Assertion::any(names.iter().map(|name| match *name {
-            "proxyAddresses" => Assertion::equals(name, &format!("smtp:{address}")),
-            _ => Assertion::equals(name, address),
+        let AttributeNames { email, employee_id, display_name, .. } = attributes;
+        let mut names = vec!["sAMAccountName", "userPrincipalName", employee_id, display_name];
+        if name.contains('@') {
+            names.extend([email.as_str(), "proxyAddresses"]);
+        }
+        if name.contains('=') {
+            names.push("distinguishedName");
+        }
+        let is_called = Assertion::any(names.iter().map(|attribute| match *attribute {
+            "proxyAddresses" => Assertion::equals(attribute, &format!("smtp:{name}")),
+            _ => Assertion::equals(attribute, name),
         }));
-        let filter = Assertion::all([Assertion::raw(PERSON_FILTER), by_address]);
+        let filter = Assertion::all([Assertion::raw(PERSON_FILTER), is_called]);
         let attributes: Vec<String> =
             names.iter().chain(&["objectGUID"]).map(|name| (*name).to_owned()).collect();
         let base = self.root.default_naming_context.clone();
@@ -71,7 +78,7 @@ impl Session {
                 .split_once(':')
                 .filter(|(kind, _)| kind.eq_ignore_ascii_case("smtp"))
                 .map_or(&*text, |(_, text)| text);
-            text.trim().eq_ignore_ascii_case(address)
+            text.trim().to_lowercase() == name.to_lowercase() || Dn::new(text) == Dn::new(name)
         };
         let has_it = |object: &Object| {
             names

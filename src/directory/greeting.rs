@@ -22,6 +22,8 @@ pub struct Greeting {
     pub host: Option<String>,
     /// The DNS name of the domain that the server holds.
     pub domain: Option<String>,
+    /// The NetBIOS name of that domain, as in `CORP\ann`.
+    pub netbios_domain: Option<String>,
 }
 
 impl Greeting {
@@ -40,11 +42,12 @@ impl Greeting {
             names.push(name);
             at = next;
         }
-        let site = |n: usize| names.get(n).filter(|name| !name.is_empty()).cloned();
+        let name = |n: usize| names.get(n).filter(|name| !name.is_empty()).cloned();
         Some(Self {
             is_writable: Some(flags & WRITABLE != 0),
-            site: site(6),
-            client_site: site(7),
+            site: name(6),
+            client_site: name(7),
+            netbios_domain: name(3),
             ..Self::default()
         })
     }
@@ -95,6 +98,7 @@ mod tests {
         assert_eq!(greeting.is_writable, Some(true));
         assert_eq!(greeting.site.as_deref(), Some("Berlin"));
         assert_eq!(greeting.client_site.as_deref(), Some("Munich"));
+        assert_eq!(greeting.netbios_domain.as_deref(), Some("CORP"));
         assert_eq!(Greeting::read(&answer(0xe8fc)).and_then(|g| g.is_writable), Some(false));
     }
 

@@ -37,8 +37,8 @@ impl Session {
             if let Some(described) =
                 answer.as_ref().and_then(|a| Greeting::read(a.bytes("netlogon")?))
             {
-                let Greeting { is_writable, site, client_site, .. } = described;
-                greeting = Greeting { is_writable, site, client_site, ..greeting };
+                let Greeting { is_writable, site, client_site, netbios_domain, .. } = described;
+                greeting = Greeting { is_writable, site, client_site, netbios_domain, ..greeting };
             }
         }
         let capabilities = root.attributes.get("supportedcapabilities");

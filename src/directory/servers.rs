@@ -3,7 +3,7 @@
 //! Here alone it is decided which server is tried, in which order and when again. A server that
 //! does not answer costs the first caller a second, and the next callers nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -372,6 +372,13 @@ impl Servers {
     /// Returns the AD site of this machine, once a server has named it.
     pub fn client_site(&self) -> Option<String> {
         self.lock().client_site.clone()
+    }
+
+    /// Returns the NetBIOS and DNS names of the domain, as far as servers have told them.
+    pub fn domain_names(&self) -> BTreeSet<String> {
+        let state = self.lock();
+        let names = state.all.values().map(|server| &server.greeting);
+        names.flat_map(|g| g.netbios_domain.iter().chain(&g.domain)).cloned().collect()
     }
 
     fn note_success(&self, url: &ServerUrl, session: &Session, now: Duration) {

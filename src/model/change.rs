@@ -9,7 +9,7 @@ use super::email::{Address, AddressKey, Addresses};
 use super::ids::{Guid, UserId};
 use super::link::Link;
 use super::overrides::Override;
-use super::profile::Profile;
+use super::profile::{Names, Profile};
 use super::tier::Tier;
 use super::user::{Joined, Status, User};
 use super::words::words;
@@ -121,6 +121,7 @@ pub struct Change {
     pub guid: Option<Guid>,
     /// The address that lists show the change by.
     pub email: Option<Address>,
+    pub names: Names,
     pub kind: ChangeKind,
     /// The class whose limit the change counts towards; `None` has no limit.
     pub class: Option<ChangeClass>,
@@ -139,6 +140,7 @@ impl Change {
             user: user.id,
             guid: user.link.as_ref().map(|l| l.guid),
             email,
+            names: Names::from(&user.profile),
             kind,
             class: None,
             version: Some(user.version),

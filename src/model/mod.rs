@@ -64,7 +64,7 @@ pub use observation::ObservationNumber;
 pub use overrides::{Override, OverruledError};
 pub use person::{Broken, Expiry, Field, Person, Placement, UserAccountControl};
 pub use plan::{HeldChange, HoldReason, Plan, PlanState};
-pub use profile::{AttributeNames, LOGON_NAMES, Profile};
+pub use profile::{AttributeNames, LOGON_NAMES, Names, Profile};
 pub use program::{Gate, Program};
 pub use quarantine::{Quarantine, QuarantineReason};
 pub use rejection::Rejection;

@@ -103,6 +103,34 @@ impl AttributeNames {
     }
 }
 
+/// The names by which people know the user of a change, as they were before it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Names {
+    pub display_name: Option<String>,
+    pub sam_account_name: Option<String>,
+    pub user_principal_name: Option<String>,
+}
+
+impl From<&Profile> for Names {
+    fn from(profile: &Profile) -> Self {
+        let Profile { display_name, sam_account_name, user_principal_name, .. } = profile;
+        Self {
+            display_name: display_name.clone(),
+            sam_account_name: sam_account_name.clone(),
+            user_principal_name: user_principal_name.clone(),
+        }
+    }
+}
+
+impl Names {
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        [&self.display_name, &self.sam_account_name, &self.user_principal_name]
+            .into_iter()
+            .filter_map(|name| name.as_deref())
+    }
+}
+
 impl Profile {
     /// Copies one field from another profile. An unknown name is ignored.
     pub fn copy_field(&mut self, name: &str, other: &Self) {

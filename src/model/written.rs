@@ -8,6 +8,7 @@ use super::class::ChangeClass;
 use super::email::{Address, AddressKey};
 use super::ids::{Guid, UserId};
 use super::plan::HoldReason;
+use super::profile::Names;
 use super::time::Timestamp;
 use super::words::words;
 
@@ -30,6 +31,8 @@ pub struct WrittenChange {
     pub guid: Option<Guid>,
     /// The user's primary address at the time of the change.
     pub email: Option<String>,
+    /// Empty in changes of older versions.
+    pub names: Names,
     pub kind: ChangeVerb,
     /// The class whose limit the change counts towards; `None` has no limit.
     pub class: Option<ChangeClass>,

@@ -203,12 +203,13 @@ fn obstacles(desired: &Desired, policy: &Policy) -> Vec<String> {
     why
 }
 
-/// Returns what lifts each cause of a suspended user, and what clears each override.
-pub fn remedies(user: &User) -> Vec<String> {
+/// Returns what lifts each cause of a suspended user, and what clears each override. `is_gone` says that the
+/// directory shows the user's entry no more.
+pub fn remedies(user: &User, is_gone: bool) -> Vec<String> {
     let mut remedies: Vec<String> = user
         .causes
         .iter()
-        .map(|cause| format!("{}: {}", cause.reason, remedy(cause.reason)))
+        .map(|cause| format!("{}: {}", cause.reason, remedy(cause.reason, is_gone)))
         .collect();
     if user.status() == Status::Released {
         remedies.push("released: claim the domain of its address again".to_owned());
@@ -231,8 +232,11 @@ pub fn remedies(user: &User) -> Vec<String> {
     remedies
 }
 
-fn remedy(reason: Reason) -> &'static str {
+fn remedy(reason: Reason, is_gone: bool) -> &'static str {
     match reason {
+        Reason::Disabled | Reason::Expired | Reason::OutOfScope | Reason::NoGroup if is_gone => {
+            "the entry is gone: restore it in the directory; if it was created anew, link that entry with rosterctl user relink"
+        }
         Reason::Operator => "suspended by an operator; rosterctl user activate reactivates it",
         Reason::Disabled => "enable the account in the directory",
         Reason::Expired => "set a later accountExpires in the directory",

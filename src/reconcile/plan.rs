@@ -11,8 +11,8 @@ use super::{
     TierWish, WithoutGroup,
 };
 use crate::model::{
-    Addresses, By, Cause, Causes, Change, ChangeClass, ChangeKind, Guid, Joined, Link, Override,
-    Quarantine, QuarantineReason, Reason, Standing, Status, Tier, User, UserId,
+    Addresses, By, Cause, Causes, Change, ChangeClass, ChangeKind, Guid, Joined, Link, Names,
+    Override, Quarantine, QuarantineReason, Reason, Standing, Status, Tier, User, UserId,
 };
 
 /// A suspension by a directory that is younger than this is lifted without counting against a limit.
@@ -253,11 +253,13 @@ impl Planned<'_> {
             (_, Some(address)) | (Primary::Usable(address), None) => Some(address.clone()),
             _ => None,
         };
+        let profile = user.map(|u| &u.profile).or(self.d.profile.as_ref());
         let cluster = self.cluster(&kind, class);
         Change {
             user: id,
             guid: Some(self.d.guid),
             email,
+            names: profile.map(Names::from).unwrap_or_default(),
             kind,
             class,
             version: user.map(|u| u.version),

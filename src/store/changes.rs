@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::database::Store;
+use super::directories::lenient_default;
 use super::error::{Doing as _, StoreError};
 use super::rows::{Columns, Row as _, as_json, row};
 use super::sql::{Fields, Sql};
@@ -17,6 +18,7 @@ row! {
         user: "user_id",
         guid: "guid",
         email: "email",
+        names: "names" as lenient_default,
         kind: "kind",
         class: "class",
         reason: "reason",
@@ -55,6 +57,7 @@ impl Recorded<'_> {
             ("user_id", change.user.0.into()),
             ("guid", change.guid.into()),
             ("email", change.email.as_ref().map(|email| email.as_str()).into()),
+            ("names", json(&change.names).into()),
             ("reason", change.reason().map(|reason| reason.as_str()).into()),
             ("before", change.before().to_string().into()),
             ("after", change.after().to_string().into()),

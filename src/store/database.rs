@@ -100,6 +100,7 @@ impl Store {
             _lock: lock,
         };
         store.adopt_rejected_plans().await?;
+        store.adopt_logon_names().await?;
         Ok(store)
     }
 

@@ -120,10 +120,10 @@ pub(super) mod lenient_json {
 }
 
 /// JSON as above, with the default where it is missing.
-mod lenient_default {
+pub(super) mod lenient_default {
     use super::{Columns, DeserializeOwned, Serialize, StoreError, Value, json, lenient_json};
 
-    pub(super) fn read<T: DeserializeOwned + Default>(
+    pub(in crate::store) fn read<T: DeserializeOwned + Default>(
         columns: &mut Columns<'_>,
     ) -> Result<T, StoreError> {
         Ok(lenient_json::read(columns)?.unwrap_or_default())

@@ -2,12 +2,13 @@
 //! run by their digests.
 
 use super::database::Store;
+use super::directories::lenient_default;
 use super::error::{Doing as _, StoreError};
 use super::rows::{Columns, Row as _, row};
 use super::sql::Sql;
 use crate::model::{
-    Actor, ChangeClass, Digest, DirectoryName, Guid, HoldReason, PlanId, PlanState, Reason, RunId,
-    Timestamp, UserId,
+    Actor, ChangeClass, Digest, DirectoryName, Guid, HoldReason, Names, PlanId, PlanState, Reason,
+    RunId, Timestamp, UserId,
 };
 use crate::reconcile::Waiting;
 
@@ -45,6 +46,7 @@ pub struct HeldRow {
     pub user: UserId,
     pub guid: Option<Guid>,
     pub email: Option<String>,
+    pub names: Names,
     pub key: String,
     pub approved: bool,
 }
@@ -197,6 +199,7 @@ row! {
         user: "user_id",
         guid: "guid",
         email: "email",
+        names: "names" as lenient_default,
         key: "class, reason, cluster" as key,
         approved: "approved",
     }

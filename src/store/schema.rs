@@ -57,6 +57,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "followed servers" in "0020_followed_servers.sql",
     "domains" in "0021_domains.sql",
     "early leavers" in "0022_early_leavers.sql",
+    "names" in "0030_names.sql",
 ];
 
 pub(super) async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {

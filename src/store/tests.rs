@@ -11,8 +11,8 @@ use crate::clock::Clock;
 use crate::model::{
     Account, AccountId, AccountKind, AccountRef, Actor, Address, Addresses, By, Cause, Causes,
     Change, ChangeClass, ChangeKind, Claim, ClaimId, ClaimState, DirectoryName, Dn, Domain,
-    Evidence, Guid, Handle, HeldChange, HoldReason, Joined, Link, ObservationNumber, PlanState,
-    Policies, Profile, Reason, RunId, Status, Tier, User, UserId,
+    Evidence, Guid, Handle, HeldChange, HoldReason, Joined, Link, Names, ObservationNumber,
+    PlanState, Policies, Profile, Reason, RunId, Status, Tier, User, UserId,
 };
 use crate::reconcile::Admitted;
 
@@ -152,7 +152,8 @@ fn change(
     class: Option<ChangeClass>,
     version: Option<i64>,
 ) -> Change {
-    Change { user, guid: Some(guid(n)), email: None, kind, class, version, cluster: None }
+    let names = Names::default();
+    Change { user, guid: Some(guid(n)), email: None, names, kind, class, version, cluster: None }
 }
 
 impl Fresh {
@@ -566,6 +567,7 @@ async fn a_taken_address_drops_no_other_change(f: Fresh) {
             user: UserId(f.clock.new_id()),
             guid: None,
             email: None,
+            names: Names::default(),
             kind,
             class: None,
             version: None,

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::database::Writing;
+use super::database::{Store, Writing};
 use super::error::{Doing as _, StoreError};
 use super::sql::{Sql, insert};
+use super::users::UserFilter;
 use super::{rejections, users};
 use crate::model::{ObservationNumber, Standing, Timestamp, User, UserId};
 use crate::reconcile::Fingerprint;
@@ -60,6 +61,7 @@ pub(super) async fn remove_users(
     for table in [
         "DELETE FROM addresses WHERE user_id IN ",
         "DELETE FROM name_keys WHERE user_id IN ",
+        "DELETE FROM logon_names WHERE user_id IN ",
         "DELETE FROM sign_in_attempts WHERE user_id IN ",
         "DELETE FROM users WHERE id IN ",
     ] {
@@ -98,7 +100,7 @@ pub(super) async fn clear_history(
         return Ok(());
     }
     let sql = Sql::new(
-        "UPDATE changes SET guid = NULL, email = NULL, before = 'null', after = 'null', evidence = '[]' WHERE user_id IN ",
+        "UPDATE changes SET guid = NULL, email = NULL, names = NULL, before = 'null', after = 'null', evidence = '[]' WHERE user_id IN ",
     );
     sql.list(users.iter().map(|id| id.0))
         .execute(&mut *writing.tx)
@@ -171,26 +173,70 @@ pub(super) async fn write_users(
     });
     insert(&mut writing.tx, "addresses", "", rows).await.doing("write addresses")?;
 
-    let renamed: Vec<&User> = changed
-        .iter()
-        .map(|u| &**u)
-        .filter(|u| {
-            before.get(&u.id).is_none_or(|b| users::search_keys(b) != users::search_keys(u))
-        })
-        .collect();
+    let changed: Vec<&User> = changed.into_iter().map(|user| &*user).collect();
+    for index in [SEARCH_KEYS, LOGON_NAMES] {
+        write_names(writing, &index, &changed, before).await?;
+    }
+    Ok(())
+}
+
+/// A table of the names by which users are found.
+struct NameIndex {
+    table: &'static str,
+    column: &'static str,
+    names: fn(&User) -> BTreeSet<String>,
+}
+
+const SEARCH_KEYS: NameIndex =
+    NameIndex { table: "name_keys", column: "name_key", names: users::search_keys };
+const LOGON_NAMES: NameIndex =
+    NameIndex { table: "logon_names", column: "name", names: users::logon_names };
+
+/// Writes the names of users that differ from those before.
+async fn write_names(
+    writing: &mut Writing<'_>,
+    NameIndex { table, column, names }: &NameIndex,
+    changed: &[&User],
+    before: &BTreeMap<UserId, User>,
+) -> Result<(), StoreError> {
+    let is_renamed = |u: &&&User| before.get(&u.id).is_none_or(|b| names(b) != names(u));
+    let renamed: Vec<&User> = changed.iter().filter(is_renamed).copied().collect();
     let known: Vec<_> =
         renamed.iter().filter(|u| before.contains_key(&u.id)).map(|u| u.id.0).collect();
     if !known.is_empty() {
-        Sql::new("DELETE FROM name_keys WHERE user_id IN ")
+        Sql::new("DELETE FROM ")
+            .push(table)
+            .push(" WHERE user_id IN ")
             .list(known)
             .execute(&mut *writing.tx)
             .await
-            .doing("delete search keys")?;
+            .doing("delete names of users")?;
     }
     let rows = renamed.iter().flat_map(|user| {
-        users::search_keys(user)
+        names(user)
             .into_iter()
-            .map(|key| vec![("name_key", key.into()), ("user_id", user.id.0.into())])
+            .map(|name| vec![(*column, name.into()), ("user_id", user.id.0.into())])
     });
-    insert(&mut writing.tx, "name_keys", "", rows).await.doing("write search keys")
+    insert(&mut writing.tx, table, "", rows).await.doing("write names of users")
+}
+
+impl Store {
+    /// Writes the logon names of users that an earlier version stored without them.
+    pub(super) async fn adopt_logon_names(&self) -> Result<(), StoreError> {
+        let any = Sql::new("SELECT 1 FROM logon_names LIMIT 1").first(&self.readers).await;
+        if any.doing("read the names of users")?.is_some() {
+            return Ok(());
+        }
+        // One transaction, so that a table with rows is complete.
+        let mut writing = self.begin().await?;
+        let mut page = UserFilter::default();
+        loop {
+            let users = self.users(&page).await?;
+            let Some(last) = users.last() else { break };
+            page.after = Some(last.id);
+            let users: Vec<&User> = users.iter().collect();
+            write_names(&mut writing, &LOGON_NAMES, &users, &BTreeMap::new()).await?;
+        }
+        writing.commit().await
+    }
 }

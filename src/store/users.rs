@@ -11,7 +11,9 @@ use super::error::{Doing as _, StoreError};
 use super::rows::{Columns, Row as _, StoredRow as _, as_json, row};
 use super::sql::{Fields, Sql, pieces};
 use super::value::Value;
-use crate::model::{AccountId, AddressKey, DirectoryName, Guid, Link, Status, Tier, User, UserId};
+use crate::model::{
+    AccountId, AddressKey, DirectoryName, Dn, Guid, Link, Profile, Status, Tier, User, UserId,
+};
 
 row! {
     stored User {
@@ -115,6 +117,15 @@ pub(super) fn search_keys(user: &User) -> BTreeSet<String> {
         [&profile.display_name, &profile.given_name, &profile.surname].into_iter().flatten();
     let words = names.flat_map(|name| name.split_whitespace().map(fold)).filter(|w| !w.is_empty());
     words.chain(user.addresses.keys().into_iter().map(|k| k.0)).collect()
+}
+
+/// Returns the folded names by which exactly a user is found: logon names and employee id.
+///
+/// They are no search keys, because colleagues search, too, and do not see them.
+pub(super) fn logon_names(user: &User) -> BTreeSet<String> {
+    let Profile { sam_account_name, user_principal_name, employee_id, .. } = &user.profile;
+    let names = [sam_account_name, user_principal_name, employee_id].into_iter().flatten();
+    names.map(|name| fold(name)).collect()
 }
 
 /// Returns a text after all that begin with `prefix`, in byte order.
@@ -227,6 +238,29 @@ impl Store {
             .bind(guid)
             .push(" ORDER BY id");
         sql.all(&self.readers).await.doing("read a user")?.iter().map(User::of).collect()
+    }
+
+    /// Returns the users with this logon name or employee id, regardless of accents and case.
+    pub async fn users_by_logon_name(&self, name: &str) -> Result<Vec<User>, StoreError> {
+        let sql = Sql::select::<User>()
+            .push(" FROM users WHERE id IN (SELECT user_id FROM logon_names WHERE name = ")
+            .bind(fold(name))
+            .push(") ORDER BY id");
+        sql.all(&self.readers).await.doing("read a user")?.iter().map(User::of).collect()
+    }
+
+    /// Returns the users whose entry has this DN. Scans the people.
+    pub async fn users_by_dn(&self, dn: &Dn) -> Result<Vec<User>, StoreError> {
+        // The parent in a row is the place before a held change, the DN is the present one.
+        let sql = Sql::select::<User>()
+            .push(" FROM users WHERE directory IS NOT NULL AND id IN (SELECT user_id FROM people WHERE user_id IS NOT NULL AND (dn = ")
+            .bind(dn.as_str())
+            .push(" OR parent_key = ")
+            .bind(dn.parent().map_or_else(String::new, |parent| parent.key().to_owned()))
+            .push(")) ORDER BY id");
+        let users: Result<Vec<User>, StoreError> =
+            sql.all(&self.readers).await.doing("read a user")?.iter().map(User::of).collect();
+        Ok(users?.into_iter().filter(|u| u.link.as_ref().is_some_and(|l| l.dn == *dn)).collect())
     }
 
     /// Returns users in order of their id.

@@ -161,7 +161,7 @@ async fn explain_shows_the_remedies_of_suspended_and_overridden_users() {
 async fn explain_names_the_directories_searched_and_the_held_plan() {
     let firm = Firm::of(120, |_| {}).await;
     let told = explain(&firm, "nobody@example.com").await;
-    let why = "no entry has nobody@example.com as objectGUID, address or userPrincipalName";
+    let why = "no entry has nobody@example.com as objectGUID, address, logon name, DN, employee id or name";
     assert!(told.user.is_none() && told.entries.is_empty());
     assert_eq!(
         told.elsewhere.iter().map(|(name, why)| (name.as_str(), why.as_str())).collect::<Vec<_>>(),

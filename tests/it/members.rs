@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use adsim::NewPerson;
-use rosterd::engine::{Decision, EngineError, Invitation, ReleaseEffect, Sort, UserQuery};
+use rosterd::engine::{
+    Decision, EngineError, Invitation, ReleaseEffect, Sort, UserError, UserQuery,
+};
 use rosterd::model::{
     AccountKind, Address, QuarantineReason, Reason, Standing, Status, Tier, User,
 };
@@ -145,7 +147,7 @@ async fn a_team_removes_users_and_suspends_none() {
     let ann = firm.engine.remove("ann@example.net", &alice()).await.unwrap();
     assert!(matches!(
         firm.engine.find_user("ann@example.net").await,
-        Err(EngineError::NotFound { .. })
+        Err(EngineError::User(UserError::Unknown { .. }))
     ));
     assert!(
         firm.engine

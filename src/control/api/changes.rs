@@ -17,6 +17,15 @@ pub struct Change {
     pub user_id: String,
     /// Primary address of the user.
     pub email: Option<String>,
+    /// Display name of the user before the change; of a joiner, the new one.
+    #[serde(default)]
+    pub display_name: Option<String>,
+    /// sAMAccountName, likewise.
+    #[serde(default)]
+    pub sam_account_name: Option<String>,
+    /// userPrincipalName, likewise.
+    #[serde(default)]
+    pub user_principal_name: Option<String>,
     /// objectGUID of the person.
     pub object_guid: Option<String>,
     /// Reason of the suspension that begins or ends.

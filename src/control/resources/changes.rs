@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::control::api;
-use crate::model::{Change, ChangeCounts, ChangeOutcome, HoldReason, WrittenChange};
+use crate::model::{Change, ChangeCounts, ChangeOutcome, HoldReason, Names, WrittenChange};
 use crate::store::cause_key;
 
 pub(in crate::control) fn counts(counts: ChangeCounts) -> api::Changes {
@@ -17,6 +17,7 @@ pub(in crate::control) fn stored(change: WrittenChange) -> api::Change {
         user,
         guid,
         email,
+        names: Names { display_name, sam_account_name, user_principal_name },
         kind,
         class: counted,
         reason,
@@ -35,6 +36,9 @@ pub(in crate::control) fn stored(change: WrittenChange) -> api::Change {
         class: counted,
         user_id: user.to_string(),
         email,
+        display_name,
+        sam_account_name,
+        user_principal_name,
         object_guid: guid.map(|g| g.to_string()),
         reason,
         evidence,
@@ -47,11 +51,15 @@ pub(in crate::control) fn stored(change: WrittenChange) -> api::Change {
 }
 
 pub(in crate::control) fn planned(change: &Change, held: Option<HoldReason>) -> api::Change {
+    let Names { display_name, sam_account_name, user_principal_name } = change.names.clone();
     api::Change {
         kind: change.kind.verb(),
         class: change.class,
         user_id: change.user.to_string(),
         email: change.email.as_ref().map(|e| e.as_str().to_owned()),
+        display_name,
+        sam_account_name,
+        user_principal_name,
         object_guid: change.guid.map(|g| g.to_string()),
         reason: change.reason(),
         evidence: json!(change.evidence()),

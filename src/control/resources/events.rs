@@ -16,7 +16,7 @@ use crate::control::problem::Refusal;
 use crate::control::state::Control;
 use crate::control::transport::connection::Peer;
 use crate::control::transport::limits::POLLS_PER_USER;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, UserError};
 use crate::model::{Guid, RunId, Timestamp};
 use crate::store::{AccountScope, ChainBreak, EventFilter, LogHead, StoredEvent, Verified};
 
@@ -47,7 +47,7 @@ struct ListQuery {
     kind: Option<String>,
     /// Subject: a user id, account, directory or other object.
     subject: Option<String>,
-    /// Person: an address, a user id or an objectGUID.
+    /// Person: an address, id, logon name, DN, employee id or full name.
     person: Option<String>,
     /// Handle of an account. Covers events of its users, claims and directories, too.
     account: Option<String>,
@@ -147,10 +147,10 @@ impl Control {
                 .into_iter()
                 .flatten()
                 .collect()),
-            Err(EngineError::NotFound { what, name }) => match who.parse::<Guid>() {
-                Ok(guid) => Ok(vec![guid.to_string()]),
-                Err(_) => Err(EngineError::NotFound { what, name }),
-            },
+            Err(error @ EngineError::User(UserError::Unknown { .. })) => {
+                let guid: Guid = who.parse().map_err(|_| error)?;
+                Ok(vec![guid.to_string()])
+            }
             Err(error) => Err(error),
         }
     }

@@ -40,12 +40,16 @@ pub struct Entry {
     pub dn: String,
     /// The finding, as a sentence.
     pub found: String,
+    /// Whether only a tombstone is left, or nothing.
+    pub is_gone: bool,
     /// The attributes and their meaning; `None` where no entry can be read.
     pub reading: Option<Reading>,
     /// The paths from the person's groups to the configured ones.
     pub groups: Vec<Vec<String>>,
     pub has_user: bool,
     pub quarantine: Option<QuarantineReason>,
+    /// The remedy of the quarantine, as a command where one is known.
+    pub remedy: Option<String>,
     /// The changes that a run would plan, with the reason where one is held.
     pub would: Vec<(Change, Option<HoldReason>)>,
     /// The held and rejected changes of this person, as a sentence.
@@ -54,13 +58,9 @@ pub struct Entry {
 }
 
 impl Engine {
-    /// Explains an address, a user id or an objectGUID.
+    /// Explains a user, or a person of a directory without one.
     pub async fn explain(&self, who: &str) -> Result<Explanation, EngineError> {
-        let user = match self.find_user(who).await {
-            Ok(user) => Some(user),
-            Err(EngineError::NotFound { .. }) => None,
-            Err(error) => return Err(error),
-        };
+        let user = self.user_if_any(who).await?;
         let history = match &user {
             Some(user) => self.history(user).await?,
             None => Vec::new(),
@@ -78,8 +78,9 @@ impl Engine {
             }
             match self.explain_in(directory, who, user.as_ref()).await {
                 Ok(found) if found.is_empty() => {
-                    let what =
-                        format!("no entry has {who} as objectGUID, address or userPrincipalName");
+                    let what = format!(
+                        "no entry has {who} as objectGUID, address, logon name, DN, employee id or name"
+                    );
                     elsewhere.push((directory.config.name.clone(), what));
                 }
                 Ok(found) => entries.extend(found),
@@ -90,7 +91,16 @@ impl Engine {
                 )),
             }
         }
-        let remedies = user.as_ref().map(remedies).unwrap_or_default();
+        let own = user.as_ref().and_then(|user| user.link.as_ref()).map(|link| link.guid);
+        let mut states = entries.iter().filter(|entry| Some(entry.guid) == own).peekable();
+        let is_gone = states.peek().is_some() && states.all(|entry| entry.is_gone);
+        let remedies = user.as_ref().map(|user| remedies(user, is_gone)).unwrap_or_default();
+        for entry in &mut entries {
+            entry.remedy = user
+                .as_ref()
+                .and_then(|user| rehire(entry, user, is_gone))
+                .or_else(|| entry.quarantine.map(|reason| reason.remedy().to_owned()));
+        }
         Ok(Explanation { user, remedies, entries, elsewhere, history })
     }
 
@@ -105,19 +115,13 @@ impl Engine {
         who: &str,
         user: Option<&User>,
     ) -> Result<Vec<Entry>, EngineError> {
-        let (mut session, settings) = self.open(directory, Use::LookUp).await?;
+        let (mut session, _) = self.open(directory, Use::LookUp).await?;
         let link = user.and_then(|u| u.link.as_ref());
-        let mut people: BTreeSet<Guid> =
-            link.map(|l| l.guid).or_else(|| who.parse().ok()).into_iter().collect();
-        // Another entry of the person may have the address here.
-        if people.is_empty() || link.is_some_and(|l| l.directory != directory.config.name) {
-            let address = Address::parse(who).ok();
-            let address =
-                address.as_ref().or_else(|| user.and_then(|u| u.addresses.primary.as_ref()));
-            if let Some(address) = address {
-                let names = &settings.attributes.email;
-                people.extend(session.people_with_address(address.as_str(), names).await?);
-            }
+        let mut people: BTreeSet<Guid> = link.map(|l| l.guid).into_iter().collect();
+        // Another entry may have the address: the person was created anew, or is in this directory, too.
+        let address = user.and_then(|u| u.addresses.primary.as_ref()).map(Address::as_str);
+        if let Some(name) = address.or_else(|| user.is_none().then_some(who)) {
+            people.extend(self.people_called(directory, &mut session, name).await?);
         }
         if people.is_empty() {
             return Ok(Vec::new());
@@ -197,6 +201,23 @@ impl Engine {
     }
 }
 
+/// Returns the commands about an entry with the address of a user whose own entry is gone.
+fn rehire(entry: &Entry, user: &User, is_gone: bool) -> Option<String> {
+    let id = user.id.to_string();
+    let who = user.addresses.primary.as_ref().map_or(id.as_str(), Address::as_str);
+    let same = format!(
+        "if it is the same person, created anew: rosterctl user relink {who} {}",
+        entry.guid
+    );
+    match entry.quarantine? {
+        QuarantineReason::AddressHeld => {
+            Some(format!("{same}; if it is another person: rosterctl user release-address {who}"))
+        }
+        QuarantineReason::ContestedAddress if is_gone => Some(same),
+        _ => None,
+    }
+}
+
 fn entry(
     directory: &Directory,
     guid: Guid,
@@ -244,10 +265,12 @@ fn entry(
         guid,
         dn: dn.to_owned(),
         found: found.to_owned(),
+        is_gone: matches!(confirmation, Confirmation::Tombstone(_) | Confirmation::Nowhere(_)),
         reading,
         groups: ways,
         has_user,
         quarantine: verdict.quarantined.iter().find(|q| q.object_guid == guid).map(|q| q.reason),
+        remedy: None,
         would: would.filter(|(change, _)| change.guid == Some(guid)).collect(),
         waits,
         warnings,

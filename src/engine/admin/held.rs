@@ -8,7 +8,7 @@ use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{
     Actor, ChangeOutcome, ChangeVerb, Digest, Guid, PlanId, PlanState, RunId, Trigger,
 };
-use crate::store::{Decision, HeldPlan, HeldRow, Run};
+use crate::store::{Decision, HeldPlan, HeldRow, Run, fold};
 
 /// Above this number of people a full run is faster than a scoped one.
 const MAX_SCOPED: usize = 2_000;
@@ -57,7 +57,7 @@ pub struct Approval {
 pub struct Selection {
     /// Keys of the plan's groups.
     pub causes: Vec<String>,
-    /// Addresses, user ids or objectGUIDs.
+    /// Users, named as for [`Engine::find_user`], and people of held creations.
     pub people: Vec<String>,
 }
 
@@ -76,6 +76,7 @@ impl Selection {
             row.email.as_deref().is_some_and(is)
                 || is(&row.user.to_string())
                 || row.guid.is_some_and(|guid| is(&guid.to_string()))
+                || row.names.all().any(|name| fold(name) == fold(who))
         };
         // A name without a match is a slip, and a slip approves nothing.
         if let Some(cause) =
@@ -146,7 +147,7 @@ impl Engine {
             }
             _ => self.directory(plan.directory.as_str())?,
         };
-        let mut chosen = which.of(&rows)?;
+        let mut chosen = self.with_users(which).await?.of(&rows)?;
         let is_chosen =
             |row: &&HeldRow| chosen.as_ref().is_none_or(|chosen| chosen.contains(&row.digest));
         let people: BTreeSet<Guid> =
@@ -173,6 +174,16 @@ impl Engine {
             run = other;
         }
         Ok(Approval { run, waiting: self.waiting(&directory).await? })
+    }
+
+    /// Replaces the names of users by their ids. A joiner has no user yet.
+    async fn with_users(&self, which: &Selection) -> Result<Selection, EngineError> {
+        let mut people = Vec::new();
+        for who in &which.people {
+            let user = self.user_if_any(who).await?;
+            people.push(user.map_or_else(|| who.clone(), |user| user.id.to_string()));
+        }
+        Ok(Selection { people, ..which.clone() })
     }
 
     /// Reads the entries that an approval linked to users of former entries, as [`relink`](Self::relink)

@@ -8,7 +8,7 @@ use crate::engine::admin::users::UserError;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
     Account, AccountKind, Actor, Address, Addresses, Causes, Change, ChangeKind, Joined, Link,
-    Profile, Standing, Tier, Trigger, User, UserId,
+    Names, Profile, Standing, Tier, Trigger, User, UserId,
 };
 
 /// More addresses at once are a mistake.
@@ -119,6 +119,7 @@ impl Engine {
             user: UserId(self.clock.new_id()),
             guid: None,
             email,
+            names: Names::default(),
             kind,
             class: None,
             version: None,

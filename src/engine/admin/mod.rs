@@ -10,3 +10,4 @@ pub(super) mod operator_run;
 pub(super) mod search;
 pub(super) mod undo;
 pub(super) mod users;
+mod who;

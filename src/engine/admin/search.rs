@@ -1,4 +1,4 @@
-//! Finds users: one by a name, pages of a filtered list, and colleagues.
+//! Lists users: pages of a filtered list, and colleagues.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -6,8 +6,8 @@ use std::ops::Bound;
 use crate::engine::admin::users::UserError;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
-    AccountId, Address, ClaimedDomains, DirectoryName, Domain, Guid, Link, QuarantineReason,
-    Reason, Status, Tier, User, UserId, words,
+    AccountId, ClaimedDomains, DirectoryName, Domain, Link, QuarantineReason, Reason, Status, Tier,
+    User, UserId, words,
 };
 use crate::store::{UserFilter, fold};
 
@@ -121,49 +121,6 @@ impl Sieve {
 }
 
 impl Engine {
-    /// Returns the user of an address, a user id or an objectGUID.
-    pub async fn find_user(&self, who: &str) -> Result<User, EngineError> {
-        let missing = || EngineError::NotFound { what: "user", name: who.to_owned() };
-        if who.contains('@') {
-            let address = Address::parse(who).map_err(UserError::from)?;
-            if let Some(user) = self.store.user_by_address(&address.key()).await? {
-                return Ok(user);
-            }
-            // A released user holds no address, but is found by its last one.
-            return self
-                .only_one(who, self.store.released_users(&address.key()).await?)
-                .await?
-                .ok_or_else(missing);
-        }
-        let mut users = match who.parse::<Guid>() {
-            Ok(guid) => self.store.users_by_guid(guid).await?,
-            Err(_) => {
-                return Err(UserError::NoIdentifier(who.to_owned()).into());
-            }
-        };
-        if let Ok(id) = who.parse::<UserId>()
-            && let Some(user) = self.store.user(id).await?
-            && users.iter().all(|known| known.id != user.id)
-        {
-            users.push(user);
-        }
-        self.only_one(who, users).await?.ok_or_else(missing)
-    }
-
-    /// Returns the only user. A name that means several is refused with all of them.
-    async fn only_one(&self, who: &str, mut users: Vec<User>) -> Result<Option<User>, EngineError> {
-        if users.len() < 2 {
-            return Ok(users.pop());
-        }
-        let mut named = Vec::new();
-        for user in &users {
-            let account = self.account_of(user).await?.handle;
-            let address = user.addresses.primary.as_ref().map_or("no address", Address::as_str);
-            named.push(format!("{} ({address}, {} in {account})", user.id, user.status().as_str()));
-        }
-        Err(UserError::Ambiguous { who: who.to_owned(), users: named }.into())
-    }
-
     /// Returns one page of users.
     pub async fn list_users(&self, query: UserQuery) -> Result<UserPage, EngineError> {
         let UserQuery {

@@ -3,25 +3,27 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::directory::Use;
 use crate::engine::sync::stages::Request;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{
-    AccountKind, Actor, AddressError, By, Cause, ChangeKind, DirectoryName, Evidence, Guid, Handle,
-    Link, Override, QuarantineReason, Reason, Status, Tier, Trigger, User, UserId,
+    AccountKind, Actor, Address, AddressError, By, Cause, ChangeKind, DirectoryName, Evidence,
+    Guid, Handle, Link, Override, QuarantineReason, Reason, Status, Tier, Trigger, User, UserId,
 };
+use crate::reconcile::Confirmation;
 use crate::store::Run;
 
 /// The reason why an operation on a user is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UserError {
-    #[error("\"{0}\" is no address, user id or objectGUID")]
-    NoIdentifier(String),
+    #[error("{}", unknown(who, similar))]
+    Unknown { who: String, similar: Vec<String> },
     #[error("\"{0}\" is no objectGUID")]
     NoGuid(String),
     #[error(transparent)]
     Address(#[from] AddressError),
-    #[error("{who} means {} users: {}; name one of them by its id", users.len(), users.join(", "))]
-    Ambiguous { who: String, users: Vec<String> },
+    #[error("{who} means {count} users: {}; name one of them by its id", first_of(users, *count))]
+    Ambiguous { who: String, count: usize, users: Vec<String> },
     #[error("{0} is suspended by an operator already")]
     AlreadySuspended(String),
     #[error("{who} is {}, and has nothing to be suspended from", status.as_str())]
@@ -78,6 +80,23 @@ pub enum UserError {
     ReturnsBySignIn { account: Handle, who: String },
     #[error("another request changed this user at the same moment: try again")]
     Changed,
+}
+
+/// Returns the error about a name that no user has.
+fn unknown(who: &str, similar: &[String]) -> String {
+    let kind = if Address::parse(who).is_ok() { "address" } else { "name" };
+    match similar {
+        [] => format!(
+            "no user has the {kind} {who}: give an address, an id, a logon name, a DN, an employee id or a full name"
+        ),
+        similar => format!("no user has the {kind} {who}. By name: {}", similar.join(", ")),
+    }
+}
+
+fn first_of(users: &[String], count: usize) -> String {
+    let more = count - users.len();
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    format!("{}{more}", users.join(", "))
 }
 
 impl Engine {
@@ -138,7 +157,7 @@ impl Engine {
 
     /// Links a user to another entry of the same person. Then a run reads that entry.
     ///
-    /// In its own directory only a leaver gets another entry. In another directory of the account,
+    /// In its own directory only a user whose former entry is gone gets another one. In another directory of the account,
     /// after a migration, both entries may exist.
     pub async fn relink(&self, who: &str, person: &str, actor: &Actor) -> Result<Run, EngineError> {
         let user = self.find_user(who).await?;
@@ -156,21 +175,20 @@ impl Engine {
             return Err(UserError::AlreadyLinked { guid, user: other.id }.into());
         }
         let has_left = [Reason::Deleted, Reason::Vanished].iter().any(|r| user.causes.has(*r));
-        let quarantined = if has_left { self.quarantined_entry(&user, guid).await? } else { None };
-        let after = match quarantined {
-            Some(link) => link,
-            None => match self.entry_elsewhere(who, &user, &before, guid).await? {
-                Some(link) => link,
-                None if has_left => {
-                    return Err(
-                        UserError::NotQuarantined { guid, directory: before.directory }.into()
-                    );
-                }
-                None => {
-                    let (who, directory) = (who.to_owned(), before.directory);
-                    return Err(UserError::NotLeft { who, directory, guid }.into());
-                }
-            },
+        let mut entry = if has_left { self.quarantined_entry(&user, guid).await? } else { None };
+        if entry.is_none() {
+            entry = self.entry_elsewhere(who, &user, &before, guid).await?;
+        }
+        if entry.is_none() {
+            entry = self.entry_instead(&before, guid).await?;
+        }
+        let Some(after) = entry else {
+            let (who, directory) = (who.to_owned(), before.directory);
+            return Err(if has_left {
+                UserError::NotQuarantined { guid, directory }.into()
+            } else {
+                UserError::NotLeft { who, directory, guid }.into()
+            });
         };
         let former = before.guid;
         let user = self.write_one(&user, ChangeKind::Relink { before, after }, actor).await?;
@@ -231,6 +249,20 @@ impl Engine {
         }
         // The entry may be in the directory that cannot be asked.
         unasked.map_or(Ok(None), Err)
+    }
+
+    /// Returns the entry if the user's directory shows it in its scope now, and the former one no more.
+    async fn entry_instead(&self, before: &Link, guid: Guid) -> Result<Option<Link>, EngineError> {
+        let Ok(directory) = self.directory(before.directory.as_str()) else { return Ok(None) };
+        let people = Request::people(Trigger::Manual, [before.guid, guid], None);
+        let observed = self.dry_run(&directory, &people).await?.observed;
+        let is_gone = matches!(
+            observed.found.get(&before.guid),
+            Some(Confirmation::Tombstone(_) | Confirmation::Nowhere(_))
+        );
+        let entry = observed.seen.desired.get(&guid).filter(|d| is_gone && d.is_in_scope());
+        let directory = before.directory.clone();
+        Ok(entry.map(|desired| Link { directory, guid, dn: desired.dn.clone() }))
     }
 
     /// A link override that excludes the former entry excludes the new one, too.
@@ -385,13 +417,10 @@ impl Engine {
 
     /// Reads one person and applies the changes.
     pub async fn sync_user(&self, who: &str, actor: &Actor) -> Result<Run, EngineError> {
-        let user = match self.find_user(who).await {
-            Ok(user) => user,
-            // A GUID may belong to a person without a user.
-            Err(EngineError::NotFound { .. }) => return self.sync_stranger(who, actor).await,
-            Err(error) => return Err(error),
-        };
-        self.sync_linked(&user, actor).await
+        match self.user_if_any(who).await? {
+            Some(user) => self.sync_linked(&user, actor).await,
+            None => self.sync_stranger(who, actor).await,
+        }
     }
 
     async fn sync_linked(&self, user: &User, actor: &Actor) -> Result<Run, EngineError> {
@@ -434,13 +463,20 @@ impl Engine {
     }
 
     async fn sync_stranger(&self, who: &str, actor: &Actor) -> Result<Run, EngineError> {
-        let guid: Guid = who
-            .parse()
-            .map_err(|_| EngineError::NotFound { what: "user", name: who.to_owned() })?;
-        let mut last = Err(EngineError::NotFound { what: "user", name: who.to_owned() });
+        let mut last = Err(UserError::Unknown { who: who.to_owned(), similar: Vec::new() }.into());
         for directory in self.configured().directories.values() {
+            let (mut session, _) = self.open(directory, Use::LookUp).await?;
+            let people = self.people_called(directory, &mut session, who).await?;
+            match people.len() {
+                0 => continue,
+                1 => {}
+                count => {
+                    let users = people.iter().map(Guid::to_string).take(10).collect();
+                    return Err(UserError::Ambiguous { who: who.to_owned(), count, users }.into());
+                }
+            }
             last = self
-                .run(directory, Request::people(Trigger::Manual, [guid], Some(actor.clone())))
+                .run(directory, Request::people(Trigger::Manual, people, Some(actor.clone())))
                 .await;
             if last.as_ref().is_ok_and(|run| run.counts.total() > 0 || run.held > 0) {
                 break;

@@ -120,6 +120,7 @@ fn written(change: &Change, at: Timestamp) -> WrittenChange {
         user: change.user,
         guid: change.guid,
         email: change.email.as_ref().map(|e| e.as_str().to_owned()),
+        names: change.names.clone(),
         kind: change.kind.verb(),
         class: change.class,
         reason: change.reason(),
