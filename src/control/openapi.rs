@@ -134,7 +134,7 @@ fn of_path(path: &str) -> Vec<Value> {
             let what = match name {
                 "name" => "Name of the directory or hook",
                 "handle" => "Handle of the account",
-                "who" => "An address, a user id or an objectGUID",
+                "who" => "An address, id, logon name, DN, employee id or full name",
                 "domain" => "The domain",
                 _ => "Id of the resource",
             };

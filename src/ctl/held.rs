@@ -57,7 +57,7 @@ pub struct Approve {
     /// Only the changes with this cause, as printed by `held show`; repeatable
     #[arg(long, value_name = "CAUSE")]
     cause: Vec<String>,
-    /// Only the changes of this user: an address, a user id or an objectGUID; repeatable
+    /// Only the changes of this user: an address, id, logon name, DN, employee id or full name; repeatable
     #[arg(long, value_name = "WHO")]
     user: Vec<String>,
     /// The reason, for the record

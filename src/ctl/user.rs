@@ -426,6 +426,7 @@ pub fn show(user: &User, view: &View) -> Page {
         surname,
         profile,
         directory,
+        expires_at,
         suspension,
         quarantine,
         overrides,
@@ -472,6 +473,7 @@ pub fn show(user: &User, view: &View) -> Page {
         None => fields.push(("person", dim("not managed by a directory"))),
     }
     for (what, at) in [
+        ("expires", expires_at.as_ref()),
         ("invited", invited_at.as_ref()),
         ("joined", joined_at.as_ref()),
         ("created", Some(created_at)),

@@ -1,5 +1,8 @@
 //! Lists of users, their exports, and colleagues.
 
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
@@ -43,6 +46,9 @@ pub struct List {
     /// Only active users whom their own directory does not show, and no other one has taken over
     #[arg(long)]
     unseen: bool,
+    /// Only active users whose account in the directory expires within this time, such as 14d
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    expiring: Option<Duration>,
     /// The sort key
     #[arg(long, value_name = "BY", default_value = "id", hide_default_value = true)]
     sort: Sort,
@@ -74,6 +80,12 @@ enum Sort {
 /// The page size of requests to the daemon.
 const PAGE: u32 = 500;
 
+/// Returns the time after a duration in RFC 3339; `None` beyond the calendar.
+fn from_now(within: Duration, now: DateTime<Utc>) -> Option<String> {
+    let end = now.checked_add_signed(TimeDelta::from_std(within).ok()?)?;
+    Some(end.to_rfc3339_opts(SecondsFormat::Millis, true))
+}
+
 /// Returns the word of an option's value.
 pub(super) fn word<T: ValueEnum + Copy>(value: T) -> String {
     value.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
@@ -89,7 +101,8 @@ pub(super) async fn call(
             "--json is one document: choose it, --csv or --json-lines".to_owned(),
         ));
     }
-    let mut users = all(arguments, daemon).await?;
+    let now = output.terminal.view().now;
+    let mut users = all(arguments, now, daemon).await?;
     if arguments.quarantined && !arguments.csv && !arguments.json_lines {
         // Entries without a user can be in quarantine too.
         let entries: Answer<Quarantine> = daemon.get(&Route::to(["quarantine"])).await?;
@@ -111,7 +124,11 @@ pub(super) async fn call(
 
 /// Joins all pages into one document. Sorting is done here, because each sorted page costs the daemon a
 /// scan of all users.
-async fn all(arguments: &List, daemon: &Daemon) -> Result<Answer<Users>, Failure> {
+async fn all(
+    arguments: &List,
+    now: DateTime<Utc>,
+    daemon: &Daemon,
+) -> Result<Answer<Users>, Failure> {
     let List {
         account,
         status,
@@ -121,6 +138,7 @@ async fn all(arguments: &List, daemon: &Daemon) -> Result<Answer<Users>, Failure
         unmanaged,
         quarantined,
         unseen,
+        expiring,
         sort,
         csv: _,
         json_lines: _,
@@ -134,6 +152,7 @@ async fn all(arguments: &List, daemon: &Daemon) -> Result<Answer<Users>, Failure
         .with_some("unmanaged", unmanaged.then_some(true))
         .with_some("quarantined", quarantined.then_some(true))
         .with_some("unseen", unseen.then_some(true))
+        .with_some("expires_before", expiring.and_then(|within| from_now(within, now)))
         .with("limit", PAGE);
     let mut users: Vec<(Value, User)> = Vec::new();
     let mut after: Option<String> = None;
@@ -150,6 +169,9 @@ async fn all(arguments: &List, daemon: &Daemon) -> Result<Answer<Users>, Failure
     }
     let address = |user: &User| user.primary_email.clone().unwrap_or_default().to_lowercase();
     match sort {
+        Sort::Id if expiring.is_some() => {
+            users.sort_by(|(_, a), (_, b)| a.expires_at.cmp(&b.expires_at));
+        }
         Sort::Id => {}
         Sort::Address => users.sort_by_cached_key(|(_, user)| address(user)),
         Sort::Name => users.sort_by_cached_key(|(_, user)| {
@@ -172,6 +194,7 @@ pub fn list(users: &Users, view: &View) -> Page {
             .iter()
             .map(|s| format!("{} since {}", s.reason, time(&s.since)))
             .collect();
+        about.extend(user.expires_at.iter().map(|at| format!("expires {}", time(at))));
         about.extend(user.quarantine.iter().map(|q| yellow(format!("quarantined: {q}"))));
         [
             user.primary_email.clone().unwrap_or_else(|| user.id.clone()),
@@ -232,11 +255,14 @@ pub fn as_csv(users: &Users) -> Page {
             text(&user.display_name),
             text(&user.given_name),
             text(&user.surname),
+            profile("sam_account_name"),
+            profile("user_principal_name"),
             profile("title"),
             profile("department"),
             profile("employee_id"),
             directory,
             person,
+            text(&user.expires_at),
             reason,
             since,
             user.quarantine.iter().map(|reason| reason.as_str()).collect::<Vec<_>>().join(" "),
@@ -256,11 +282,14 @@ pub fn as_csv(users: &Users) -> Page {
         "display_name",
         "given_name",
         "surname",
+        "sam_account_name",
+        "user_principal_name",
         "title",
         "department",
         "employee_id",
         "directory",
         "object_guid",
+        "expires_at",
         "reason",
         "suspended_since",
         "quarantine",

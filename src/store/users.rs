@@ -12,7 +12,8 @@ use super::rows::{Columns, Row as _, StoredRow as _, as_json, row};
 use super::sql::{Fields, Sql, pieces};
 use super::value::Value;
 use crate::model::{
-    AccountId, AddressKey, DirectoryName, Dn, Guid, Link, Profile, Status, Tier, User, UserId,
+    AccountId, AddressKey, DirectoryName, Dn, Guid, Link, Profile, Status, Tier, Timestamp, User,
+    UserId,
 };
 
 row! {
@@ -69,6 +70,8 @@ pub struct UserFilter {
     pub status: Option<Status>,
     pub tier: Option<Tier>,
     pub managed: Option<bool>,
+    /// Only active users whose account in the directory expires before this time.
+    pub expires_before: Option<Timestamp>,
     /// List users after this one, in order of id.
     pub after: Option<UserId>,
     /// The default is 1,000.
@@ -78,7 +81,7 @@ pub struct UserFilter {
 impl UserFilter {
     /// Returns the statement without its order and limit.
     fn begin(&self) -> Sql {
-        let Self { account, status, tier, managed, after, limit: _ } = self;
+        let Self { account, status, tier, managed, expires_before, after, limit: _ } = self;
         let mut sql = Sql::select::<User>()
             .push(" FROM users WHERE id > ")
             .bind(after.map_or(uuid::Uuid::nil(), |a| a.0));
@@ -97,6 +100,12 @@ impl UserFilter {
             } else {
                 " AND directory IS NULL"
             });
+        }
+        if let Some(before) = expires_before {
+            sql = sql
+                .push(" AND status = 'active' AND EXISTS (SELECT 1 FROM people p WHERE p.directory = users.directory AND p.guid = users.guid AND p.expires < ")
+                .bind(*before)
+                .push(")");
         }
         sql
     }
@@ -238,6 +247,26 @@ impl Store {
             .bind(guid)
             .push(" ORDER BY id");
         sql.all(&self.readers).await.doing("read a user")?.iter().map(User::of).collect()
+    }
+
+    /// Returns the times at which the accounts of these users expire in their directories.
+    pub async fn expiries_of(
+        &self,
+        users: impl IntoIterator<Item = UserId>,
+    ) -> Result<BTreeMap<UserId, Timestamp>, StoreError> {
+        let mut expiries = BTreeMap::new();
+        for piece in pieces(users) {
+            let sql = Sql::new(
+                "SELECT u.id, p.expires FROM users u JOIN people p ON p.directory = u.directory AND p.guid = u.guid \
+                 WHERE p.expires IS NOT NULL AND u.id IN ",
+            )
+            .list(piece.into_iter().map(|id| id.0));
+            for row in sql.all(&self.readers).await.doing("read expiries")? {
+                let mut c = Columns::of(&row);
+                expiries.insert(c.read()?, c.read()?);
+            }
+        }
+        Ok(expiries)
     }
 
     /// Returns the users with this logon name or employee id, regardless of accents and case.

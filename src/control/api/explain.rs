@@ -10,7 +10,7 @@ use crate::model::QuarantineReason;
 /// Document of `GET /v1/users/{who}/explain`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
-    /// The address, user id or objectGUID of the request.
+    /// The name in the request.
     pub who: String,
     /// The user, if there is one.
     pub user: Option<User>,

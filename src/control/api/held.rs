@@ -82,7 +82,7 @@ pub struct HeldGroup {
 pub struct Approving {
     /// Keys of the groups to approve.
     pub causes: Vec<String>,
-    /// People to approve, each by address, user id or objectGUID.
+    /// People to approve, each by address, id, logon name, DN, employee id or full name.
     pub people: Vec<String>,
     /// Comment for the log.
     pub comment: String,

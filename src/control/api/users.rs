@@ -38,10 +38,13 @@ pub struct User {
     pub given_name: Option<String>,
     /// Family name, from `sn`.
     pub surname: Option<String>,
-    /// Job title, department and other attributes, where known.
+    /// Logon names, job title, department and other attributes, where known.
     pub profile: Value,
     /// Link to a directory; `null` for a user that no directory manages.
     pub directory: Option<UserLink>,
+    /// Time at which the account expires in the directory, by `accountExpires`.
+    #[serde(default)]
+    pub expires_at: Option<String>,
     /// Suspension of the user.
     pub suspension: Option<UserSuspension>,
     /// Reasons why the entry, or an aspect of it, is quarantined.

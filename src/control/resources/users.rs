@@ -18,8 +18,8 @@ use crate::control::problem::Refusal;
 use crate::control::state::{Control, handle};
 use crate::engine::{Sort, UserQuery};
 use crate::model::{
-    Cause, Causes, Domain, Handle, Link, QuarantineReason, Reason, RunId, Status, Tier, User,
-    WrittenChange,
+    Cause, Causes, Domain, Handle, Link, QuarantineReason, Reason, RunId, Status, Tier, Timestamp,
+    User, WrittenChange,
 };
 use crate::store::UserFilter;
 
@@ -99,6 +99,9 @@ struct ListQuery {
     /// Only active users whom their own directory does not show, and no other one has taken over.
     #[serde(default)]
     unseen: bool,
+    /// Only active users whose account in the directory expires before this time (RFC 3339).
+    #[schemars(with = "Option<String>")]
+    expires_before: Option<Timestamp>,
     /// Order: `id` (the default, and the fastest), `address`, `name`, `created` or `updated`.
     sort: Option<String>,
     /// Value of `next` of the page before.
@@ -117,6 +120,7 @@ async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<
         unmanaged,
         quarantined,
         unseen,
+        expires_before,
         sort,
         after,
         limit: asked,
@@ -132,6 +136,7 @@ async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<
         unmanaged,
         quarantined,
         unseen,
+        expires_before,
         sort: word("order", sort.as_deref(), Sort::parse, &Sort::ALL.map(Sort::as_str))?
             .unwrap_or_default(),
         after,
@@ -224,9 +229,10 @@ async fn remove(
 /// A user with the handle of its account and its quarantine.
 pub(in crate::control) async fn show(control: &Control, user: User) -> Result<api::User, Refusal> {
     let quarantine = control.engine.store.quarantine_of(user.id).await?;
+    let expires = control.engine.store.expiries_of([user.id]).await?.remove(&user.id);
     let handles = control.handles([user.account]).await?;
     let account = handle(&handles, user.account)?;
-    Ok(convert(user, account, &quarantine))
+    Ok(convert(user, account, &quarantine, expires))
 }
 
 async fn show_all(control: &Control, users: Vec<User>) -> Result<Vec<api::User>, Refusal> {
@@ -235,10 +241,12 @@ async fn show_all(control: &Control, users: Vec<User>) -> Result<Vec<api::User>,
         .engine
         .quarantine(users.iter().filter_map(|u| u.link.as_ref()).map(|l| l.directory.clone()))
         .await?;
+    let expiries = control.engine.store.expiries_of(users.iter().map(|u| u.id)).await?;
     let show = |user: User| {
+        let expires = expiries.get(&user.id).copied();
         let account = handle(&handles, user.account)?;
         let quarantine = quarantined.get(&user.id).map_or(&[][..], Vec::as_slice);
-        Ok(convert(user, account, quarantine))
+        Ok(convert(user, account, quarantine, expires))
     };
     users.into_iter().map(show).collect()
 }
@@ -248,6 +256,7 @@ pub(in crate::control) fn convert(
     user: User,
     account: &Handle,
     quarantine: &[QuarantineReason],
+    expires: Option<Timestamp>,
 ) -> api::User {
     let status = user.status();
     let User {
@@ -286,6 +295,7 @@ pub(in crate::control) fn convert(
             object_guid: guid.to_string(),
             dn: dn.as_str().to_owned(),
         }),
+        expires_at: expires.map(time),
         suspension: suspension(&causes),
         quarantine: quarantine.to_vec(),
         overrides: overrides.iter().map(ToString::to_string).collect(),

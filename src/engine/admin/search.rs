@@ -7,7 +7,7 @@ use crate::engine::admin::users::UserError;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
     AccountId, ClaimedDomains, DirectoryName, Domain, Link, QuarantineReason, Reason, Status, Tier,
-    User, UserId, words,
+    Timestamp, User, UserId, words,
 };
 use crate::store::{UserFilter, fold};
 
@@ -65,6 +65,8 @@ pub struct UserQuery {
     pub quarantined: bool,
     /// Only active users whom their own directory does not show, or whose directory is not configured.
     pub unseen: bool,
+    /// Only active users whose account in the directory expires before this time.
+    pub expires_before: Option<Timestamp>,
     pub sort: Sort,
     /// The cursor of the page before.
     pub after: Option<String>,
@@ -132,6 +134,7 @@ impl Engine {
             unmanaged,
             quarantined,
             unseen,
+            expires_before,
             sort,
             after,
             limit,
@@ -158,6 +161,7 @@ impl Engine {
             status,
             tier,
             managed: unmanaged.then_some(false),
+            expires_before,
             after: None,
             limit: Some(PAGE_SIZE),
         };
