@@ -8,11 +8,12 @@ use super::words::words;
 words! {
     /// The reason why an entry, or an aspect of it, cannot be used.
     pub enum QuarantineReason {
-        /// The entry of an existing user has no primary address any more.
+        /// The entry of a user, or of a member of a configured group, has no primary address.
         NoAddress = "no-address",
         /// The primary address cannot be parsed.
         MalformedAddress = "malformed-address",
-        /// The primary address of an existing user is in a domain that the account has not claimed.
+        /// The primary address of a user, or of a member of a configured group, is in a domain that
+        /// the account has not claimed.
         UnclaimedDomain = "unclaimed-domain",
         /// Another person holds or wants the same primary address.
         ContestedAddress = "contested-address",
@@ -45,10 +46,12 @@ impl QuarantineReason {
     /// Returns the operator's remedy.
     pub fn remedy(self) -> &'static str {
         match self {
-            Self::NoAddress => "give the entry a primary address (mail), or disable it",
+            Self::NoAddress => {
+                "give the entry a primary address (mail), take it out of the groups, or disable it"
+            }
             Self::MalformedAddress => "correct the entry's primary address (mail)",
             Self::UnclaimedDomain => {
-                "claim the domain of the address, or correct the entry's primary address (mail)"
+                "claim the domain of the address (rosterctl domain claim), correct the entry's primary address (mail), or take the entry out of the groups"
             }
             Self::ContestedAddress => {
                 "give each of the entries with this address one of its own; if they are one person in two directories, put the address into exclude of one of them, or link its user with rosterctl user relink"

@@ -279,11 +279,16 @@ pub(super) fn chosen(
 }
 
 /// Returns the reason to quarantine an unusable primary address.
-pub(super) fn trouble(desired: &Desired, has_user: bool) -> Option<QuarantineReason> {
+pub(super) fn trouble(
+    desired: &Desired,
+    has_user: bool,
+    policy: &Policy,
+) -> Option<QuarantineReason> {
+    let is_missed = has_user || desired.is_expected(policy);
     match desired.primary {
         Primary::Usable(_) | Primary::Unseen => None,
         Primary::Malformed => Some(QuarantineReason::MalformedAddress),
-        Primary::Unclaimed(_) => has_user.then_some(QuarantineReason::UnclaimedDomain),
-        Primary::Absent => has_user.then_some(QuarantineReason::NoAddress),
+        Primary::Unclaimed(_) => is_missed.then_some(QuarantineReason::UnclaimedDomain),
+        Primary::Absent => is_missed.then_some(QuarantineReason::NoAddress),
     }
 }

@@ -504,6 +504,16 @@ impl Desired {
             && (self.tier == TierWish::Unknown || self.joining_tier(policy).is_some())
     }
 
+    /// Returns whether a configured group lists the person, and the account is in use and in scope. Without a
+    /// user, only the address is in the way. Service accounts are in no such group.
+    pub(super) fn is_expected(&self, policy: &Policy) -> bool {
+        let is_entitled = matches!(self.tier, TierWish::Entitled { by: Some(_), .. });
+        let is_in_use = [Reason::Disabled, Reason::Expired, Reason::OutOfScope]
+            .into_iter()
+            .all(|r| self.finding(r) == Finding::Refuted);
+        !policy.claims.is_empty() && is_entitled && is_in_use
+    }
+
     /// Returns the aspect of the entry whose attribute is unreadable or has no usable value.
     pub(super) fn unknown_aspect(&self) -> Option<QuarantineReason> {
         let Facts::Alive { control, expires, groups_unknown, .. } = &self.facts else {

@@ -85,7 +85,8 @@ impl Index {
                     Primary::Malformed => {
                         !policy.claims.is_empty() && desired.joining_tier(policy).is_some()
                     }
-                    Primary::Unclaimed(_) | Primary::Absent | Primary::Unseen => false,
+                    Primary::Unclaimed(_) | Primary::Absent => desired.is_expected(policy),
+                    Primary::Unseen => false,
                 };
                 let is_foreign = || self.foreign.binary_search(&desired.guid).is_ok();
                 if is_wanted || is_foreign() { Observed::New } else { Observed::Stranger }

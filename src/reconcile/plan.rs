@@ -94,7 +94,13 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
         {
             planned.take_over(user, &mut proposal.plan.changes);
         }
-        let mut whole = quarantine.is_none();
+        // The address of a person without a user is decided by the entry and the claims alone.
+        let is_settled = user.is_none()
+            && matches!(
+                quarantine,
+                Some(QuarantineReason::NoAddress | QuarantineReason::UnclaimedDomain)
+            );
+        let mut whole = quarantine.is_none() || is_settled;
         let mut plans_all_causes = true;
         let former = if user.is_none() { known.former_user(d) } else { None };
         whole &= former.is_none();

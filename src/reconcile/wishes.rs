@@ -152,5 +152,5 @@ pub(super) fn quarantine(
     {
         return Some(QuarantineReason::UnknownScope);
     }
-    refused.or_else(|| addresses::trouble(d, has_user))
+    refused.or_else(|| addresses::trouble(d, has_user, policy))
 }

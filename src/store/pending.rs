@@ -8,7 +8,7 @@ use super::error::{Doing as _, StoreError};
 use super::rejections::OF_DIRECTORY;
 use super::rows::Columns;
 use super::sql::{Sql, insert, pieces};
-use crate::model::{DirectoryName, Dn, Guid, Timestamp, UserId};
+use crate::model::{DirectoryName, Dn, Guid, QuarantineReason, Timestamp, UserId};
 use crate::reconcile::{Fingerprint, HighWaterMarks};
 
 /// A lasting state of people, with the time of its beginning.
@@ -42,7 +42,13 @@ impl Store {
         let name = directory.as_str();
         let sql = Sql::new("SELECT guid FROM people WHERE (fingerprint = ")
             .bind(Fingerprint::Revisit)
-            .push(" OR quarantine IS NOT NULL) AND directory = ")
+            // AD reports a change of an address. A claim of its domain begins a full run.
+            .push(" OR (quarantine IS NOT NULL AND NOT (user_id IS NULL AND quarantine IN ")
+            .list(
+                [QuarantineReason::NoAddress, QuarantineReason::UnclaimedDomain]
+                    .map(|r| r.as_str()),
+            )
+            .push("))) AND directory = ")
             .bind(name);
         let sql = sql.push(" UNION SELECT guid FROM grace_periods WHERE directory = ").bind(name);
         let sql =
