@@ -7,13 +7,13 @@ use chrono_tz::Tz;
 
 use super::table::Table;
 use super::values::{
-    ad_domain, address, attribute, base, cron, directory_name, duration, filter, handle, one_of,
-    path, pattern, principal, server, some_text,
+    ad_domain, address, attribute, base, cron, directory_name, duration, extra_attribute, filter,
+    handle, one_of, path, pattern, principal, server, some_text,
 };
 use super::{credential, files, safety};
 use crate::model::{
     Address, AttributeNames, Credential, Cron, DirectoryName, Discovery, Dn, Filter,
-    FollowedServers, GroupName, Handle, Mode, ServerUrl, Tier, Timeouts,
+    FollowedServers, GroupName, Handle, Mode, Profile, ServerUrl, Tier, Timeouts,
 };
 use crate::reconcile::{Limits, TierRules, WithoutGroup};
 
@@ -131,7 +131,8 @@ pub(super) fn read(
     let exclude = table.texts("exclude", pattern);
     let protect = table.texts("protect", address);
     let canaries = table.texts("canaries", principal);
-    let attributes = read_attributes(table.table("attributes"));
+    let mut attributes = read_attributes(table.table("attributes"));
+    attributes.extra = read_extra(&mut table, &attributes);
     let limits = safety::read(table.table("safety"), general);
     table.finish();
     Some(Directory {
@@ -275,6 +276,31 @@ fn read_timeouts(mut table: Table<'_>) -> Timeouts {
     };
     table.finish();
     timeouts
+}
+
+/// Maximum number of further attributes of a person. Each is stored with every user and event.
+const MAX_EXTRA: usize = 32;
+
+fn read_extra(table: &mut Table<'_>, attributes: &AttributeNames) -> Vec<String> {
+    let defaults = AttributeNames::default();
+    let fields = Profile::default().fields().map(|(field, _)| field);
+    let read = [attributes.all(), defaults.all(), fields.to_vec()].concat();
+    let mut names: Vec<String> = Vec::new();
+    let extra = table.texts("extra", |text| {
+        let name = extra_attribute(text, &read)?;
+        if names.iter().any(|other| other.eq_ignore_ascii_case(&name)) {
+            return Err(format!("\"{text}\" is listed twice: remove one"));
+        }
+        names.push(name.clone());
+        Ok(name)
+    });
+    if names.len() > MAX_EXTRA {
+        table.problem_at(
+            "extra",
+            format!("there are {} attributes: list at most {MAX_EXTRA}", names.len()),
+        );
+    }
+    extra.unwrap_or_default()
 }
 
 fn read_attributes(mut table: Table<'_>) -> AttributeNames {

@@ -280,6 +280,54 @@ pub(super) fn attribute(text: &str) -> Result<String, String> {
     }
 }
 
+/// Beginnings of the names of attributes that hold passwords and keys, in lower case.
+const SECRETS: [&str; 16] = [
+    "unicodepwd",
+    "userpassword",
+    "unixuserpassword",
+    "dbcspwd",
+    "ntpwdhistory",
+    "lmpwdhistory",
+    "supplementalcredentials",
+    "msds-managedpassword",
+    "ms-mcs-admpwd",
+    "mslaps-",
+    "msfve-",
+    "mstpm-",
+    "currentvalue",
+    "priorvalue",
+    "initialauth",
+    "trustauth",
+];
+
+/// Parses an attribute that is kept for output. `read` are those that rosterd reads anyway.
+pub(super) fn extra_attribute(text: &str, read: &[&str]) -> Result<String, String> {
+    /// Read for other purposes, or in another form.
+    const FIXED: [&str; 9] = [
+        "objectGUID",
+        "objectSid",
+        "userAccountControl",
+        "accountExpires",
+        "primaryGroupID",
+        "memberOf",
+        "proxyAddresses",
+        "sAMAccountName",
+        "userPrincipalName",
+    ];
+    let name = attribute(text)?;
+    let is = |other: &&str| other.eq_ignore_ascii_case(&name);
+    let folded = name.to_ascii_lowercase();
+    if SECRETS.iter().any(|secret| folded.starts_with(secret)) {
+        return Err(format!(
+            "\"{text}\" holds a secret, which no program gets from rosterd: remove it"
+        ));
+    }
+    if FIXED.iter().chain(read).any(is) {
+        return Err(format!("rosterd reads \"{text}\" already: remove it"));
+    }
+    Ok(name)
+}
+
 /// Parses the URL of a web server.
 pub(super) fn web_url(text: &str) -> Result<Url, String> {
     match Url::parse(text) {

@@ -56,6 +56,9 @@ pub struct Decoder {
     folded: BTreeMap<Dn, Guid>,
     rids: HashMap<u32, Guid>,
     closure: Closure,
+    /// Attributes that are kept for output. Their absence is no sign of a lost right, and no reason
+    /// to stop a run.
+    extra: Vec<String>,
 }
 
 /// Every account has a SID. It decides about nobody, so its absence is no sign of a lost right.
@@ -86,6 +89,7 @@ impl Decoder {
             folded: closure.groups().map(|g| (g.dn.clone(), g.guid)).collect(),
             rids: closure.groups().filter_map(|g| Some((g.rid?, g.guid))).collect(),
             closure: closure.clone(),
+            extra: names.extra.clone(),
         }
     }
 
@@ -96,7 +100,12 @@ impl Decoder {
 
     /// Returns the attributes to request.
     pub fn requested(&self) -> Vec<String> {
-        self.attributes().into_iter().chain([SID.to_owned()]).collect()
+        self.watched().into_iter().chain([SID.to_owned()]).collect()
+    }
+
+    /// Returns the attributes whose changes are to be read.
+    pub fn watched(&self) -> Vec<String> {
+        self.attributes().into_iter().chain(self.extra.iter().cloned()).collect()
     }
 
     /// Returns the attributes that every user has.
@@ -128,7 +137,8 @@ impl Decoder {
         let mut groups = Vec::new();
         let mut mail = Field::Absent;
         let mut proxy_addresses = Vec::new();
-        let mut profile = Profile::default();
+        let extra = self.extra.iter().map(|name| (name.clone(), BTreeSet::new())).collect();
+        let mut profile = Profile { extra, ..Profile::default() };
         let mut several: Option<Box<BTreeMap<&'static str, BTreeSet<String>>>> = None;
         for attribute in entry.attributes() {
             let Ok(attribute) = attribute else {
@@ -137,6 +147,12 @@ impl Decoder {
             };
             if attribute.is(SID) {
                 sid = attribute.values().next().and_then(Sid::from_ad);
+            }
+            if let Some(name) = self.extra.iter().find(|name| attribute.is(name))
+                && attribute.values().map(<[u8]>::len).sum::<usize>() <= MAX_TEXT
+            {
+                let texts = attribute.values().filter_map(|v| std::str::from_utf8(v).ok());
+                profile.extra.insert(name.clone(), texts.map(str::to_owned).collect());
             }
             // An attribute may fill two slots, for example employeeID also as title.
             for (bit, (_, slot)) in

@@ -33,7 +33,7 @@ impl Settings {
     }
 
     /// Returns the configured attributes, each list with the check step and the configuration key.
-    pub fn named_attributes(&self) -> [(&'static str, &'static str, Vec<String>); 2] {
+    pub fn named_attributes(&self) -> [(&'static str, &'static str, Vec<String>); 3] {
         let filter = self
             .filter
             .iter()
@@ -41,6 +41,11 @@ impl Settings {
             .map(str::to_owned)
             .collect();
         let mapped = self.attributes.all().iter().map(|name| (*name).to_owned()).collect();
-        [("filter", "filter", filter), ("attributes", "[directory.attributes]", mapped)]
+        let extra = self.attributes.extra.clone();
+        [
+            ("filter", "filter", filter),
+            ("attributes", "[directory.attributes]", mapped),
+            ("attributes", "extra", extra),
+        ]
     }
 }

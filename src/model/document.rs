@@ -96,9 +96,17 @@ impl Change {
         })
     }
 
+    /// Returns the digest of what an operator decides about. Further attributes decide nothing, so a
+    /// plan stays the same when the configuration names others.
     pub fn digest(&self) -> Digest {
-        let shown =
-            json!([self.user, self.kind.verb(), self.before(), self.after(), self.reason()]);
+        let without_extra = |mut shown: Value| {
+            if let Some(profile) = shown.get_mut("profile").and_then(Value::as_object_mut) {
+                profile.remove("extra");
+            }
+            shown
+        };
+        let (before, after) = (without_extra(self.before()), without_extra(self.after()));
+        let shown = json!([self.user, self.kind.verb(), before, after, self.reason()]);
         Digest(sha2::Sha256::digest(shown.to_string().as_bytes()).into())
     }
 }
@@ -124,6 +132,7 @@ fn joined(j: &Joined) -> Value {
 }
 
 fn profile_difference(of: &Profile, against: &Profile) -> Value {
-    let different = of.fields().into_iter().zip(against.fields()).filter(|((_, a), (_, b))| a != b);
-    Value::Object(different.map(|((name, value), _)| (name.to_owned(), json!(value))).collect())
+    let against = against.values();
+    let is_different = |(name, value): &(String, Value)| against.get(name) != Some(value);
+    Value::Object(of.values().into_iter().filter(is_different).collect())
 }

@@ -1,6 +1,6 @@
 //! Events (CloudEvents 1.0), written in the transaction of the change that they report.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -76,6 +76,8 @@ pub struct Identity {
     sam_account_name: Option<String>,
     user_principal_name: Option<String>,
     employee_id: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    extra: BTreeMap<String, BTreeSet<String>>,
     directory: Option<DirectoryName>,
     object_guid: Option<Guid>,
     dn: Option<String>,
@@ -84,8 +86,9 @@ pub struct Identity {
 impl Identity {
     /// Returns the names of a user. `dn` is the present name of the entry, if it was read.
     pub fn of(user: &User, dn: Option<&Dn>) -> Self {
-        let Profile { display_name, sam_account_name, user_principal_name, employee_id, .. } =
-            user.profile.clone();
+        let Profile {
+            display_name, sam_account_name, user_principal_name, employee_id, extra, ..
+        } = user.profile.clone();
         let Addresses { primary, secondary } = user.addresses.clone();
         let link = user.link.as_ref();
         Self {
@@ -96,6 +99,7 @@ impl Identity {
             sam_account_name,
             user_principal_name,
             employee_id,
+            extra,
             directory: link.map(|link| link.directory.clone()),
             object_guid: link.map(|link| link.guid),
             dn: link.map(|link| dn.unwrap_or(&link.dn).as_str().to_owned()),
@@ -104,10 +108,10 @@ impl Identity {
 }
 
 impl Event {
-    /// Returns the events of a change. A transfer has one for each account; added logon names have
-    /// none.
+    /// Returns the events of a change. A transfer has one for each account; attributes that are
+    /// read for the first time have none.
     pub fn of(change: &Change, cause: &EventCause) -> Vec<Self> {
-        if matches!(&change.kind, ChangeKind::Update { before, after } if after.only_learns_logon_names(before))
+        if matches!(&change.kind, ChangeKind::Update { before, after } if after.only_reads_other_attributes(before))
         {
             return Vec::new();
         }

@@ -39,11 +39,11 @@ impl Override {
         Self::Addresses(xxh3_64(format!("{primary} {}", keys.join(" ")).as_bytes()))
     }
 
-    /// Hashes a profile without its logon names, so that profiles from before they were stored
-    /// are recognised.
+    /// Hashes the attributes that every version and configuration reads, so that a profile is
+    /// recognised after others were added.
     pub fn attributes(profile: &Profile) -> Self {
         let fields: Vec<String> = profile
-            .without_logon_names()
+            .basic()
             .fields()
             .into_iter()
             .filter_map(|(name, value)| Some(format!("{name}\0{}\0", value?)))

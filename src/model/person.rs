@@ -137,17 +137,37 @@ mod tests {
             ..Profile::default()
         };
         let (unknown, known) = (profile(None, "Clerk"), profile(Some("ann"), "Clerk"));
-        assert!(known.only_learns_logon_names(&unknown));
+        assert!(known.only_reads_other_attributes(&unknown));
         assert!(
-            !profile(Some("ann"), "Chief").only_learns_logon_names(&unknown),
+            !profile(Some("ann"), "Chief").only_reads_other_attributes(&unknown),
             "the title is news"
         );
         assert!(
-            !profile(Some("ann.lee"), "Clerk").only_learns_logon_names(&known),
+            !profile(Some("ann.lee"), "Clerk").only_reads_other_attributes(&known),
             "another name is news"
         );
-        assert!(!unknown.only_learns_logon_names(&known));
+        assert!(!unknown.only_reads_other_attributes(&known));
         assert_eq!(unknown.keeping_logon_name(&known), known, "unreadable is not gone");
+    }
+
+    #[test]
+    fn a_further_attribute_is_news_only_when_its_value_changes() {
+        let profile = |extra: &[(&str, &[&str])]| {
+            let values = |values: &[&str]| values.iter().map(|v| (*v).to_owned()).collect();
+            let extra = extra.iter().map(|(name, v)| ((*name).to_owned(), values(v))).collect();
+            Profile { sam_account_name: Some("ann".to_owned()), extra, ..Profile::default() }
+        };
+        let (sales, empty, unread) =
+            (profile(&[("division", &["Sales"])]), profile(&[("division", &[])]), profile(&[]));
+        for (before, after, is_news) in [
+            (&unread, &sales, false),
+            (&unread, &empty, false),
+            (&sales, &unread, false),
+            (&empty, &sales, true),
+            (&sales, &empty, true),
+        ] {
+            assert_eq!(after.only_reads_other_attributes(before), !is_news, "{before:?} {after:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Profiles: the descriptive attributes of a user, and the LDAP attributes that hold them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 /// Defines [`Profile`] and [`AttributeNames`] from one list of attributes.
 ///
@@ -19,6 +22,10 @@ macro_rules! attributes {
             pub $field: Option<String>,)+
             $($(#[$logon_doc])* #[serde(skip_serializing_if = "Option::is_none")]
             pub $logon: Option<String>,)+
+            /// The values of each attribute in `extra`; none where the entry shows none. An
+            /// attribute that was never read is no key.
+            #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+            pub extra: BTreeMap<String, BTreeSet<String>>,
         }
 
         impl Profile {
@@ -48,6 +55,8 @@ macro_rules! attributes {
             /// The primary address.
             pub email: String,
             $(pub $field: String,)+
+            /// Further attributes, which are kept and shown. Nothing is decided by them.
+            pub extra: Vec<String>,
         }
 
         impl AttributeNames {
@@ -65,7 +74,7 @@ macro_rules! attributes {
 
         impl Default for AttributeNames {
             fn default() -> Self {
-                Self { email: "mail".into(), $($field: $ldap.into()),+ }
+                Self { email: "mail".into(), $($field: $ldap.into(),)+ extra: Vec::new() }
             }
         }
 
@@ -137,11 +146,26 @@ impl Profile {
         let value = other.fields().into_iter().find(|(known, _)| *known == name);
         if let (Some(field), Some((_, value))) = (self.field_mut(name), value) {
             *field = value.map(str::to_owned);
+        } else if let Some(values) = other.extra.get(name) {
+            self.extra.insert(name.to_owned(), values.clone());
         }
     }
 
-    pub(super) fn without_logon_names(&self) -> Self {
-        Self { sam_account_name: None, user_principal_name: None, ..self.clone() }
+    /// Returns the fields and further attributes with their names in output.
+    pub fn values(&self) -> Map<String, Value> {
+        let fields = self.fields().into_iter().map(|(name, value)| (name.to_owned(), json!(value)));
+        let extra = self.extra.iter().map(|(name, values)| (name.clone(), json!(values)));
+        fields.chain(extra).collect()
+    }
+
+    /// Returns the attributes that every version has read.
+    pub(super) fn basic(&self) -> Self {
+        Self {
+            sam_account_name: None,
+            user_principal_name: None,
+            extra: BTreeMap::new(),
+            ..self.clone()
+        }
     }
 
     /// Returns this profile with the sAMAccountName of `before` where it has none.
@@ -159,13 +183,17 @@ impl Profile {
         }
     }
 
-    /// Returns whether this is `before` with logon names added.
+    /// Returns whether this is `before` with attributes that were not read before, or without those
+    /// that are not read any more. Such a change is no news of the person.
     ///
     /// Every account has a sAMAccountName. A user without one was read by an earlier version, or
     /// without the right to read it.
-    pub fn only_learns_logon_names(&self, before: &Self) -> bool {
-        before.sam_account_name.is_none()
-            && self.sam_account_name.is_some()
-            && self.without_logon_names() == before.without_logon_names()
+    pub fn only_reads_other_attributes(&self, before: &Self) -> bool {
+        let names = |of: &Self| (of.sam_account_name.clone(), of.user_principal_name.clone());
+        let learns_names = before.sam_account_name.is_none() && self.sam_account_name.is_some();
+        let was = |name: &String| before.extra.get(name);
+        self.basic() == before.basic()
+            && (learns_names || names(self) == names(before))
+            && self.extra.iter().all(|(name, values)| was(name).is_none_or(|was| was == values))
     }
 }

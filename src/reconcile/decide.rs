@@ -659,6 +659,12 @@ impl Desired {
                 text(10, value);
             }
         }
+        for (name, values) in profile.iter().flat_map(|profile| &profile.extra) {
+            text(17, name);
+            for value in values {
+                text(18, value);
+            }
+        }
         for address in choices.iter().flat_map(|choices| &choices.addresses) {
             text(14, address.as_str());
         }

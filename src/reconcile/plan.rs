@@ -12,7 +12,7 @@ use super::{
 };
 use crate::model::{
     Addresses, By, Cause, Causes, Change, ChangeClass, ChangeKind, Guid, Joined, Link, Names,
-    Override, Quarantine, QuarantineReason, Reason, Standing, Status, Tier, User, UserId,
+    Override, Profile, Quarantine, QuarantineReason, Reason, Standing, Status, Tier, User, UserId,
 };
 
 /// A suspension by a directory that is younger than this is lifted without counting against a limit.
@@ -442,9 +442,15 @@ impl Planned<'_> {
         }
         let wanted =
             self.d.profile.as_ref().map(|profile| profile.keeping_logon_name(&user.profile));
-        if let Some(profile) =
-            wanted.filter(|p| *p != user.profile && !is_overridden(Override::attributes(p)))
-        {
+        // Further attributes follow the directory, whatever an operator overrides.
+        let wanted = wanted.map(|wanted| {
+            if is_overridden(Override::attributes(&wanted)) {
+                Profile { extra: wanted.extra, ..user.profile.clone() }
+            } else {
+                wanted
+            }
+        });
+        if let Some(profile) = wanted.filter(|wanted| *wanted != user.profile) {
             push(
                 ChangeKind::Update {
                     before: Box::new(user.profile.clone()),

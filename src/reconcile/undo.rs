@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::model::{
     Address, AddressKey, Addresses, By, Cause, Change, ChangeKind, ChangeVerb, Evidence, Guid,
-    Joined, Override, Profile, Reason, RunId, Standing, Status, Tier, Timestamp, User, UserId,
+    Joined, Override, Reason, RunId, Standing, Status, Tier, Timestamp, User, UserId,
     WrittenChange,
 };
 
@@ -208,29 +208,24 @@ impl Reversal<'_> {
         Ok(())
     }
 
+    /// Restores attributes. Further attributes follow the directory, and are left as they are.
     fn attributes(&mut self, before: &Value, after: &Value) -> Result<(), String> {
-        let now = self
-            .user
-            .profile
-            .fields()
-            .map(|(name, value)| (name.to_owned(), value.map(str::to_owned)));
-        let now: BTreeMap<String, Option<String>> = now.into();
+        let mut restored = self.user.profile.clone();
+        let now = self.user.profile.values();
         let text =
             |of: &Value, name: &String| of.get(name).and_then(Value::as_str).map(str::to_owned);
         let names = before.as_object().into_iter().flatten().map(|(name, _)| name);
-        let (same, other): (Vec<&String>, Vec<&String>) =
-            names.partition(|name| now.get(*name).is_some_and(|is| *is == text(after, name)));
+        let (same, other): (Vec<&String>, Vec<&String>) = names
+            .filter(|name| restored.field_mut(name).is_some())
+            .partition(|name| now.get(*name) == Some(&json!(text(after, name))));
         if same.is_empty() || self.user.standing == Standing::Released {
             return Err("its attributes have changed since".to_owned());
         }
-        let restored = now.iter().map(|(name, value)| {
-            (
-                name.replace('-', "_"),
-                if same.contains(&name) { json!(text(before, name)) } else { json!(value) },
-            )
-        });
-        let restored: Profile = serde_json::from_value(Value::Object(restored.collect()))
-            .map_err(|_| "its attributes cannot be read")?;
+        for name in same {
+            if let Some(field) = restored.field_mut(name) {
+                *field = text(before, name);
+            }
+        }
         let (before, after) = (Box::new(self.user.profile.clone()), Box::new(restored));
         self.set_override(Override::attributes(&before));
         self.push(ChangeKind::Update { before, after });

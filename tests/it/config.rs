@@ -101,6 +101,32 @@ fn everything() -> String {
 }
 
 #[test]
+fn a_further_attribute_that_is_a_secret_or_read_already_is_refused() {
+    let machine = Machine::new();
+    let extra = |names: &str| {
+        let key = format!("name = \"corp\"\nextra = [{names}]");
+        machine.parse(&MINIMAL.replacen("name = \"corp\"", &key, 1))
+    };
+    let config = extra("\"division\", \"extensionAttribute1\"").expect("a configuration");
+    assert_eq!(config.directories[0].attributes.extra, ["division", "extensionAttribute1"]);
+    for (names, why) in [
+        (
+            "\"unicodePwd\"",
+            "\"unicodePwd\" holds a secret, which no program gets from rosterd: remove it",
+        ),
+        ("\"msLAPS-Password\"", "holds a secret"),
+        ("\"mail\"", "rosterd reads \"mail\" already: remove it"),
+        ("\"memberOf\"", "rosterd reads \"memberOf\" already"),
+        ("\"samaccountname\"", "rosterd reads \"samaccountname\" already"),
+        ("\"division\", \"Division\"", "\"Division\" is listed twice: remove one"),
+        ("\"a b\"", "\"a b\" is not the name of an attribute"),
+    ] {
+        let told = extra(names).expect_err(names).to_string();
+        assert!(told.contains(why), "{told}");
+    }
+}
+
+#[test]
 fn the_shipped_file_equals_the_minimal_file_with_all_defaults() {
     let machine = Machine::new();
     let minimal = machine.config(MINIMAL);
@@ -128,8 +154,8 @@ fn the_shipped_examples_are_valid_except_for_alternatives() {
     rosterd.toml:132:21: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.keytab to the unit, or use keytab
     rosterd.toml:134:1: principal belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
     rosterd.toml:137:1: krb5-conf belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
-    rosterd.toml:243:1: there are both secret-file and secret-credential: remove one of them
-    rosterd.toml:243:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
+    rosterd.toml:248:1: there are both secret-file and secret-credential: remove one of them
+    rosterd.toml:248:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
     "#);
 }
 

@@ -35,7 +35,8 @@ pub(in crate::control) fn convert(user: User) -> api::Contact {
     let User { id, addresses, mut profile, .. } = user;
     let (display_name, given_name, surname) =
         (profile.display_name.take(), profile.given_name.take(), profile.surname.take());
-    // Colleagues do not see manager, employee number and logon names.
+    // Colleagues do not see manager, employee number, logon names and further attributes.
+    profile.extra.clear();
     (profile.manager, profile.employee_id) = (None, None);
     (profile.sam_account_name, profile.user_principal_name) = (None, None);
     let primary_email = addresses.primary.map(|a| a.as_str().to_owned());

@@ -57,13 +57,14 @@ pub(in crate::engine) enum ChangedPeople {
     FullRead(FullReadReason),
 }
 
-/// Returns the hash of everything that decides about a person beside the entry. A checkpoint of
+/// Returns the hash of everything that a person's user depends on beside the entry. A checkpoint of
 /// another hash is not continued.
 fn measure(directory: &Directory, account: AccountId, claims: &ClaimedDomains) -> String {
     let ClaimedDomains(domains) = claims;
     let domains: Vec<&str> = domains.iter().map(crate::model::Domain::as_str).collect();
     let all = serde_json::json!([
         directory.config.scope_hash(),
+        directory.config.settings.attributes.extra,
         account.to_string(),
         domains,
         WATCHED_OBJECTS
@@ -74,7 +75,7 @@ fn measure(directory: &Directory, account: AccountId, claims: &ClaimedDomains) -
 /// Returns the attributes whose changes matter. DirSync never reports `memberOf`, which AD
 /// computes: it reports the groups.
 fn watched(settings: &Settings) -> BTreeSet<String> {
-    let decoded = Decoder::new(&settings.attributes, &Closure::default()).attributes();
+    let decoded = Decoder::new(&settings.attributes, &Closure::default()).watched();
     let filtered =
         settings.filter.iter().flat_map(|(_, filter)| filter.attributes()).map(str::to_owned);
     decoded.into_iter().chain(filtered).filter(|name| !is_member_of(name)).collect()

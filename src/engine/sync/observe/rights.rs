@@ -10,7 +10,7 @@ use crate::engine::sync::observe::baseline::shown;
 use crate::engine::sync::observe::connection::Connection;
 use crate::engine::sync::stages::ObservedRun;
 use crate::engine::{Directory, Engine, EngineError};
-use crate::model::{AttributeNames, Dn, Guid, User};
+use crate::model::{AttributeNames, Dn, Guid, Profile, User};
 use crate::reconcile::{AttributeCounts, Canary, Desired, Known, Ledger, Moment, Problem};
 
 /// Maximum number of OUs and attributes that one run asks about. Others keep their values until the
@@ -23,17 +23,24 @@ const PROXIES: &str = "proxyAddresses";
 /// Returns the optional attributes: the profile field, and the attribute that is configured for it.
 ///
 /// The manager is left out, because AD clears it by itself when the manager is deleted.
-fn optional(names: &AttributeNames) -> impl Iterator<Item = (&'static str, &str)> {
-    names.profile().into_iter().filter(|(field, _)| *field != "manager")
+fn optional(names: &AttributeNames) -> impl Iterator<Item = (&str, &str)> {
+    let extra = names.extra.iter().map(|name| (name.as_str(), name.as_str()));
+    names.profile().into_iter().filter(|(field, _)| *field != "manager").chain(extra)
+}
+
+/// Returns whether a profile has a value of this field or further attribute; `None` where it has no
+/// such attribute.
+fn shows(profile: &Profile, field: &str) -> Option<bool> {
+    let fields = profile.fields();
+    let value = fields.iter().find(|(name, _)| *name == field).map(|(_, value)| value.is_some());
+    value.or_else(|| Some(!profile.extra.get(field)?.is_empty()))
 }
 
 /// Returns whether a user has a value of this field; `None` stands for secondary addresses.
 fn has(user: &User, field: Option<&str>) -> bool {
     match field {
         None => !user.addresses.secondary.is_empty(),
-        Some(field) => {
-            user.profile.fields().iter().any(|(name, value)| *name == field && value.is_some())
-        }
+        Some(field) => shows(&user.profile, field) == Some(true),
     }
 }
 
@@ -42,10 +49,9 @@ fn missing<'a>(
     d: &Desired,
     user: &User,
     names: &'a AttributeNames,
-) -> Vec<(Option<&'static str>, &'a str)> {
+) -> Vec<(Option<&'a str>, &'a str)> {
     let Some(profile) = &d.profile else { return Vec::new() };
-    let fields = profile.fields();
-    let lacks = |field: &str| fields.iter().any(|(name, value)| *name == field && value.is_none());
+    let lacks = |field: &str| shows(profile, field) == Some(false);
     let of_profile = optional(names).filter(|(field, _)| lacks(field) && has(user, Some(field)));
     let mut missing: Vec<_> =
         of_profile.map(|(field, attribute)| (Some(field), attribute)).collect();
@@ -140,7 +146,7 @@ impl Engine {
         let known =
             self.store.load(name, observed.seen.policy.account, &alive, &BTreeSet::new()).await?;
         let names = connection.settings.attributes.clone();
-        let mut places: BTreeMap<(Option<Dn>, &str), Place> = BTreeMap::new();
+        let mut places: BTreeMap<(Option<Dn>, &str), Place<'_>> = BTreeMap::new();
         for d in alive.iter().filter_map(|guid| observed.seen.desired.get(guid)) {
             let Some(user) = known.of_person(d.guid) else { continue };
             for (field, attribute) in missing(d, user, &names) {
@@ -190,7 +196,7 @@ impl Engine {
         counts: &AttributeCounts,
         parent: Option<&Dn>,
         attribute: &str,
-        place: &Place,
+        place: &Place<'_>,
     ) -> Result<bool, EngineError> {
         let Some(parent) = parent else { return Ok(false) };
         if !self.is_connected(directory, connection).await {
@@ -225,13 +231,13 @@ impl Engine {
 }
 
 /// The people of one OU who no longer show one attribute.
-struct Place {
+struct Place<'a> {
     /// The profile field; `None` for secondary addresses.
-    field: Option<&'static str>,
+    field: Option<&'a str>,
     people: BTreeSet<Guid>,
 }
 
-fn keep(observed: &mut ObservedRun, known: &Known, place: &Place) {
+fn keep(observed: &mut ObservedRun, known: &Known, place: &Place<'_>) {
     for guid in &place.people {
         if let (Some(desired), Some(user)) =
             (observed.seen.desired.get_mut(guid), known.of_person(*guid))

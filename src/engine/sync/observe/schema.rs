@@ -46,7 +46,8 @@ async fn ask_schema(
     names.problem = rules
         .map(|rule| format!("{}: check filter in the configuration", unknown_rule(rule)))
         .next();
-    for (_, key, attributes) in settings.named_attributes() {
+    let named = settings.named_attributes();
+    for (_, key, attributes) in named.into_iter().filter(|(_, _, names)| !names.is_empty()) {
         let Some(schema) = session.schema_of(attributes.iter().map(String::as_str)).await? else {
             continue;
         };
