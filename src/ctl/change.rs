@@ -156,8 +156,22 @@ pub(super) fn sentence(change: &Change) -> String {
     }
 }
 
-fn who(change: &Change) -> &str {
-    change.email.as_deref().or(change.object_guid.as_deref()).unwrap_or(&change.user_id)
+/// Names the user of a change: `Ann Lee <ann.lee@example.com> (alee)`. A logon name that begins the
+/// address is left out.
+fn who(change: &Change) -> String {
+    let Change { display_name, sam_account_name, email, object_guid, user_id, .. } = change;
+    let address = email.as_deref();
+    let begins_address = |name: &&String| {
+        address.is_some_and(|a| a.split('@').next().is_some_and(|l| l.eq_ignore_ascii_case(name)))
+    };
+    let logon = sam_account_name.as_ref().filter(|name| !begins_address(name));
+    let known = match (display_name, address) {
+        (Some(name), Some(address)) => format!("{name} <{address}>"),
+        (Some(name), None) => name.clone(),
+        (None, Some(address)) => address.to_owned(),
+        (None, None) => object_guid.as_ref().unwrap_or(user_id).clone(),
+    };
+    logon.map_or_else(|| known.clone(), |logon| format!("{known} ({logon})"))
 }
 
 /// Returns whether the change is held. An applied or dropped change is not.

@@ -10,16 +10,17 @@ use super::text::Page;
 use crate::visible::escaped;
 
 /// Formats a header and rows.
-pub(super) fn csv<const N: usize>(
-    header: [&str; N],
-    rows: impl IntoIterator<Item = [String; N]>,
+pub(super) fn csv<'a>(
+    header: impl IntoIterator<Item = &'a str>,
+    rows: impl IntoIterator<Item: IntoIterator<Item = String>>,
 ) -> Page {
     let mut lines =
         csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     // Writing to memory does not fail, and every row has as many cells as the header.
     let mut written = lines.write_record(header);
     for row in rows {
-        written = written.and(lines.write_record(row.iter().map(|cell| plain(cell).into_owned())));
+        let cells = row.into_iter().map(|cell| plain(&cell).into_owned());
+        written = written.and(lines.write_record(cells));
     }
     debug_assert!(written.is_ok());
     Page::from(String::from_utf8(lines.into_inner().unwrap_or_default()).unwrap_or_default())

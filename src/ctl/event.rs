@@ -10,7 +10,7 @@ use super::csv::csv;
 use super::link::{Answer, Daemon, Failure};
 use super::terminal::Reader;
 use super::text::{Page, View, dim, green, number, red, table, time, value, yellow};
-use super::{Exit, Output, run};
+use super::{Exit, Output, change, run};
 use crate::control::api::{Event, Events, LogCheck};
 use crate::control::client::{ClientError, Route};
 
@@ -272,7 +272,7 @@ pub fn list(events: &Events, view: &View) -> Page {
             seq.to_string(),
             time(field(document, "time")),
             coloured(field(document, "type")),
-            field(document, "subject").to_owned(),
+            subject(document).to_owned(),
             data(document, "actor").as_str().unwrap_or_default().to_owned(),
             dim(brief(data(document, "after"))),
         ]
@@ -283,45 +283,76 @@ pub fn list(events: &Events, view: &View) -> Page {
 fn line(Event { seq, document }: &Event) -> Page {
     let mut page = Page::default();
     let by = data(document, "actor").as_str().unwrap_or_default();
-    let (at, kind, subject) = (
-        time(field(document, "time")),
-        coloured(field(document, "type")),
-        field(document, "subject"),
-    );
+    let (at, kind, subject) =
+        (time(field(document, "time")), coloured(field(document, "type")), subject(document));
     page.line(format!("{seq} {at} {kind} {subject} {by} {}", dim(brief(data(document, "after")))));
     page
 }
 
-fn as_csv(events: &Events) -> Page {
-    let text = |value: &Value| match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
+/// Returns a name of the event's user, as it was before the change or is after it.
+fn name_of<'a>(document: &'a Value, when: &str, name: &str) -> &'a str {
+    let known = data(document, "user").get(when).unwrap_or(&Value::Null);
+    field(known, name)
+}
+
+/// Returns the present name of the event's user, or the last one of a removed user.
+fn present_name<'a>(document: &'a Value, name: &str) -> &'a str {
+    match name_of(document, "after", name) {
+        "" => name_of(document, "before", name),
+        name => name,
+    }
+}
+
+/// Returns the name before a change that gives the user another one.
+fn former_name<'a>(document: &'a Value, name: &str) -> &'a str {
+    let (was, is) = (name_of(document, "before", name), name_of(document, "after", name));
+    if was == is || is.is_empty() { "" } else { was }
+}
+
+/// Names the subject of an event: a user by address or logon name, another object by its id or name.
+fn subject(document: &Value) -> &str {
+    ["primary_email", "sam_account_name"]
+        .into_iter()
+        .map(|name| present_name(document, name))
+        .find(|name| !name.is_empty())
+        .unwrap_or_else(|| field(document, "subject"))
+}
+
+pub fn as_csv(events: &Events) -> Page {
+    const NAMES: [&str; 5] =
+        ["display_name", "primary_email", "sam_account_name", "user_principal_name", "employee_id"];
     let rows = events.events.iter().map(|Event { seq, document }| {
         let named = |name: &str| field(document, name).to_owned();
-        let of = |name: &str| text(data(document, name));
-        [
-            seq.to_string(),
-            named("time"),
-            named("type"),
-            named("subject"),
+        let of = |name: &str| brief(data(document, name));
+        let is = NAMES.map(|name| present_name(document, name).to_owned());
+        let was = ["display_name", "primary_email", "sam_account_name"]
+            .map(|name| former_name(document, name).to_owned());
+        let begin = [seq.to_string(), named("time"), named("type"), named("subject")];
+        let evidence = change::evidence(data(document, "evidence")).join("; ");
+        let end = [
             of("actor"),
             of("run"),
             of("account"),
             of("before"),
             of("after"),
-            of("evidence"),
+            evidence,
             named("id"),
-        ]
+        ];
+        begin.into_iter().chain(is).chain(was).chain(end).collect::<Vec<_>>()
     });
-    csv(
-        [
-            "seq", "time", "type", "subject", "actor", "run", "account", "before", "after",
-            "evidence", "id",
-        ],
-        rows,
-    )
+    let header = ["seq", "time", "type", "subject"].into_iter().chain(NAMES).chain([
+        "former_display_name",
+        "former_primary_email",
+        "former_sam_account_name",
+        "actor",
+        "run",
+        "account",
+        "before",
+        "after",
+        "evidence",
+        "id",
+    ]);
+    csv(header, rows)
 }
 
 pub fn verified(check: &LogCheck, view: &View) -> Page {

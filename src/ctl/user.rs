@@ -4,11 +4,11 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::link::{Answer, Daemon, Failure};
 use super::text::{
-    Page, View, bold, coloured_status, count, dim, green, red, table, time_and_age, yellow,
+    Page, View, bold, coloured_status, count, dim, green, red, table, time_and_age, value, yellow,
 };
 use super::{Exit, Output, change, explain, run, users};
 use crate::control::api::{
@@ -453,15 +453,23 @@ pub fn show(user: &User, view: &View) -> Page {
     for (n, address) in secondary_emails.iter().enumerate() {
         fields.push((if n == 0 { "also" } else { "" }, address.clone()));
     }
-    let profile: Vec<(String, &str)> = profile
+    let extra = profile.get("extra").and_then(Value::as_object).into_iter().flatten();
+    let extra = extra.map(|(name, values)| (name.clone(), value(values)));
+    let profile: Vec<(String, String)> = profile
         .as_object()
         .into_iter()
         .flatten()
-        .filter_map(|(key, value)| Some((key.replace('_', " "), value.as_str()?)))
+        .filter_map(|(key, value)| Some((key.replace('_', " "), value.as_str()?.to_owned())))
+        .chain(extra)
         .collect();
     for (key, text) in &profile {
-        if !matches!(key.as_str(), "display name" | "given name" | "surname") {
-            fields.push((key, (*text).to_owned()));
+        let key = match key.as_str() {
+            "sam account name" => "logon name",
+            "user principal name" => "UPN",
+            other => other,
+        };
+        if !matches!(key, "display name" | "given name" | "surname") {
+            fields.push((key, text.clone()));
         }
     }
     fields.push(("id", id.clone()));

@@ -1,5 +1,6 @@
 //! Lists of users, their exports, and colleagues.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::csv::csv;
 use super::link::{Answer, Daemon, Failure};
-use super::text::{Page, View, coloured_status, dim, table, time, time_and_age, yellow};
+use super::text::{Page, View, coloured_status, dim, table, time, time_and_age, value, yellow};
 use super::{Exit, Output};
 use crate::control::api::{Contact, Contacts, Quarantine, QuarantinedEntry, User, Users};
 use crate::control::client::Route;
@@ -229,7 +230,21 @@ pub fn quarantine(quarantine: &Quarantine, view: &View) -> Page {
     page
 }
 
+/// Returns the values of a further attribute, as one text.
+fn extra(user: &User, name: &str) -> String {
+    let values = user.profile.get("extra").and_then(|extra| extra.get(name));
+    values
+        .filter(|values| values.as_array().is_some_and(|v| !v.is_empty()))
+        .map(value)
+        .unwrap_or_default()
+}
+
 pub fn as_csv(users: &Users) -> Page {
+    let names = |user: &User| {
+        let extra = user.profile.get("extra").and_then(Value::as_object).cloned();
+        extra.into_iter().flatten().map(|(name, _)| name)
+    };
+    let further: BTreeSet<String> = users.users.iter().flat_map(names).collect();
     let rows = users.users.iter().map(|user| {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let profile = |name: &str| {
@@ -245,7 +260,7 @@ pub fn as_csv(users: &Users) -> Page {
             .as_ref()
             .map(|s| (s.reason.to_string(), s.since.clone()))
             .unwrap_or_default();
-        [
+        let row = [
             user.id.clone(),
             user.account.clone(),
             user.status.to_string(),
@@ -270,7 +285,9 @@ pub fn as_csv(users: &Users) -> Page {
             text(&user.joined_at),
             user.created_at.clone(),
             user.updated_at.clone(),
-        ]
+        ];
+        let further = further.iter().map(|name| extra(user, name));
+        row.into_iter().chain(further).collect::<Vec<_>>()
     });
     let header = [
         "id",
@@ -298,7 +315,7 @@ pub fn as_csv(users: &Users) -> Page {
         "created_at",
         "updated_at",
     ];
-    csv(header, rows)
+    csv(header.into_iter().chain(further.iter().map(String::as_str)), rows)
 }
 
 pub fn contacts(contacts: &Contacts, view: &View) -> Page {

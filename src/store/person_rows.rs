@@ -162,7 +162,7 @@ async fn record_quarantine(
         .into_iter()
         .map(|(person, reason)| {
             let subject = person.user.map_or_else(|| Subject::from(person.guid), Subject::from);
-            let after = serde_json::json!({ "object_guid": person.guid, "reason": reason });
+            let after = serde_json::json!({ "object_guid": person.guid, "dn": person.dn, "reason": reason });
             let event =
                 Event::about("user.quarantined", subject, &cause, serde_json::Value::Null, after);
             Event { user: known(person), ..event }

@@ -20,10 +20,10 @@ pub struct Change {
     /// Display name of the user before the change; of a joiner, the new one.
     #[serde(default)]
     pub display_name: Option<String>,
-    /// sAMAccountName, likewise.
+    /// sAMAccountName of the user, before the change or of a joiner.
     #[serde(default)]
     pub sam_account_name: Option<String>,
-    /// userPrincipalName, likewise.
+    /// userPrincipalName of the user, before the change or of a joiner.
     #[serde(default)]
     pub user_principal_name: Option<String>,
     /// objectGUID of the person.
