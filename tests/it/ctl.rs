@@ -8,7 +8,9 @@ use rosterd::control::api;
 use rosterd::ctl::id::{Meaning, resolve, short};
 use rosterd::ctl::terminal::Wish;
 use rosterd::ctl::text::{View, harmless, harmless_value};
-use rosterd::ctl::{Cli, Exit, Terminal, domain, held, plan, run, status, sync, user, users};
+use rosterd::ctl::{
+    Cli, Exit, Terminal, domain, event, held, plan, run, status, sync, user, users,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr as _;
@@ -384,6 +386,99 @@ fn a_user_is_shown_with_every_cause_and_its_evidence() {
 }
 
 #[test]
+fn a_user_is_shown_with_logon_names_further_attributes_and_expiry() {
+    let user = with(
+        a_user(),
+        &json!({ "expires_at": "2026-11-30T23:00:00.000Z", "suspension": null, "status": "active", "quarantine": [],
+            "profile": { "sam_account_name": "bexample", "user_principal_name": "ben@corp.example.com",
+            "extra": { "division": ["Sales", "Trade"], "costCenter": [] } } }),
+    );
+    insta::assert_snapshot!(user::show(&sent(user.clone()), &view()).plain(), @"
+    ben@example.com: active, pro, in acme
+      name        Ben Example
+      also        b.example@example.com
+                  ben@example.org
+      logon name  bexample
+      UPN         ben@corp.example.com
+      costCenter  nothing
+      division    Sales, Trade
+      id          5d41402a-bc4b-8a76-b971-9d911017c592
+      person      6f9619ff-8b86-d011-b42d-00c04fc964ff in directory corp
+                  CN=Ben,OU=Sales,DC=corp,DC=example,DC=com
+      expires     2026-11-30 23:00 UTC, in 7 days
+      joined      2026-03-02 09:00 UTC, 267 days ago
+      created     2026-03-01 09:00 UTC, 268 days ago
+      updated     2026-11-24 02:57 UTC, 4 minutes ago
+    ");
+    let users: api::Users = sent(json!({ "users": [user] }));
+    insta::assert_snapshot!(users::list(&users, &view()).plain(), @"
+    ADDRESS          NAME         ACCOUNT  STATUS  TIER  DIRECTORY  WHY
+    ben@example.com  Ben Example  acme     active  pro   corp       expires 2026-11-30 23:00 UTC
+    ");
+}
+
+fn an_event(kind: &str, user: &Value, before: &Value, after: &Value) -> Value {
+    json!({ "seq": 7, "specversion": "1.0", "id": "e1", "source": "rosterd", "type": kind, "time": "2026-11-24T02:58:00Z",
+        "subject": "5d41402a-bc4b-8a76-b971-9d911017c592",
+        "data": { "actor": "rosterd", "run": "r1", "account": "acme", "before": before, "after": after,
+            "evidence": seen("userAccountControl", "514"), "user": user } })
+}
+
+#[test]
+fn the_csv_of_events_names_people_in_columns_and_has_no_json() {
+    let known = |name: &str, email: &str, sam: &str| {
+        json!({ "display_name": name, "primary_email": email, "sam_account_name": sam,
+            "user_principal_name": "ann@corp.example.com", "employee_id": "E-1", "status": "active" })
+    };
+    let married = json!({ "before": known("Ann Lee", "ann.lee@example.com", "alee"),
+        "after": known("Ann Roe", "ann.roe@example.com", "aroe") });
+    let left = json!({ "before": known("Ann Roe", "ann.roe@example.com", "aroe"), "after": null });
+    let events: api::Events = sent(json!({ "events": [
+        an_event("user.suspended", &married, &json!({ "status": "active" }), &json!({ "status": "suspended", "cause": "disabled" })),
+        an_event("user.removed", &left, &json!({ "status": "active" }), &Value::Null),
+    ] }));
+    let text = event::as_csv(&events).plain();
+    assert!(!text.contains(['{', '[']), "{text}");
+    insta::assert_snapshot!(text.replace("\r\n", "\n"), @r#"
+    seq,time,type,subject,display_name,primary_email,sam_account_name,user_principal_name,employee_id,former_display_name,former_primary_email,former_sam_account_name,actor,run,account,before,after,evidence,id
+    7,2026-11-24T02:58:00Z,user.suspended,5d41402a-bc4b-8a76-b971-9d911017c592,Ann Roe,ann.roe@example.com,aroe,ann@corp.example.com,E-1,Ann Lee,ann.lee@example.com,alee,rosterd,r1,acme,status active,"cause disabled, status suspended","userAccountControl = 514 at CN=Ben,OU=Sales,DC=corp,DC=example,DC=com, seen on ldaps://dc1.corp.example.com, 2026-11-24 02:57 UTC",e1
+    7,2026-11-24T02:58:00Z,user.removed,5d41402a-bc4b-8a76-b971-9d911017c592,Ann Roe,ann.roe@example.com,aroe,ann@corp.example.com,E-1,,,,rosterd,r1,acme,status active,,"userAccountControl = 514 at CN=Ben,OU=Sales,DC=corp,DC=example,DC=com, seen on ldaps://dc1.corp.example.com, 2026-11-24 02:57 UTC",e1
+    "#);
+    let list = event::list(&events, &view()).plain();
+    assert_eq!(list.matches("ann.roe@example.com").count(), 2, "{list}");
+    assert!(!list.contains("5d41402a"), "users are listed by address: {list}");
+}
+
+#[test]
+fn a_change_names_its_user_by_name_address_and_logon_name() {
+    let known = |sam: Option<&str>, name: Option<&str>, email: Option<&str>| {
+        let names = json!({ "display_name": name, "sam_account_name": sam, "email": email });
+        change("suspend", "", &with(names, &json!({ "class": "confirmed", "reason": "disabled" })))
+    };
+    let (ann, email) = (Some("Ann Lee"), Some("ann.lee@example.com"));
+    let changes = json!([
+        known(Some("alee"), ann, email),
+        known(Some("ann.lee"), ann, email),
+        known(Some("alee"), None, email),
+        known(Some("alee"), ann, None),
+        known(None, None, None),
+    ]);
+    let plan: api::Plan = sent(a_plan(&changes));
+    let text = plan::page(&plan, &view()).plain();
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("- ")).map(str::trim).collect();
+    assert_eq!(
+        lines,
+        [
+            "- Ann Lee <ann.lee@example.com> (alee)  disabled",
+            "- Ann Lee <ann.lee@example.com>  disabled",
+            "- ann.lee@example.com (alee)  disabled",
+            "- Ann Lee (alee)  disabled",
+            "- b1  disabled",
+        ]
+    );
+}
+
+#[test]
 fn users_are_listed() {
     let users: api::Users = sent(json!({ "users": [a_user()] }));
     insta::assert_snapshot!(users::list(&users, &view()).plain(), @"
@@ -398,13 +493,15 @@ fn users_are_listed() {
 fn users_are_exported_without_formulas() {
     let evil = with(
         a_user(),
-        &json!({ "display_name": "=cmd|' /C calc'!A0", "primary_email": "+ben@example.com" }),
+        &json!({ "display_name": "=cmd|' /C calc'!A0", "primary_email": "+ben@example.com",
+            "expires_at": "2026-11-30T23:00:00.000Z", "profile": { "title": "Head of Sales", "sam_account_name": "bexample",
+            "extra": { "division": ["Sales", "Trade"] } } }),
     );
     let users: api::Users = sent(json!({ "users": [evil] }));
-    insta::assert_snapshot!(users::as_csv(&users).plain().replace("\r\n", "\n"), @"
-    id,account,status,tier,primary_email,secondary_emails,display_name,given_name,surname,title,department,employee_id,directory,object_guid,reason,suspended_since,quarantine,invited_at,joined_at,created_at,updated_at
-    5d41402a-bc4b-8a76-b971-9d911017c592,acme,suspended,pro,'+ben@example.com,b.example@example.com ben@example.org,'=cmd|' /C calc'!A0,Ben,Example,Head of Sales,,,corp,6f9619ff-8b86-d011-b42d-00c04fc964ff,operator,2026-11-24T02:00:00.000Z,contested-address,,2026-03-02T09:00:00.000Z,2026-03-01T09:00:00.000Z,2026-11-24T02:57:00.000Z
-    ");
+    insta::assert_snapshot!(users::as_csv(&users).plain().replace("\r\n", "\n"), @r#"
+    id,account,status,tier,primary_email,secondary_emails,display_name,given_name,surname,sam_account_name,user_principal_name,title,department,employee_id,directory,object_guid,expires_at,reason,suspended_since,quarantine,invited_at,joined_at,created_at,updated_at,division
+    5d41402a-bc4b-8a76-b971-9d911017c592,acme,suspended,pro,'+ben@example.com,b.example@example.com ben@example.org,'=cmd|' /C calc'!A0,Ben,Example,bexample,,Head of Sales,,,corp,6f9619ff-8b86-d011-b42d-00c04fc964ff,2026-11-30T23:00:00.000Z,operator,2026-11-24T02:00:00.000Z,contested-address,,2026-03-02T09:00:00.000Z,2026-03-01T09:00:00.000Z,2026-11-24T02:57:00.000Z,"Sales, Trade"
+    "#);
 }
 
 #[test]

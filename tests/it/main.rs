@@ -45,4 +45,5 @@ mod telemetry;
 mod timing;
 mod undo;
 mod upgrade;
+mod who;
 mod world;

@@ -24,6 +24,7 @@ mod groups;
 mod kerberos;
 mod leavers;
 mod live;
+mod names;
 mod office;
 mod outage;
 mod people;
