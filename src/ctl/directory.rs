@@ -6,9 +6,10 @@ use super::link::{Answer, Daemon, Failure};
 use super::text::{
     Page, View, bold, count, dim, green, harmless, number, red, table, time, yellow,
 };
-use super::{Exit, Output, run, status};
+use super::{Exit, Output, run, status, users};
 use crate::control::api::{
     Check, CheckOutcome, CheckStep, Directories, DirectoryRenaming, DirectoryStatus, Pause, Run,
+    Users,
 };
 use crate::control::client::Route;
 
@@ -111,9 +112,14 @@ pub(super) async fn call(
         Command::Unlock { name } => change(name, "unlock", daemon, output).await?,
         Command::TrustServer { name } => {
             output.can_ask("directory trust-server")?;
-            output.ask(&format!(
-                "Believe the present server of {name}? A leaver whom only another server knows becomes active again."
-            ))?;
+            if !output.yes {
+                let users: Answer<Users> = daemon.get(&users::behind(name)).await?;
+                let shown = unheard_of(name, &users.value, &output.terminal.view());
+                output.note(&shown);
+                output.ask(&format!(
+                    "Believe the present server of {name}? A leaver whom only another server knows becomes active again."
+                ))?;
+            }
             change(name, "trust-server", daemon, output).await?;
         }
         Command::Rebaseline { name } => change(name, "rebaseline", daemon, output).await?,
@@ -131,6 +137,23 @@ async fn change(
     let directory: Answer<DirectoryStatus> =
         daemon.post(&Route::to(["directories", name, what]), &()).await?;
     output.data(&directory.raw, |view| status::block(&directory.value, view))
+}
+
+/// Names the users about whom the present server of a directory is behind.
+pub fn unheard_of(name: &str, users: &Users, view: &View) -> Page {
+    if users.users.is_empty() {
+        return Page::from(format!("The present server of {name} is behind about no user.\n"));
+    }
+    let mut page = Page::default();
+    let heading = format!(
+        "The present server of {name} has not heard of changes that another server showed. They concern:"
+    );
+    page.sentence("", &heading, view);
+    page.append(&users::list(users, view));
+    if users.next.is_some() {
+        page.line(format!("… and more: rosterctl user list --behind {name}"));
+    }
+    page
 }
 
 /// Returns the names of all directories.

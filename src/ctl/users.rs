@@ -50,6 +50,9 @@ pub struct List {
     /// Only active users whose account in the directory expires within this time, such as 14d
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     expiring: Option<Duration>,
+    /// Only users of this directory about whom its present server has not heard what another one showed
+    #[arg(long, value_name = "DIRECTORY")]
+    behind: Option<String>,
     /// The sort key
     #[arg(long, value_name = "BY", default_value = "id", hide_default_value = true)]
     sort: Sort,
@@ -80,6 +83,8 @@ enum Sort {
 
 /// The page size of requests to the daemon.
 const PAGE: u32 = 500;
+/// The number of users that a question names.
+const FIRST: u32 = 20;
 
 /// Returns the time after a duration in RFC 3339; `None` beyond the calendar.
 fn from_now(within: Duration, now: DateTime<Utc>) -> Option<String> {
@@ -140,6 +145,7 @@ async fn all(
         quarantined,
         unseen,
         expiring,
+        behind,
         sort,
         csv: _,
         json_lines: _,
@@ -154,6 +160,7 @@ async fn all(
         .with_some("quarantined", quarantined.then_some(true))
         .with_some("unseen", unseen.then_some(true))
         .with_some("expires_before", expiring.and_then(|within| from_now(within, now)))
+        .with_some("behind", behind.as_ref())
         .with("limit", PAGE);
     let mut users: Vec<(Value, User)> = Vec::new();
     let mut after: Option<String> = None;
@@ -183,6 +190,11 @@ async fn all(
     }
     let (raw, users): (Vec<Value>, Vec<User>) = users.into_iter().unzip();
     Ok(Answer { raw: json!({ "users": raw }), value: Users { users, next: None } })
+}
+
+/// Returns the route of the first users about whom a directory's present server is behind.
+pub(super) fn behind(directory: &str) -> Route {
+    Route::to(["users"]).with("behind", directory).with("limit", FIRST)
 }
 
 pub fn list(users: &Users, view: &View) -> Page {

@@ -132,7 +132,7 @@ impl Engine {
         if let Some(account) = &account {
             attention.extend(self.left_behind(directory, account.id).await?);
         }
-        let unseen = self.store.unseen_users(name).await?;
+        let unseen = self.store.marked_users(name, Mark::Unseen).await?;
         if let Some(since) = unseen.values().min() {
             attention.push(format!(
                 "{} since {since}, and no other directory has taken them over, so no directory decides about them: rosterctl user list --unseen, then rosterctl user explain USER",

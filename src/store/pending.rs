@@ -158,18 +158,24 @@ impl Store {
             .collect()
     }
 
-    /// Returns the active users of a directory that does not show their people, each with the time since
-    /// then.
-    pub async fn unseen_users(
+    /// Returns the users whose people have the mark, each with the time since then. A suspended user is not
+    /// unseen, because nothing is left to decide about it.
+    pub async fn marked_users(
         &self,
         directory: &DirectoryName,
+        mark: Mark,
     ) -> Result<BTreeMap<UserId, Timestamp>, StoreError> {
-        let sql = Sql::new(
-            "SELECT u.id, p.unseen_since FROM people p JOIN users u ON u.directory = p.directory AND u.guid = p.guid \
-             WHERE p.unseen_since IS NOT NULL AND u.status = 'active' AND p.directory = ",
-        );
+        let column = mark.column();
+        let statuses = match mark {
+            Mark::Behind => "('active', 'suspended')",
+            Mark::Unseen => "('active')",
+        };
+        let sql = Sql::new(&format!(
+            "SELECT u.id, p.{column} FROM people p JOIN users u ON u.directory = p.directory AND u.guid = p.guid \
+             WHERE p.{column} IS NOT NULL AND u.status IN {statuses} AND p.directory = ",
+        ));
         let rows = sql.bind(directory.as_str()).all(&self.readers).await;
-        rows.doing("read unseen users")?
+        rows.doing("read marked users")?
             .iter()
             .map(|row| {
                 let mut c = Columns::of(row);

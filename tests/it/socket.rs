@@ -598,6 +598,7 @@ async fn every_command_of_rosterctl_uses_the_api_and_parses_its_answers() {
         format!("run undo {run} --dry-run"),
         "user list --account acme --status active".to_owned(),
         "user list --quarantined".to_owned(),
+        "user list --behind corp".to_owned(),
         "user search a --limit 3".to_owned(),
         format!("user show {who}"),
         format!("user explain {who}"),

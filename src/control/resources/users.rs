@@ -102,6 +102,8 @@ struct ListQuery {
     /// Only active users whose account in the directory expires before this time (RFC 3339).
     #[schemars(with = "Option<String>")]
     expires_before: Option<Timestamp>,
+    /// Only users of this directory about whom its present server has not heard what another one showed.
+    behind: Option<String>,
     /// Order: `id` (the default, and the fastest), `address`, `name`, `created` or `updated`.
     sort: Option<String>,
     /// Value of `next` of the page before.
@@ -121,6 +123,7 @@ async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<
         quarantined,
         unseen,
         expires_before,
+        behind,
         sort,
         after,
         limit: asked,
@@ -137,6 +140,10 @@ async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<
         quarantined,
         unseen,
         expires_before,
+        behind: behind
+            .map(|name| control.engine.directory(&name))
+            .transpose()?
+            .map(|d| d.config.name.clone()),
         sort: word("order", sort.as_deref(), Sort::parse, &Sort::ALL.map(Sort::as_str))?
             .unwrap_or_default(),
         after,

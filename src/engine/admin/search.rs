@@ -9,7 +9,7 @@ use crate::model::{
     AccountId, ClaimedDomains, DirectoryName, Domain, Link, QuarantineReason, Reason, Status, Tier,
     Timestamp, User, UserId, words,
 };
-use crate::store::{UserFilter, fold};
+use crate::store::{Mark, UserFilter, fold};
 
 /// The text is no cursor of a page in the requested order.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +67,8 @@ pub struct UserQuery {
     pub unseen: bool,
     /// Only active users whose account in the directory expires before this time.
     pub expires_before: Option<Timestamp>,
+    /// Only users of this directory of whom its present server has not heard whole.
+    pub behind: Option<DirectoryName>,
     pub sort: Sort,
     /// The cursor of the page before.
     pub after: Option<String>,
@@ -89,6 +91,7 @@ struct Sieve {
     unmanaged: Option<BTreeMap<AccountId, ClaimedDomains>>,
     quarantined: Option<BTreeSet<UserId>>,
     unseen: Option<Unseen>,
+    behind: Option<BTreeSet<UserId>>,
 }
 
 /// The users about whom no directory decides.
@@ -107,7 +110,7 @@ impl Unseen {
 
 impl Sieve {
     fn passes(&self, user: &User) -> bool {
-        let Self { domain, reason, unmanaged, quarantined, unseen } = self;
+        let Self { domain, reason, unmanaged, quarantined, unseen, behind } = self;
         let in_domain = |domain: &Domain| user.addresses.iter().any(|a| a.domain() == domain);
         let claimed = |domains: &ClaimedDomains| {
             user.addresses.primary.as_ref().is_some_and(|a| domains.covers(a))
@@ -118,6 +121,7 @@ impl Sieve {
                 user.status() != Status::Released && of.get(&user.account).is_some_and(claimed)
             })
             && quarantined.as_ref().is_none_or(|those| those.contains(&user.id))
+            && behind.as_ref().is_none_or(|those| those.contains(&user.id))
             && unseen.as_ref().is_none_or(|unseen| unseen.has(user))
     }
 }
@@ -135,6 +139,7 @@ impl Engine {
             quarantined,
             unseen,
             expires_before,
+            behind,
             sort,
             after,
             limit,
@@ -155,6 +160,13 @@ impl Engine {
                 None
             },
             unseen: if unseen { Some(self.unseen().await?) } else { None },
+            behind: match behind {
+                Some(directory) => {
+                    let marked = self.store.marked_users(&directory, Mark::Behind).await?;
+                    Some(marked.into_keys().collect())
+                }
+                None => None,
+            },
         };
         let mut page = UserFilter {
             account,
@@ -204,7 +216,7 @@ impl Engine {
             self.configured().directories.keys().cloned().collect();
         let mut users = BTreeSet::new();
         for directory in &configured {
-            users.extend(self.store.unseen_users(directory).await?.into_keys());
+            users.extend(self.store.marked_users(directory, Mark::Unseen).await?.into_keys());
         }
         Ok(Unseen { users, configured })
     }

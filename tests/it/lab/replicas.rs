@@ -1,9 +1,11 @@
 //! Two domain controllers, of which one has not heard of the changes on the other.
 
-use rosterd::model::{Reason, Status, Tier};
+use rosterd::engine::UserQuery;
+use rosterd::model::{DirectoryName, Reason, Status, Tier, User};
 
 use super::sites::{Sites, on_two_controllers, person};
 use super::{BASIC, PRO, file_time};
+use crate::acme;
 
 const LEAVERS: [&str; 4] = ["p0030", "p0031", "p0037", "p0033"];
 const REASONS: [Option<Reason>; 4] =
@@ -176,5 +178,30 @@ fn a_server_that_knows_more_suspends_at_once() {
             sites.reasons(["p0040", "p0041"]).await,
             [Some(Reason::Disabled), Some(Reason::Deleted)]
         );
+    });
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[test]
+fn a_server_is_trusted_about_the_users_that_were_named_before() {
+    on_two_controllers(async |sites| {
+        let behind = async || {
+            let behind = Some(DirectoryName::parse("corp").expect("a name"));
+            let query = UserQuery { behind, limit: 10, ..UserQuery::default() };
+            let users = sites.engine.list_users(query).await.expect("users").users;
+            let name = |user: User| user.addresses.primary.expect("an address").to_string();
+            users.into_iter().map(name).collect::<Vec<_>>()
+        };
+        sites.dc1.disable(&person("p0036"));
+        sites.sync().await;
+        assert_eq!(behind().await, Vec::<String>::new());
+        sites.dc1.samba("crash", &[]);
+        sites.sync().await;
+        assert_eq!(sites.reason("p0036").await, Some(Reason::Disabled));
+        assert_eq!(behind().await, ["p0036@example.com"]);
+        sites.engine.trust_server("corp", &acme::alice()).await.expect("a status");
+        sites.sync().await;
+        assert_eq!(sites.reason("p0036").await, None);
+        assert_eq!(behind().await, Vec::<String>::new());
     });
 }
