@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use nix::unistd::{Uid, User, geteuid};
+use zeroize::Zeroizing;
 
 /// User of the daemon in the package. Root checks a configuration before the daemon starts, and
 /// accepts its files.
@@ -42,6 +43,25 @@ pub fn refusal(path: &Path, owners: &Owners) -> Option<String> {
         // The reader of an absent or unreachable file reports it.
         Err(_) => None,
     }
+}
+
+/// Mode bits of users who are neither the owner nor in the group.
+const OTHERS: u32 = 0o007;
+
+/// The reason why a file with a secret is not read.
+#[derive(Debug)]
+pub enum SecretFileError {
+    Unreadable(io::Error),
+    /// All users of this machine can read it.
+    OpenToAll,
+}
+
+/// Reads a file with a secret.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretFileError> {
+    if fs::metadata(path).map_err(SecretFileError::Unreadable)?.mode() & OTHERS != 0 {
+        return Err(SecretFileError::OpenToAll);
+    }
+    fs::read(path).map(Zeroizing::new).map_err(SecretFileError::Unreadable)
 }
 
 /// Returns every component of a path in order, with links and their targets.

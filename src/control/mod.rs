@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub use auth::peer::Callers;
 pub use metrics::{Port, bind_port, export};
 pub use reloader::{Ask, Asked, Reloaded, Reloader};
-pub use resources::directories::convert_check;
+pub use resources::directories::{convert_check, convert_steps};
 pub use settings::Settings;
 pub use transport::socket::{Listening, ServeError, bind};
 

@@ -201,9 +201,14 @@ pub fn list(directories: &Directories, view: &View) -> Page {
 }
 
 pub fn examined(check: &Check, view: &View) -> Page {
+    check_steps(&check.directory, &check.steps, "runs can work", view)
+}
+
+/// Shows the steps of a check, and its result in one line.
+pub fn check_steps(subject: &str, steps: &[CheckStep], works: &str, view: &View) -> Page {
     let mut page = Page::default();
     let mut about: Option<&str> = None;
-    for CheckStep { name, server, outcome, finding, remedy } in &check.steps {
+    for CheckStep { name, server, outcome, finding, remedy } in steps {
         if server.is_some() && server.as_deref() != about {
             page.line(bold(harmless(server.as_deref().unwrap_or_default())));
         } else if server.is_none() && about.is_some() {
@@ -221,12 +226,10 @@ pub fn examined(check: &Check, view: &View) -> Page {
             page.sentence(&format!("{:26}  ", ""), &format!("→ {}", harmless(remedy)), view);
         }
     }
-    let failed =
-        check.steps.iter().filter(|step| step.outcome == CheckOutcome::Failed).count() as u64;
-    page.line(if check.ok {
-        format!("{}: runs can work", check.directory)
-    } else {
-        format!("{}: {} failed", check.directory, count(failed, "step"))
+    let failed = steps.iter().filter(|step| step.outcome == CheckOutcome::Failed).count() as u64;
+    page.line(match failed {
+        0 => format!("{subject}: {works}"),
+        _ => format!("{subject}: {} failed", count(failed, "step")),
     });
     page
 }

@@ -56,7 +56,7 @@ pub use authenticate::{
 };
 pub use bind::{BindMethod, BindRefusal, Retry};
 pub use changes::{ChangedObject, Changes, ObjectKind, WATCHED_OBJECTS};
-pub use check::{CheckOutcome, CheckReport, CheckStep, check};
+pub use check::{CheckReport, check};
 pub use entry::{Decoder, Malformed, PERSON_FILTER};
 pub use error::DirectoryError;
 pub use filter::Assertion;

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::kerberos::Login;
 use super::{DirectoryError, Settings};
 use crate::model::{Credential, Keytab, secret_line};
+use crate::ownership::{SecretFileError, read_secret as read_secret_file};
 
 /// The secret of one bind.
 pub(super) enum Secret {
@@ -50,12 +51,12 @@ fn read(
     path: &Path,
     remedy: &'static str,
 ) -> Result<Zeroizing<Vec<u8>>, DirectoryError> {
-    use std::os::unix::fs::MetadataExt as _;
-    let unreadable = |e: std::io::Error| bad(settings, format!("cannot be read: {e}"), remedy);
-    if std::fs::metadata(path).map_err(unreadable)?.mode() & 0o007 != 0 {
-        return Err(bad(settings, "can be read by every user".to_owned(), "run chmod o= on it"));
-    }
-    std::fs::read(path).map(Zeroizing::new).map_err(unreadable)
+    read_secret_file(path).map_err(|error| match error {
+        SecretFileError::OpenToAll => {
+            bad(settings, "can be read by every user".to_owned(), "run chmod o= on it")
+        }
+        SecretFileError::Unreadable(e) => bad(settings, format!("cannot be read: {e}"), remedy),
+    })
 }
 
 fn bad(settings: &Settings, problem: String, remedy: &'static str) -> DirectoryError {

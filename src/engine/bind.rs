@@ -5,13 +5,14 @@
 //! changes or an operator unlocks the directory.
 
 use crate::directory::{
-    BindRefusal, CheckOutcome, CheckReport, CheckStep, DirectoryError, Retry, Session, Settings,
-    Use, check,
+    BindRefusal, CheckReport, DirectoryError, Retry, Session, Settings, Use, check,
 };
 use crate::engine::servers::{Located, left_out, locate, remedy};
 use crate::engine::triggers::changes::FollowError;
 use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
-use crate::model::{Credential, DirectoryName, Keytab, Resolver, ServerUrl, Timestamp};
+use crate::model::{
+    CheckOutcome, CheckStep, Credential, DirectoryName, Keytab, Resolver, ServerUrl, Timestamp,
+};
 use crate::store::{BindRefused, LONGEST_BIND_PAUSE};
 
 /// AD refused the present secret before, and it is not sent again, so that AD does not lock the

@@ -37,8 +37,9 @@ use periodic::FailedTasks;
 use sign_in::{Attempts, Budget, Refusals};
 use triggers::clock_step::ClockStep;
 
-pub use crate::directory::{CheckOutcome, CheckReport, CheckStep};
+pub use crate::directory::CheckReport;
 pub use crate::hooks::{Attempt, AttemptOutcome};
+pub use crate::model::{CheckOutcome, CheckStep};
 pub use admin::accounts::AccountError;
 pub use admin::directories::DirectoryChangeError;
 pub use admin::domains::{ClaimError, Release, ReleaseEffect, Touched};

@@ -7,6 +7,7 @@ mod account;
 mod actor;
 mod cause;
 mod change;
+mod check;
 mod claim;
 mod class;
 mod credential;
@@ -46,6 +47,7 @@ pub use account::{Account, AccountKind, AccountRef, Handle, HandleError, Policie
 pub use actor::{Actor, Origin};
 pub use cause::{By, Cause, Causes, Evidence, Reason};
 pub use change::{Change, ChangeKind, ChangeVerb};
+pub use check::{CheckOutcome, CheckStep};
 pub use claim::{Claim, ClaimState, ClaimedDomains, RecordSeen};
 pub use class::ChangeClass;
 pub use credential::Credential;

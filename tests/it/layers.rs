@@ -13,7 +13,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("model", &[][..]),
         ("clock", &["model"]),
         ("reconcile", &["model"]),
-        ("directory", &["model", "reconcile"]),
+        ("directory", &["model", "ownership", "reconcile"]),
         ("dns", &["model"]),
         ("store", &["clock", "model", "reconcile", "telemetry"]),
         ("config", &["model", "ownership", "reconcile"]),

@@ -242,14 +242,18 @@ pub(in crate::control) fn convert_progress(progress: &Progress) -> api::Progress
 
 /// Converts the result of a check to its document.
 pub fn convert_check(directory: &str, found: CheckReport) -> api::Check {
-    let ok = found.is_ok();
+    api::Check {
+        directory: directory.to_owned(),
+        ok: found.is_ok(),
+        steps: convert_steps(found.steps),
+    }
+}
+
+/// Converts the steps of a check.
+pub fn convert_steps(steps: Vec<CheckStep>) -> Vec<api::CheckStep> {
     let step = |step: CheckStep| {
         let CheckStep { name, server, outcome, finding, remedy } = step;
         api::CheckStep { name: name.to_owned(), server, outcome, finding, remedy }
     };
-    api::Check {
-        directory: directory.to_owned(),
-        ok,
-        steps: found.steps.into_iter().map(step).collect(),
-    }
+    steps.into_iter().map(step).collect()
 }

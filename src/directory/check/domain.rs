@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 
 use ldap3::Scope;
 
-use super::{CheckOutcome, CheckReport, CheckStep};
+use super::{CheckReport, failed};
 use crate::directory::confirm::deleted_objects;
 use crate::directory::controls::SearchMode;
 use crate::directory::query::Query;
 use crate::directory::{
     Assertion, Decoder, DirectoryError, Grants, PERSON_FILTER, Right, Session, Settings,
 };
-use crate::model::{Dn, Placement, Tier, unknown_rule};
+use crate::model::{CheckOutcome, CheckStep, Dn, Placement, Tier, unknown_rule};
 use crate::reconcile::{Closure, Presence, foreign_members};
 
 /// Most people in the sample of attributes.
@@ -102,7 +102,7 @@ async fn base(
             );
             report.fail("filter", finding, "correct filter");
         } else {
-            report.add(CheckStep::failed("paging", &error).at(&server));
+            report.add(failed("paging", &error).at(&server));
         }
         return Ok(());
     };
@@ -158,7 +158,7 @@ async fn base(
             ),
             (code, _) => {
                 let error = session.search_error(base, code, second.text);
-                report.add(CheckStep::failed("paging", &error));
+                report.add(failed("paging", &error));
             }
         }
     }

@@ -8,53 +8,14 @@ mod server;
 
 use super::secret::{Secret, read_secret};
 use super::{BindRefusal, DirectoryError, Retry, Settings};
-use crate::model::{Credential, Timestamp, words};
+use crate::model::{CheckOutcome, CheckStep, Credential, Timestamp};
 use domain::{changes, directory};
 use server::{connect, keytab_step, sign_in};
 
-words! {
-    /// Outcome of one step.
-    pub enum CheckOutcome {
-        Ok = "ok",
-        /// Runs work, but an operator should act.
-        Warning = "warning",
-        /// Runs fail or miss people.
-        Failed = "failed",
-        /// An earlier step failed.
-        Skipped = "skipped",
-    }
-}
-
-/// One step of a check.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CheckStep {
-    /// `keytab`, `dns`, `tcp`, `tls`, `kdc`, `ticket`, `bind`, `identity`, `clock`, `rights`, `deleted objects`, `base`, `filter`, `attributes`,
-    /// `groups`, `paging`.
-    pub name: &'static str,
-    /// The server; `None` for a step about the configuration or the domain.
-    pub server: Option<String>,
-    pub outcome: CheckOutcome,
-    pub finding: String,
-    pub remedy: Option<String>,
-}
-
-impl CheckStep {
-    pub fn new(
-        name: &'static str,
-        outcome: CheckOutcome,
-        finding: impl Into<String>,
-        remedy: Option<String>,
-    ) -> Self {
-        Self { name, server: None, outcome, finding: finding.into(), remedy }
-    }
-
-    fn at(self, server: &str) -> Self {
-        Self { server: Some(server.to_owned()), ..self }
-    }
-
-    fn failed(name: &'static str, error: &DirectoryError) -> Self {
-        Self::new(name, CheckOutcome::Failed, error.finding(), error.remedy().map(str::to_owned))
-    }
+/// Returns the step of an error.
+fn failed(name: &'static str, error: &DirectoryError) -> CheckStep {
+    let remedy = error.remedy().map(str::to_owned);
+    CheckStep::new(name, CheckOutcome::Failed, error.finding(), remedy)
 }
 
 /// Result of a check.
@@ -104,8 +65,8 @@ pub async fn check(
     match (&secret, &settings.credential) {
         (Ok(Secret::Password(..)), _) => {}
         (Ok(Secret::Kerberos(login)), _) => report.add(keytab_step(login)),
-        (Err(error), Credential::Password { .. }) => report.add(CheckStep::failed("secret", error)),
-        (Err(error), Credential::Kerberos { .. }) => report.add(CheckStep::failed("keytab", error)),
+        (Err(error), Credential::Password { .. }) => report.add(failed("secret", error)),
+        (Err(error), Credential::Kerberos { .. }) => report.add(failed("keytab", error)),
     }
     let mut session = None;
     for url in &settings.servers {
@@ -125,7 +86,7 @@ pub async fn check(
     match session {
         Some(mut session) => {
             if let Err(error) = directory(&mut session, settings, &mut report).await {
-                report.add(CheckStep::failed("directory", &error));
+                report.add(failed("directory", &error));
             }
             // Last, because a firewall may end the connection at a DirSync request.
             changes(&mut session, is_incremental, &mut report).await;

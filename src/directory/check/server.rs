@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{CheckOutcome, CheckReport, CheckStep};
+use super::{CheckReport, failed};
 use crate::directory::dial;
 use crate::directory::kerberos::Login;
 use crate::directory::secret::Secret;
 use crate::directory::tls::{Certificate, Trusted};
 use crate::directory::wire_error::WireError;
 use crate::directory::{DirectoryError, Session, Settings};
-use crate::model::{Dn, NameSource, ServerUrl, Timestamp};
+use crate::model::{CheckOutcome, CheckStep, Dn, NameSource, ServerUrl, Timestamp};
 
 /// A certificate that expires sooner gives a warning.
 const RENEW: Duration = Duration::from_hours(30 * 24);
@@ -78,7 +78,7 @@ pub(super) async fn connect(
     match Session::over(url, dialled, settings).await {
         Ok(session) => Some(session),
         Err(error) => {
-            report.add(CheckStep::failed("identity", &error).at(&server));
+            report.add(failed("identity", &error).at(&server));
             None
         }
     }
@@ -180,7 +180,7 @@ pub(super) async fn sign_in(
     };
     if let Err((step, error)) = bound {
         report.refusal = error.refusal().cloned().or(report.refusal.take());
-        report.add(CheckStep::failed(step, &error).at(&server));
+        report.add(failed(step, &error).at(&server));
         return None;
     }
     report.is_bound = true;
@@ -189,7 +189,7 @@ pub(super) async fn sign_in(
             CheckStep::new("bind", CheckOutcome::Ok, format!("{name} is let in{how}"), None)
                 .at(&server),
         );
-        report.add(CheckStep::failed("identity", &error).at(&server));
+        report.add(failed("identity", &error).at(&server));
         return None;
     }
     report.add(account_step(&session, how, now).at(&server));

@@ -5,9 +5,8 @@
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 
-use rosterd::directory::CheckOutcome;
 use rosterd::engine::{CheckReport, check_directory};
-use rosterd::model::{Discovery, Domain, Resolver};
+use rosterd::model::{CheckOutcome, Discovery, Domain, Resolver};
 use tokio::net::TcpListener;
 
 use crate::firm::{Firm, config};

@@ -668,9 +668,8 @@ async fn members_of_other_domains_are_told_by_number_and_name() {
         "{told}"
     );
     let check = estate.firm.engine.check_directory("corp").await.expect("a check");
-    let is_told = |step: &rosterd::directory::CheckStep| {
-        step.finding.starts_with("2 members of Roster Pro are of other domains")
-    };
+    let is_told =
+        |step: &CheckStep| step.finding.starts_with("2 members of Roster Pro are of other domains");
     assert!(check.steps.iter().any(is_told), "{check:?}");
 }
 
