@@ -37,6 +37,7 @@ mod secret;
 mod server_url;
 mod settings;
 mod sid;
+mod target;
 mod tier;
 mod time;
 mod user;
@@ -75,6 +76,11 @@ pub use secret::{SecretFault, secret_line};
 pub use server_url::{NameSource, ServerUrl};
 pub use settings::{FollowedServers, Mode, Resolver, Retention, Timeouts};
 pub use sid::Sid;
+pub use target::{
+    Adopt, Counterpart, CounterpartState, DriftAction, InactiveReason, LeaverAction, LinkOrigin,
+    MatchAttribute, ProvisionProblem, Rate, RemoteId, StepKind, StepOrigin, TargetCredential,
+    TargetGroup, TargetName,
+};
 pub use tier::Tier;
 pub use time::Timestamp;
 pub use user::{Joined, Standing, Status, User};

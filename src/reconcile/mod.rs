@@ -33,6 +33,7 @@ mod observation;
 mod plan;
 mod proposal;
 mod propose;
+pub mod provision;
 mod rejection;
 mod takeover;
 mod tiers;

@@ -1,0 +1,29 @@
+//! The rules of targets: pure functions from a user and an account to the requests that make them
+//! agree.
+//!
+//! ```text
+//! User ── Mapping::wanted ─► Wanted ─┐
+//! pages ── Listing ─► Listed ────────┼─ steps ─► Step ── requests ─► Request ── meaning(answer) ─► Outcome
+//! Counterpart ───────────────────────┘
+//! ```
+//!
+//! No answer of a target proves that an account is absent, but 404 for its id and a list that was
+//! read whole. RFC 7643 and RFC 7644 define the terms.
+
+mod capabilities;
+mod listing;
+mod mapping;
+mod resource;
+mod steps;
+mod wire;
+
+pub use capabilities::{Capabilities, Declared, Lesson, Paging, Quirks};
+pub use listing::{Listed, Listing, NextPage, PageQuery, Partial};
+pub use mapping::{
+    AttributePath, DEFAULT_MAPPING, Mapping, MappingError, Template, Unfit, Wanted, fields,
+};
+pub use resource::{ENTERPRISE_USER, Resource, USER};
+pub use steps::{Account, Decision, Sighting, Situation, Step, Wish, steps};
+pub use wire::{
+    Answer, AnswerBody, Method, Operation, Outcome, Refusal, Request, Requests, meaning,
+};
