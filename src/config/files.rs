@@ -3,7 +3,6 @@
 //! Their contents are discarded, because a secret is read again whenever it is used.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
@@ -12,7 +11,7 @@ use rustls::pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
 use crate::model::{Keytab, secret_line};
-use crate::ownership::{self, Owners};
+use crate::ownership::{self, Owners, SecretFileError};
 
 /// Checks that only root and the daemon's user can change a file.
 fn trusted(path: &Path) -> Result<(), String> {
@@ -61,15 +60,23 @@ pub(super) fn credential(
     }
 }
 
-/// Mode bits of users who are neither the owner nor in the group.
-const OTHERS: u32 = 0o007;
-
 /// Checks the mode and the content of a password file.
 pub(super) fn password(path: &Path) -> Result<(), String> {
     let content = secret(path)?;
     secret_line(&content)
         .map(drop)
         .map_err(|fault| format!("{} {fault}: {}", path.display(), fault.remedy()))
+}
+
+/// Checks the mode and the content of a file with a token or a client secret.
+pub(super) fn token(path: &Path) -> Result<(), String> {
+    let content = secret(path)?;
+    secret_line(&content).map(drop).map_err(|fault| {
+        format!(
+            "{} {fault}: write it alone into the file, on one line of UTF-8 text",
+            path.display()
+        )
+    })
 }
 
 /// The Kerberos helper of the package.
@@ -172,15 +179,14 @@ pub(super) fn certificates(path: &Path) -> Result<(), String> {
 }
 
 fn secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
-    let mode = fs::metadata(path).map_err(|e| unreadable(path, &e))?.mode();
-    if mode & OTHERS != 0 {
-        return Err(format!(
+    let content = ownership::read_secret(path).map_err(|error| match error {
+        SecretFileError::OpenToAll => format!(
             "{} is open to all users of this machine: run chmod o= on it, and change the secret",
             path.display()
-        ));
-    }
-    trusted(path)?;
-    fs::read(path).map(Zeroizing::new).map_err(|e| unreadable(path, &e))
+        ),
+        SecretFileError::Unreadable(error) => unreadable(path, &error),
+    })?;
+    trusted(path).map(|()| content)
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> String {

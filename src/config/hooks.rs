@@ -7,7 +7,7 @@ use reqwest::Url;
 
 use super::files;
 use super::table::Table;
-use super::values::{duration, hook_name, nearest, path, web_url};
+use super::values::{duration, hook_name, is_open, nearest, path, web_url};
 use crate::model::{Gate, Program};
 
 /// All types of events.
@@ -195,14 +195,6 @@ fn read_receiver(table: &mut Table<'_>, credentials: Option<&Path>) -> Option<Re
     exec.map(Receiver::Exec)
         .or(url
             .map(|url| Receiver::Webhook(Webhook { url, secret_file, ca_file, proxy, allow_http })))
-}
-
-/// Returns whether others can read the traffic: http to another machine.
-fn is_open(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let is_here = host == "localhost"
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    url.scheme() == "http" && !is_here
 }
 
 fn read_exec(table: &mut Table<'_>) -> Option<Program> {

@@ -15,6 +15,7 @@ mod problems;
 mod programs;
 mod safety;
 mod table;
+mod targets;
 mod values;
 mod warnings;
 
@@ -34,6 +35,8 @@ pub use directory::{Directory, Servers};
 pub use hooks::{EVENT_TYPES, Hook, Receiver, Webhook};
 pub use problems::{Place, Problem, Problems};
 pub use programs::{NamedProgram, programs};
+pub use targets::Target;
+pub use values::nearest;
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct Config {
@@ -55,6 +58,8 @@ pub struct Config {
     pub hooks: Vec<Hook>,
     /// The gates in the order of the file, all of which are asked. Names are unique.
     pub gates: Vec<Gate>,
+    /// The targets in the order of the file. Names are unique.
+    pub targets: Vec<Target>,
     /// The address of the metrics, which the control socket serves as well.
     pub metrics_listen: Option<SocketAddr>,
 }
@@ -118,7 +123,7 @@ impl Config {
 /// Returns all keys, dotted and with tables, such as `directory.safety.gone.percent`.
 pub fn keys() -> BTreeSet<String> {
     // Arrays of tables are read only if they have an element.
-    read("[[directory]]\n[[hook]]\n[[gate]]\n", None).2
+    read("[[directory]]\n[[hook]]\n[[gate]]\n[[target]]\n[[target.group]]\n", None).2
 }
 
 fn read(
@@ -153,6 +158,9 @@ fn read_root(mut root: Table<'_>, credentials: Option<&Path>) -> Option<Config> 
         }
         directory::read(table, credentials, timezone, &safety, &accounts)
     });
+    let targets = named(&mut root, "target", |table| {
+        targets::read(table, credentials, timezone, &safety, &accounts)
+    });
     let hooks = named(&mut root, "hook", |table| hooks::read_hook(table, credentials));
     let gates = named(&mut root, "gate", hooks::read_gate);
     let metrics_listen = read_metrics(root.table("metrics"));
@@ -169,6 +177,7 @@ fn read_root(mut root: Table<'_>, credentials: Option<&Path>) -> Option<Config> 
         directories: directories?,
         hooks: hooks?,
         gates: gates?,
+        targets: targets?,
         metrics_listen,
     })
 }

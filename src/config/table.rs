@@ -154,6 +154,36 @@ impl<'a> Table<'a> {
         items.iter().map(read_one).collect::<Vec<_>>().into_iter().collect()
     }
 
+    /// Reads all keys, whose values are texts. Returns `None` after a problem.
+    pub(super) fn texts_by_key(
+        self,
+        mut read: impl FnMut(&str, &str) -> Result<(), String>,
+    ) -> Option<()> {
+        let mut is_whole = true;
+        for (name, value) in self.entries.into_iter().flatten() {
+            let (key, start) = (name.get_ref().as_ref(), name.span().start);
+            let done = match value.get_ref() {
+                DeValue::String(text) => self.record(start, read(key, text)),
+                // A dot without quotes makes a table of the first part.
+                DeValue::Table(_) => {
+                    self.reading.problem(
+                        start,
+                        format!("{key} is a table here: write the whole name in double quotes"),
+                    );
+                    None
+                }
+                other => self.wrong_type(start, key, "text in double quotes", other),
+            };
+            is_whole &= done.is_some();
+        }
+        is_whole.then_some(())
+    }
+
+    /// Notes a key that the table may have, for the advice about an unknown one.
+    pub(super) fn note(&mut self, key: &'static str) {
+        self.known.push(key);
+    }
+
     /// Reads a whole number within the range.
     pub(super) fn integer<N>(&mut self, key: &'static str, range: &RangeInclusive<N>) -> Option<N>
     where
@@ -309,7 +339,10 @@ impl<'a> Table<'a> {
     }
 
     fn never_inline(&self, key: &str) -> String {
-        let instead = match self.known.iter().find(|k| ["password-file", "secret-file"].contains(k))
+        let instead = match self
+            .known
+            .iter()
+            .find(|k| ["password-file", "secret-file", "token-file"].contains(k))
         {
             Some(key) => {
                 format!("write it to a file that only rosterd can read, and name that in {key}")

@@ -8,7 +8,8 @@ use chrono_tz::{TZ_VARIANTS, Tz};
 use reqwest::Url;
 
 use crate::model::{
-    Address, Cron, DirectoryName, Dn, Domain, Filter, Handle, Resolver, ServerUrl, unknown_rule,
+    Address, Cron, DirectoryName, Dn, Domain, Filter, Handle, Rate, Resolver, ServerUrl,
+    TargetName, Timestamp, unknown_rule,
 };
 
 /// Longest duration. Instants in microseconds overflow beyond it, and a longer one is a mistake.
@@ -178,6 +179,13 @@ pub(super) fn directory_name(text: &str) -> Result<DirectoryName, String> {
     })
 }
 
+/// Parses the name of a target.
+pub(super) fn target_name(text: &str) -> Result<TargetName, String> {
+    TargetName::parse(text).ok_or_else(|| {
+        format!("\"{text}\" is not a name for a target: use 1 to 63 of a-z, 0-9 and -")
+    })
+}
+
 /// Parses the handle of an account.
 pub(super) fn handle(text: &str) -> Result<Handle, String> {
     Handle::parse(text).map_err(|e| e.to_string())
@@ -341,11 +349,44 @@ pub(super) fn web_url(text: &str) -> Result<Url, String> {
     }
 }
 
+/// Returns whether others can read the traffic: http to another machine.
+pub(super) fn is_open(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let is_here =
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    url.scheme() == "http" && !is_here
+}
+
+/// Parses a number of requests in a second, minute or hour.
+pub(super) fn rate(text: &str) -> Result<Rate, String> {
+    let bad = || {
+        format!(
+            "\"{text}\" is not a rate: write a number of requests and a unit, such as \"5/s\", \"180/m\" or \"1000/h\""
+        )
+    };
+    let (requests, unit) = text.split_once('/').ok_or_else(bad)?;
+    let per = match unit.trim() {
+        "s" => Duration::from_secs(1),
+        "m" => Duration::from_mins(1),
+        "h" => Duration::from_hours(1),
+        _ => return Err(bad()),
+    };
+    match requests.trim().parse() {
+        Ok(requests @ 1..=100_000) => Ok(Rate { requests, per }),
+        _ => Err(bad()),
+    }
+}
+
+/// Parses a date, which begins at midnight UTC.
+pub(super) fn date(text: &str) -> Result<Timestamp, String> {
+    let date: chrono::NaiveDate = text.parse().map_err(|_| {
+        format!("\"{text}\" is not a date: write year, month and day, such as \"2027-10-01\"")
+    })?;
+    Ok(Timestamp::from(date.and_time(chrono::NaiveTime::MIN).and_utc()))
+}
+
 /// Returns the candidate that the word probably misspells.
-pub(super) fn nearest<'a>(
-    word: &str,
-    candidates: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let folded = |text: &str| text.to_ascii_lowercase().replace('_', "-");
     let word = folded(word);
     // At most a third of the letters differ, but one may always.

@@ -6,8 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use rosterd::config::{self, Config, Problems, Servers};
-use rosterd::model::{AttributeNames, ChangeClass, Credential, Discovery, Program, ServerUrl};
+use rosterd::model::{
+    Adopt, AttributeNames, ChangeClass, Credential, Discovery, DriftAction, LeaverAction, Mode,
+    Program, Rate, ServerUrl, TargetCredential, TargetGroup, Tier,
+};
 use rosterd::reconcile::Limits;
+use rosterd::reconcile::provision::{DEFAULT_MAPPING, Paging};
 
 const SHIPPED: &str = include_str!("../../config/rosterd.toml");
 const MINIMAL: &str = include_str!("../../config/examples/minimal.toml");
@@ -24,6 +28,7 @@ impl Machine {
         let ca = rcgen::generate_simple_self_signed(["ca.example.com".to_owned()])
             .expect("a certificate");
         machine.file("corp.password", "correct horse\n", 0o640);
+        machine.file("slack.token", "xoxp-1\n", 0o600);
         machine.file("corp-ca.pem", &ca.cert.pem(), 0o644);
         machine.file("krb5.conf", "[libdefaults]\n", 0o644);
         machine.bytes("corp.keytab", &keytab(&["svc-rosterd"]), 0o640);
@@ -83,9 +88,9 @@ pub(crate) fn keytab(accounts: &[&str]) -> Vec<u8> {
 fn uncomment(text: &str, sign: &str) -> String {
     let is_setting = |rest: &str| {
         let key = rest.split(" = ").next().unwrap_or_default();
-        rest.starts_with("[[")
+        (rest.starts_with('[') && rest.ends_with(']'))
             || (rest.contains(" = ")
-                && key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'))
+                && key.chars().all(|c| c.is_ascii_alphanumeric() || "-.[]\"".contains(c)))
     };
     let line = |line: &str| match line.strip_prefix(sign) {
         // The two lines of the legend are no keys.
@@ -156,6 +161,10 @@ fn the_shipped_examples_are_valid_except_for_alternatives() {
     rosterd.toml:137:1: krb5-conf belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
     rosterd.toml:248:1: there are both secret-file and secret-credential: remove one of them
     rosterd.toml:248:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
+    rosterd.toml:279:1: there are both token-file and token-credential: remove one of them
+    rosterd.toml:279:20: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.token to the unit, or use token-file
+    rosterd.toml:322:1: there are both client-secret-file and client-secret-credential: remove one of them
+    rosterd.toml:322:28: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.secret to the unit, or use client-secret-file
     "#);
 }
 
@@ -166,6 +175,7 @@ fn every_key_occurs_in_the_shipped_file() {
     for key in config::keys() {
         // Keys that a directory can override are explained once.
         let path = key.replace("directory.safety.", "safety.");
+        let path = path.replace("target.safety.", "safety.");
         let mut found = vec![&file];
         for part in path.split('.') {
             found = found
@@ -703,8 +713,17 @@ fn directories_hooks_and_gates_have_their_configured_values() {
         .replace("krb5-conf = \"/etc/rosterd/krb5.conf\"", "")
         .replace("secret-credential = \"siem\"", "")
         .replace("key-credential = \"events\"", "")
+        .replace("token-file = \"/etc/rosterd/slack.token\"", "")
+        .replace("token-credential = \"slack\"", "")
+        .replace("client-secret-credential = \"slack\"", "")
         .replace("\"svc-*@example.com\"", "\"svc-*@Bücher.example\"");
     let config = machine.config(&text);
+    let slack = &config.targets[0];
+    assert!(
+        matches!(&slack.credential, TargetCredential::OAuth { client_id, .. } if client_id == "rosterd")
+    );
+    assert_eq!((slack.mode, slack.quirks.scim_json), (Mode::PlanOnly, Some(false)));
+    assert_eq!(slack.groups, [TargetGroup { name: "Roster Pro".to_owned(), tier: Tier::Pro }]);
     let corp = &config.directories[0];
     assert_eq!(
         corp.servers,
@@ -791,4 +810,125 @@ fn a_group_of_another_directory_is_one_of_a_directory_of_the_account() {
         let problems = machine.problems(&second("emea", account, group));
         assert!(problems.contains(problem), "{problems}");
     }
+}
+
+const TARGET: &str = "[[target]]\nname = \"app\"\naccount = \"acme\"\nurl = \"https://app.example.com/scim/v2?tenant=7\"\ntoken-file = \"/etc/rosterd/slack.token\"\n";
+
+#[test]
+fn a_target_has_safe_defaults_and_a_preset_gives_way_to_keys() {
+    let machine = Machine::new();
+    let target = |more: &str| machine.config(&format!("{TARGET}{more}")).targets.remove(0);
+    let app = target("");
+    assert_eq!(app.url.query(), Some("tenant=7"));
+    let warnings = machine.config(TARGET).warnings();
+    assert!(
+        warnings.iter().any(|w| w.contains("nothing is sent to the target app")),
+        "{warnings:?}"
+    );
+    assert_eq!(
+        (app.adopt, app.leaver, app.drift),
+        (Adopt::Ask, LeaverAction::Deactivate, DriftAction::Report)
+    );
+    assert_eq!(app.limits.allowed(ChangeClass::Deleted, 1000), 0, "each deletion is held");
+    assert_eq!(
+        app.limits.allowed(ChangeClass::Create, 10),
+        Limits::default().allowed(ChangeClass::Create, 10)
+    );
+    let paths = |target: &config::Target| {
+        target.mapping.attributes.iter().map(|(path, _)| path.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(paths(&app), DEFAULT_MAPPING.map(|(path, _)| path.to_owned()));
+    let slack = target("preset = \"slack\"\npage-size = 0\n");
+    assert_eq!(
+        (slack.rate, slack.page_size),
+        (Rate { requests: 180, per: Duration::from_mins(1) }, 0)
+    );
+    assert_eq!(
+        target("preset = \"slack\"\nrate = \"9/h\"\n").rate,
+        Rate { requests: 9, per: Duration::from_hours(1) }
+    );
+    let aws = target("preset = \"aws\"\nquirks = { paging = \"cursor\" }\n");
+    assert_eq!((aws.quirks.paging, aws.quirks.members), (Some(Paging::Cursor), Some(false)));
+    let mapped = target(
+        "[target.attributes]\nemails = \"{primary-email:lower}\"\ntitle = \"\"\n\"urn:example:1.0:App:seat\" = \"{tier} seat\"\n[target.values]\ntier = { pro = \"Pro\" }\n",
+    );
+    let paths = paths(&mapped);
+    assert!(
+        paths.contains(&"emails".to_owned()) && !paths.contains(&"emails[work]".to_owned()),
+        "{paths:?}"
+    );
+    assert!(
+        !paths.contains(&"title".to_owned())
+            && paths.contains(&"urn:example:1.0:App:seat".to_owned()),
+        "{paths:?}"
+    );
+}
+
+#[test]
+fn all_mistakes_of_a_target_are_reported_together_with_their_remedies() {
+    let machine = Machine::new();
+    machine.file("open.token", "xoxp-1\n", 0o644);
+    let text = r#"[[target]]
+name = "corp"
+account = "Acme Inc"
+url = "http://app.example.com/scim"
+token-file = "/etc/rosterd/open.token"
+preset = "okta"
+tiers = ["gold"]
+rate = "fast"
+full = "daily"
+token-expires = "soon"
+[target.oauth]
+token-url = "https://login.example.com/token"
+client-id = "rosterd"
+[target.attributes]
+userName = ""
+active = "true"
+title = "{titl}"
+"emails[home]" = "{primary-email}"
+"emails[work]" = "{primary-email:upper}"
+name.givenName = "{given-name}"
+[target.values]
+tier = { gold = "Gold" }
+departement = { x = "y" }
+[target.quirks]
+paging = "sometimes"
+[[target.group]]
+name = "Roster Pro"
+tier = "pro"
+[[target.group]]
+name = "Roster Pro"
+tier = "pro"
+"#;
+    let problems = machine.problems(&format!("{MINIMAL}\n{text}"));
+    let offset = format!("{MINIMAL}\n").lines().count();
+    for (line, words) in [
+        (2, "there is a directory \"corp\""),
+        (3, "not an account handle"),
+        (4, "add allow-http = true"),
+        (5, "run chmod o= on it"),
+        (6, "\"okta\" is not known here: write \"generic\" or"),
+        (7, "\"gold\" is not known here"),
+        (8, "is not a rate: write"),
+        (9, "daily"),
+        (10, "is not a date: write"),
+        (11, "there are both token-file and oauth"),
+        (11, "client-secret-file is missing"),
+        (16, "active is not for the mapping"),
+        (17, "there is no field titl: did you mean title?"),
+        (19, "emails[home] writes the same attribute"),
+        (20, "write the whole name in double quotes"),
+        (22, "there is no tier \"gold\""),
+        (23, "there is no key departement in [target.values]: did you mean department?"),
+        (25, "\"sometimes\" is not known here"),
+        (30, "there is another group \"Roster Pro\""),
+    ] {
+        let place = format!("rosterd.toml:{}:", offset + line);
+        assert!(
+            problems.lines().any(|l| l.starts_with(&place) && l.contains(words)),
+            "{line} {words}:\n{problems}"
+        );
+    }
+    let left_out = machine.problems(&format!("{TARGET}[target.attributes]\nexternalId = \"\"\n"));
+    assert!(left_out.contains("externalId is left out"), "{left_out}");
 }
