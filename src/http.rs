@@ -113,6 +113,7 @@ impl Transport {
             .tls_backend_preconfigured(self.tls()?)
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
+            .tls_info(true)
             .no_proxy();
         if let Some(proxy) = &self.proxy {
             builder = builder.proxy(

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! [`engine::sync`] is this pipeline. [`model`] has values, [`reconcile`] pure functions of them.
-//! [`directory`], [`dns`], [`store`] and [`hooks`] are adapters that do not import each other.
+//! [`directory`], [`dns`], [`store`], [`hooks`] and [`scim`] are adapters that do not import each
+//! other.
 //! [`control`] is the socket, [`ctl`] the operator's tool, and [`daemon`] the wiring.
 
 pub mod clock;
@@ -26,6 +27,7 @@ pub mod manual;
 pub mod model;
 pub mod ownership;
 pub mod reconcile;
+pub mod scim;
 pub mod store;
 pub mod telemetry;
 pub mod visible;

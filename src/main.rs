@@ -9,8 +9,10 @@ use nix::sys::stat::{Mode, umask};
 use rosterd::clock::Clock;
 use rosterd::config::Config;
 use rosterd::ctl::Terminal;
-use rosterd::ctl::directory::examined;
+use rosterd::ctl::directory::{check_steps, examined};
 use rosterd::daemon::{Orders, Reload, RunnerAt};
+use rosterd::engine::CheckOutcome;
+use rosterd::model::Address;
 use rosterd::visible::escaped;
 use rosterd::{daemon, manual, telemetry};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +48,15 @@ enum Command {
     CheckDirectory {
         /// The directory. Without it, all directories are checked.
         name: Option<String>,
+    },
+    /// Check everything that requests to a target need, step by step. The exit status is 0 if no
+    /// step failed. Without --write it only reads.
+    CheckTarget {
+        /// The name of the target.
+        name: String,
+        /// Create, change, deactivate and delete one account of this address, which has none yet.
+        #[arg(long, value_name = "ADDRESS", value_parser = Address::parse)]
+        write: Option<Address>,
     },
     /// Run programs of hooks and gates by name. Started by rosterd-hooks.socket or by rosterd;
     /// stdin is the socket.
@@ -97,6 +108,9 @@ fn main() -> ExitCode {
         }),
         Some(Command::CheckDirectory { name }) => {
             with_config(&file, |config| check_directory(config, name.as_deref()))
+        }
+        Some(Command::CheckTarget { name, write }) => {
+            with_config(&file, |config| check_target(config, &name, write.as_ref()))
         }
         // Completions and man pages are made on machines without a configuration.
         Some(Command::Completions { shell }) => {
@@ -156,6 +170,26 @@ fn check_directory(config: &Config, name: Option<&str>) -> ExitCode {
             {
                 Ok(()) if checks.iter().all(|check| check.ok) => ExitCode::SUCCESS,
                 _ => ExitCode::FAILURE,
+            }
+        }
+        Err(error) => exit(Err(error)),
+    }
+}
+
+fn check_target(config: &Config, name: &str, trial: Option<&Address>) -> ExitCode {
+    let clock = Clock::system();
+    let checked = tokio::runtime::Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
+        Ok(runtime.block_on(daemon::check_target(config, name, trial, &clock))?)
+    });
+    match checked {
+        Ok(steps) => {
+            let mut terminal = Terminal::standard(move || clock.now().to_utc());
+            let works = "requests can work";
+            let printed = terminal.print(&check_steps(name, &steps, works, &terminal.view()));
+            if printed.is_ok() && steps.iter().all(|step| step.outcome != CheckOutcome::Failed) {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
             }
         }
         Err(error) => exit(Err(error)),

@@ -1,14 +1,18 @@
-//! `rosterd check-directory`, the check of `rosterctl directory check` without a running daemon.
+//! `rosterd check-directory` and `rosterd check-target`: checks without a running daemon.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::settings::target_settings;
 use super::{DaemonError, Setup};
 use crate::clock::Clock;
-use crate::control::{api, convert_check};
+use crate::config::{Config, nearest};
+use crate::control::{api, convert_check, convert_steps};
 use crate::engine::{Engine, check_directory as check_without_store};
+use crate::model::Address;
+use crate::scim;
 use crate::store::{Store, StoreError};
 
 /// Checks one directory, or all of them. An existing store records a refused bind, so that
@@ -48,4 +52,25 @@ pub async fn check_directory(
     }
     store.close().await;
     Ok(checks)
+}
+
+/// Checks one target. With a trial address it creates, changes, deactivates and deletes one account.
+pub async fn check_target(
+    config: &Config,
+    name: &str,
+    trial: Option<&Address>,
+    clock: &Clock,
+) -> Result<Vec<api::CheckStep>, DaemonError> {
+    let target = config.targets.iter().find(|target| target.name.as_str() == name);
+    let target = target.ok_or_else(|| DaemonError::NoTarget(name.to_owned()))?;
+    let client = scim::Client::new(target_settings(target));
+    let near = |word: &str, known: &[&str]| nearest(word, known.iter().copied()).map(str::to_owned);
+    let check = scim::Check {
+        mapping: &target.mapping,
+        token_expires: target.token_expires,
+        unique: clock.new_id(),
+        trial,
+        nearest: &near,
+    };
+    Ok(convert_steps(scim::check(&client, &check, clock.now()).await))
 }

@@ -22,7 +22,7 @@ use crate::engine::{DirectoryConfig, Engine, EngineError, Rules};
 use crate::hooks::{Hook, Runner};
 use crate::store::{LogKeys, Store, StoreError};
 
-pub use check::check_directory;
+pub use check::{check_directory, check_target};
 pub use reload::Reload;
 pub use runner::{Orders, confine, run_hooks};
 pub use settings::setup;
@@ -83,6 +83,8 @@ pub enum DaemonError {
     Engine(#[from] EngineError),
     #[error("no directory \"{0}\" is configured")]
     NoDirectory(String),
+    #[error("no target \"{0}\" is configured")]
+    NoTarget(String),
     /// A running daemon has the store open.
     #[error("rosterd is running: use rosterctl directory check")]
     Running,

@@ -7,6 +7,7 @@ use crate::directory::Settings;
 use crate::engine::{DirectoryConfig, Rules};
 use crate::hooks::{Hook, Receiver, Webhook};
 use crate::http::Transport;
+use crate::scim;
 
 /// Returns the settings of all parts.
 pub fn setup(config: &Config) -> Setup {
@@ -89,5 +90,17 @@ fn directory(directory: &config::Directory) -> DirectoryConfig {
         live: d.live && d.incremental,
         watch: d.watch,
         incremental: d.incremental,
+    }
+}
+
+/// Returns the settings of a target's client.
+pub(super) fn target_settings(target: &config::Target) -> scim::Settings {
+    scim::Settings {
+        url: target.url.clone(),
+        credential: target.credential.clone(),
+        transport: Transport::new(target.ca_file.clone(), target.proxy.clone()),
+        timeout: target.timeout,
+        page_size: target.page_size,
+        quirks: target.quirks,
     }
 }

@@ -41,6 +41,7 @@ mod service;
 mod sign_in;
 mod simulation;
 mod socket;
+mod targets;
 mod telemetry;
 mod timing;
 mod undo;
