@@ -33,6 +33,7 @@ mod replicas;
 mod rights;
 mod sign_in;
 mod sites;
+mod targets;
 
 /// The domain's naming context.
 pub(crate) const DOMAIN: &str = "DC=corp,DC=example,DC=com";
