@@ -82,7 +82,7 @@ impl Client {
     ) -> Result<(Answer, Option<Vec<u8>>), ScimError> {
         let Settings { url, transport, .. } = &self.settings;
         let authorization = self.auth.header(transport, now).await?;
-        let headers = headers(request, capabilities, authorization);
+        let headers = headers(request, *capabilities, authorization);
         let body = request.body.as_ref().map(ToString::to_string);
         let method = match request.method {
             Method::Get => reqwest::Method::GET,
@@ -135,11 +135,7 @@ fn address(base: &Url, request: &Request) -> Url {
     url
 }
 
-fn headers(
-    request: &Request,
-    capabilities: &Capabilities,
-    authorization: HeaderValue,
-) -> HeaderMap {
+fn headers(request: &Request, capabilities: Capabilities, authorization: HeaderValue) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(AUTHORIZATION, authorization);
     headers.insert(USER_AGENT, HeaderValue::from_static(http::USER_AGENT));

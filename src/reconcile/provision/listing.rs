@@ -252,9 +252,12 @@ mod tests {
         assert_eq!(read(Paging::None, 5, |_| page(3, 0..3)).1, Ok(3));
     }
 
+    /// A server, from the parameters to a page.
+    type Server<'a> = &'a dyn Fn(&PageQuery) -> Value;
+
     #[test]
     fn a_dishonest_list_ends_and_is_partial() {
-        let table: [(&str, &dyn Fn(&PageQuery) -> Value, Partial); 8] = [
+        let table: [(&str, Server<'_>, Partial); 8] = [
             ("ignores startIndex", &|_| page(33, 0..20), Partial::NothingNew),
             (
                 "begins at 0",

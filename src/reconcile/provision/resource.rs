@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    fn resource(value: Value) -> Resource {
+    fn resource(value: &Value) -> Resource {
         Resource::parse(value.to_string().as_bytes()).unwrap()
     }
 
@@ -143,7 +143,7 @@ mod tests {
             (json!(2), None),
             (json!([]), None),
         ] {
-            assert_eq!(resource(json!({ "Active": value })).active(), active, "{value}");
+            assert_eq!(resource(&json!({ "Active": value })).active(), active, "{value}");
         }
         assert_eq!(Resource::default().active(), None);
     }
@@ -151,11 +151,11 @@ mod tests {
     #[test]
     fn a_list_is_read_with_names_of_any_case_and_numbers_as_text() {
         let list =
-            resource(json!({ "totalresults": "2", "resources": [{ "ID": 7 }, 3, { "id": "x" }] }));
+            resource(&json!({ "totalresults": "2", "resources": [{ "ID": 7 }, 3, { "id": "x" }] }));
         assert_eq!(list.number("totalResults"), Some(2));
         let ids: Vec<_> = list.resources().iter().filter_map(Resource::id).collect();
         assert_eq!(ids, ["7", "x"]);
-        assert!(resource(json!({ "totalResults": 0 })).resources().is_empty());
+        assert!(resource(&json!({ "totalResults": 0 })).resources().is_empty());
     }
 
     #[test]

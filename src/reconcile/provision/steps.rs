@@ -270,8 +270,11 @@ impl Deciding<'_> {
                     self.take_out(reason, &account.id, Nature::Following);
                 }
             }
+            // The account of an active user who is out of scope belongs to that user.
             Found::Unmanaged(account)
-                if account.active != Some(false) && self.situation.adopt != Adopt::Never =>
+                if reason == InactiveReason::Suspended
+                    && account.active != Some(false)
+                    && self.situation.adopt != Adopt::Never =>
             {
                 self.step(StepKind::Adopt, Nature::Concluded, Some(&account.id));
                 self.take_out(reason, &account.id, Nature::Concluded);
@@ -350,7 +353,7 @@ mod tests {
             (AttributePath::parse(path).unwrap(), Template::parse("x", |_| None).unwrap())
         };
         let attributes = ["userName", "externalId", "title"].map(attribute).into();
-        Mapping { attributes, values: Default::default() }
+        Mapping { attributes, values: std::collections::BTreeMap::default() }
     }
 
     fn wanted(title: &str) -> Wanted {
@@ -397,9 +400,9 @@ mod tests {
         wish: &Wish,
         counterpart: Option<&Counterpart>,
         sighting: &Sighting,
-        rules: &Situation,
+        rules: Situation,
     ) -> String {
-        let found = steps(USER, wish, counterpart, sighting, rules);
+        let found = steps(USER, wish, counterpart, sighting, &rules);
         let kinds = found.steps.iter().map(|step| {
             let mark = if step.origin == StepOrigin::Found { "!" } else { "" };
             format!("{}{mark}", step.kind)
@@ -442,21 +445,20 @@ mod tests {
             ("disowned", Some(counterpart(Disowned))),
         ];
         let wishes = [("present", present), ("inactive", inactive), ("nothing", Wish::Nothing)];
-        let mut table = String::new();
+        let mut table = Vec::new();
         for (wish_name, wish) in &wishes {
             for (counterpart_name, counterpart) in &counterparts {
                 for (sighting_name, sighting) in &sightings {
-                    let decided = decided(wish, counterpart.as_ref(), sighting, &RULES);
+                    let decided = decided(wish, counterpart.as_ref(), sighting, RULES);
                     // A combination without a line has no step.
                     if !decided.is_empty() {
-                        table += &format!(
-                            "{wish_name}, {counterpart_name}, {sighting_name}: {decided}\n"
-                        );
+                        let row = [wish_name, counterpart_name, sighting_name].map(|n| *n);
+                        table.push(format!("{}: {decided}", row.join(", ")));
                     }
                 }
             }
         }
-        insta::assert_snapshot!(table, @"
+        insta::assert_snapshot!(table.join("\n"), @"
         present, none, unasked: ?
         present, none, ours: link
         present, none, ours inactive: link reactivate!
@@ -518,10 +520,10 @@ mod tests {
         let present = Wish::Present(wanted("Boss"));
         let by_them = counterpart(CounterpartState::Linked);
         let by_us = Counterpart { deactivated_by_us: true, active: Some(false), ..by_them.clone() };
-        assert_eq!(decided(&present, Some(&by_us), &Sighting::Unasked, &RULES), "reactivate");
-        assert!(decided(&present, Some(&by_us), &inactive, &RULES).starts_with("reactivate"));
+        assert_eq!(decided(&present, Some(&by_us), &Sighting::Unasked, RULES), "reactivate");
+        assert!(decided(&present, Some(&by_us), &inactive, RULES).starts_with("reactivate"));
         assert!(
-            decided(&present, Some(&by_them), &inactive, &RULES).contains("deactivated-elsewhere")
+            decided(&present, Some(&by_them), &inactive, RULES).contains("deactivated-elsewhere")
         );
     }
 
@@ -535,12 +537,12 @@ mod tests {
         let names: Vec<_> = update.attributes.iter().map(|(path, _)| path.to_string()).collect();
         assert_eq!((update.kind, names), (StepKind::Update, vec!["title".to_owned()]));
         // Unseen, all attributes are written, and the name in a step of its own.
-        assert_eq!(decided(&changed, Some(&linked), &Sighting::Unasked, &RULES), "rename update");
+        assert_eq!(decided(&changed, Some(&linked), &Sighting::Unasked, RULES), "rename update");
         let renamed = Sighting::Seen(vec![seen("7", "a@example.com", "u1", Some(true))]);
         let wish = Wish::Present(wanted("Boss"));
-        assert_eq!(decided(&wish, Some(&linked), &renamed, &RULES), "drift");
+        assert_eq!(decided(&wish, Some(&linked), &renamed, RULES), "drift");
         let correcting = Situation { drift: DriftAction::Correct, ..RULES };
-        assert_eq!(decided(&wish, Some(&linked), &renamed, &correcting), "rename! drift");
+        assert_eq!(decided(&wish, Some(&linked), &renamed, correcting), "rename! drift");
     }
 
     #[test]
@@ -548,9 +550,9 @@ mod tests {
         let inactive = Wish::Inactive(InactiveReason::Suspended, None);
         let linked = counterpart(CounterpartState::Linked);
         let deleting = Situation { leaver: LeaverAction::Delete, ..RULES };
-        assert_eq!(decided(&inactive, Some(&linked), &Sighting::Unasked, &deleting), "delete");
-        assert_eq!(decided(&inactive, Some(&linked), &Sighting::Gone, &deleting), "");
-        assert_eq!(decided(&inactive, Some(&linked), &Sighting::Unasked, &RULES), "deactivate");
+        assert_eq!(decided(&inactive, Some(&linked), &Sighting::Unasked, deleting), "delete");
+        assert_eq!(decided(&inactive, Some(&linked), &Sighting::Gone, deleting), "");
+        assert_eq!(decided(&inactive, Some(&linked), &Sighting::Unasked, RULES), "deactivate");
     }
 
     #[test]
@@ -562,7 +564,22 @@ mod tests {
             (Adopt::Always, "adopt! rename! update!"),
             (Adopt::Never, "not-adopted"),
         ] {
-            assert_eq!(decided(&present, None, &seen, &Situation { adopt, ..RULES }), wanted);
+            assert_eq!(decided(&present, None, &seen, Situation { adopt, ..RULES }), wanted);
+        }
+    }
+
+    #[test]
+    fn only_a_suspended_user_has_an_unmanaged_account_to_deactivate() {
+        let seen = Sighting::Seen(vec![seen("8", "anna@example.com", "", Some(true))]);
+        for (reason, steps) in [
+            (InactiveReason::Suspended, "adopt! deactivate!"),
+            (InactiveReason::OutOfScope, ""),
+            (InactiveReason::Transferred, ""),
+            (InactiveReason::Released, ""),
+            (InactiveReason::Removed, ""),
+        ] {
+            let wish = Wish::Inactive(reason, Some(wanted("Boss")));
+            assert_eq!(decided(&wish, None, &seen, RULES), steps, "{reason}");
         }
     }
 }

@@ -289,6 +289,7 @@ impl std::fmt::Display for Refusal {
 }
 
 /// Returns the meaning of an answer.
+#[expect(clippy::match_same_arms, reason = "one line for each answer, in the order of its status")]
 pub fn meaning(request: &Request, answer: &Answer) -> Outcome {
     let refusal = Refusal::of(answer);
     let is_scim = matches!(&answer.body, AnswerBody::Object(body) if body.is_scim());
@@ -297,8 +298,9 @@ pub fn meaning(request: &Request, answer: &Answer) -> Outcome {
     match answer.status {
         202 => Outcome::Unverified,
         200..=299 => success(operation, answer, refusal),
-        300..=399 => Outcome::NotScim(refusal),
-        401 | 407 => Outcome::Unauthorized(refusal),
+        // Only a proxy sends 407.
+        300..=399 | 407 => Outcome::NotScim(refusal),
+        401 => Outcome::Unauthorized(refusal),
         400 if operation == Operation::List
             && (refusal.is("expiredCursor") || refusal.is("invalidCursor")) =>
         {
@@ -331,14 +333,15 @@ pub fn meaning(request: &Request, answer: &Answer) -> Outcome {
 
 fn success(operation: Operation, answer: &Answer, refusal: Refusal) -> Outcome {
     match (operation, &answer.body) {
-        (Operation::Delete, AnswerBody::Empty | AnswerBody::Object(_)) => Outcome::Unverified,
-        (Operation::Modify | Operation::Replace, AnswerBody::Empty) => Outcome::Unverified,
+        (Operation::Delete, AnswerBody::Empty | AnswerBody::Object(_))
+        | (Operation::Modify | Operation::Replace, AnswerBody::Empty) => Outcome::Unverified,
         // Without an id nothing was created.
-        (Operation::Create | Operation::Read, AnswerBody::Object(body)) if body.id().is_none() => {
-            Outcome::NotScim(refusal)
+        (operation, AnswerBody::Object(body))
+            if body.id().is_some() || !matches!(operation, Operation::Create | Operation::Read) =>
+        {
+            Outcome::Done(body.clone())
         }
-        (_, AnswerBody::Object(body)) => Outcome::Done(body.clone()),
-        (_, AnswerBody::Empty | AnswerBody::Other) => Outcome::NotScim(refusal),
+        _ => Outcome::NotScim(refusal),
     }
 }
 
@@ -429,6 +432,11 @@ mod tests {
             panic!()
         };
         assert_eq!(inactive["active"], json!(false));
+        // Only users who should be active have updates.
+        let [(_, _, unknown)] = &sent(&update, false, Some(&json!({ "id": "7" })))[..] else {
+            panic!()
+        };
+        assert_eq!(unknown["active"], json!(true));
         let first = step(StepKind::Deactivate, &[]).requests(&capabilities(false), None);
         assert!(matches!(first, Requests::ReadFirst(request) if request.method == Method::Get));
     }
@@ -487,7 +495,7 @@ mod tests {
             (Create, 402, "", "Refused"),
             (Create, 422, "", "Refused"),
             (Create, 401, "", "Unauthorized"),
-            (Create, 407, "", "Unauthorized"),
+            (Create, 407, "", "NotScim"),
             (Create, 415, "", "Learned(PlainJson)"),
             (Create, 302, page, "NotScim"),
             (Create, 429, "", "Retry down"),
