@@ -99,6 +99,7 @@ fn one(entry: &ExplainedEntry, is_user: bool, view: &View) -> Page {
         object_guid,
         dn,
         found,
+        names,
         scope,
         state,
         tier,
@@ -124,6 +125,7 @@ fn one(entry: &ExplainedEntry, is_user: bool, view: &View) -> Page {
             fields.push((if n == 0 { heading } else { "" }, format!("{shown}: {meaning}")));
         }
     };
+    lines("names", names);
     lines("scope", scope.as_slice());
     lines("state", state);
     lines("addresses", addresses);

@@ -3,7 +3,7 @@
 
 use super::{Desired, Finding, Policy, Primary, TierWish, WithoutGroup};
 use crate::model::{
-    Address, Expiry, Field, Guid, Override, Person, Placement, Reason, Status, Tier, User,
+    Address, Expiry, Field, Guid, Override, Person, Placement, Profile, Reason, Status, Tier, User,
 };
 
 /// One attribute with its meaning.
@@ -18,6 +18,8 @@ pub struct Line {
 /// The explanation of one entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reading {
+    /// The logon names.
+    pub names: Vec<Line>,
     pub scope: Line,
     /// Whether the account is disabled, and whether it has expired.
     pub state: Vec<Line>,
@@ -36,6 +38,7 @@ fn line(attribute: &str, value: impl Into<String>, meaning: impl Into<String>) -
 /// Explains an entry. `email` is the attribute of the primary address.
 pub fn read(person: &Person, desired: &Desired, policy: &Policy, email: &str) -> Reading {
     Reading {
+        names: names(person),
         scope: scope(person, desired, policy),
         state: vec![control(person), expiry(person, desired, policy)],
         tier: tier(desired, policy),
@@ -43,6 +46,16 @@ pub fn read(person: &Person, desired: &Desired, policy: &Policy, email: &str) ->
         addresses: addresses(person, desired, policy, email),
         obstacles: obstacles(desired, policy),
     }
+}
+
+fn names(person: &Person) -> Vec<Line> {
+    let Profile { sam_account_name, user_principal_name, .. } = &person.profile;
+    [("sAMAccountName", sam_account_name), ("userPrincipalName", user_principal_name)]
+        .into_iter()
+        .filter_map(|(attribute, name)| {
+            Some(line(attribute, name.as_ref()?.as_str(), "logon name"))
+        })
+        .collect()
 }
 
 fn scope(person: &Person, desired: &Desired, policy: &Policy) -> Line {

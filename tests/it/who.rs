@@ -130,6 +130,10 @@ async fn a_person_without_a_user_is_explained_and_read_by_each_name() {
         &dn,
     ] {
         let explained = firm.engine.explain(who).await.expect(who);
+        let names = explained.entries.iter().filter_map(|e| e.reading.as_ref());
+        let names: Vec<String> =
+            names.flat_map(|reading| &reading.names).map(|line| line.value.clone()).collect();
+        assert_eq!(names, ["gwhale", "grace@corp.example.com"], "{who}");
         let found: Vec<String> = explained.entries.iter().map(|e| e.guid.to_string()).collect();
         assert_eq!((explained.user, found), (None, vec![guid.to_string()]), "{who}");
     }

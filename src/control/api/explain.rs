@@ -37,6 +37,9 @@ pub struct ExplainedEntry {
     pub dn: String,
     /// Finding, as a sentence.
     pub found: String,
+    /// Logon names of the entry.
+    #[serde(default)]
+    pub names: Vec<Looked>,
     /// Whether the entry is in scope, and by which rule; `null` without a readable entry.
     pub scope: Option<Looked>,
     /// Whether the entry is enabled, and whether it has expired.

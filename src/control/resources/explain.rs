@@ -67,11 +67,11 @@ fn entry(entry: Entry) -> api::ExplainedEntry {
         waits,
         warnings,
     } = entry;
-    let (scope, state, tier, addresses, obstacles) = match reading {
-        Some(Reading { scope, state, tier, groups: _, addresses, obstacles }) => {
-            (Some(scope), state, Some(tier), addresses, obstacles)
+    let (names, scope, state, tier, addresses, obstacles) = match reading {
+        Some(Reading { names, scope, state, tier, groups: _, addresses, obstacles }) => {
+            (names, Some(scope), state, Some(tier), addresses, obstacles)
         }
-        None => (None, Vec::new(), None, Vec::new(), Vec::new()),
+        None => (Vec::new(), None, Vec::new(), None, Vec::new(), Vec::new()),
     };
     api::ExplainedEntry {
         directory: directory.to_string(),
@@ -79,6 +79,7 @@ fn entry(entry: Entry) -> api::ExplainedEntry {
         object_guid: person.to_string(),
         dn,
         found,
+        names: names.into_iter().map(looked).collect(),
         scope: scope.map(looked),
         state: state.into_iter().map(looked).collect(),
         tier,
