@@ -132,6 +132,10 @@ fn read(
 ) -> (Option<Config>, Vec<Problem>, BTreeSet<String>) {
     let (root, syntax) = DeTable::parse_recoverable(text);
     let reading = Reading::new(text, &syntax);
+    if let Some(problem) = table::unclosed(text, &syntax) {
+        // Everything after the bracket would be reported, too.
+        return (None, vec![problem], BTreeSet::new());
+    }
     let config = read_root(Table::root(&reading, root.get_ref()), credentials);
     let (problems, keys) = reading.finish();
     (config, problems, keys)

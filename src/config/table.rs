@@ -15,6 +15,50 @@ use toml::de::{DeTable, DeValue};
 use super::problems::{Place, Problem};
 use super::values::nearest;
 
+/// Returns the list that no bracket closes. The parser reports its end, and every line after it.
+pub(super) fn unclosed(text: &str, syntax: &[toml::de::Error]) -> Option<Problem> {
+    if syntax.is_empty() || text.contains("\"\"\"") || text.contains("'''") {
+        return None;
+    }
+    let mut open: Vec<Place> = Vec::new();
+    for (line, number) in text.lines().zip(1..) {
+        let is_header = line.trim_start().starts_with('[');
+        if !open.is_empty() && (begins_key(line) || line.trim_start().starts_with("[[")) {
+            break;
+        }
+        if open.is_empty() && is_header {
+            continue;
+        }
+        let (mut quote, mut is_escaped) = (None, false);
+        for (c, column) in line.chars().zip(1..) {
+            match (quote, c) {
+                (Some('"'), '\\') if !is_escaped => {
+                    is_escaped = true;
+                    continue;
+                }
+                (Some(begin), c) if c == begin && !is_escaped => quote = None,
+                (None, '"' | '\'') => quote = Some(c),
+                (None, '#') => break,
+                (None, '[') => open.push(Place { line: number, column }),
+                (None, ']') => drop(open.pop()),
+                _ => {}
+            }
+            is_escaped = false;
+        }
+    }
+    let place = open.into_iter().next()?;
+    let message = "this list is not closed: add the missing ]".to_owned();
+    Some(Problem { place: Some(place), message })
+}
+
+/// Returns whether a line begins like `key = value`.
+fn begins_key(line: &str) -> bool {
+    line.split_once('=').is_some_and(|(key, _)| {
+        let key = key.trim();
+        !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    })
+}
+
 /// The text of a file with the problems and keys found so far.
 pub(super) struct Reading<'a> {
     text: &'a str,

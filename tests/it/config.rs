@@ -635,6 +635,16 @@ fn a_syntax_error_has_its_line_and_does_not_stop_the_check() {
 }
 
 #[test]
+fn an_unclosed_list_is_reported_alone_and_at_its_bracket() {
+    let machine = Machine::new();
+    let text =
+        MINIMAL.replace("[[directory]]", "[[directory]]\npro-groups = [\n  \"Roster ] Pro\",");
+    insta::assert_snapshot!(machine.problems(&text), @"rosterd.toml:3:14: this list is not closed: add the missing ]");
+    let last = format!("{MINIMAL}exclude = [\"a\"");
+    assert_eq!(machine.problems(&last).lines().count(), 1);
+}
+
+#[test]
 fn an_unreadable_file_is_reported_with_its_name() {
     let problems = Config::load(Path::new("/nonexistent/rosterd.toml")).expect_err("no file");
     assert_eq!(problems.len(), 1);
