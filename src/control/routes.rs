@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode, Uri, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 
 use super::gate::{Gate, gate};
@@ -43,7 +43,22 @@ async fn document() -> Response {
 /// Returns the router of the API. It counts its answers.
 pub(super) fn api(control: &Arc<Control>) -> Router {
     let counted = from_fn_with_state(Arc::clone(control), count);
-    router(control).fallback(nowhere).layer(counted).with_state(Arc::clone(control))
+    router(control)
+        .fallback(nowhere)
+        .layer(from_fn(refuse_browsers))
+        .layer(counted)
+        .with_state(Arc::clone(control))
+}
+
+/// Refuses the requests of web browsers. Behind a forwarded port or a proxy, each web page could act
+/// as the user that forwards the socket. Programs send neither header (fetch.spec.whatwg.org).
+async fn refuse_browsers(request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    if headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site") {
+        let detail = "the control socket refuses web browsers: Origin and Sec-Fetch-Site must be absent, because a web page could act as the user of a forwarded socket";
+        return Refusal::new(StatusCode::FORBIDDEN, detail).into_response();
+    }
+    next.run(request).await
 }
 
 /// Returns the router of the operations, each behind its gate.
