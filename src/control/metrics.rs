@@ -64,7 +64,8 @@ impl Metrics {
         let _guard = self.lock.lock().await;
         let store =
             timeout(STORE_TIMEOUT, store_snapshot(&self.engine)).await.ok().and_then(Result::ok);
-        let snapshot = Snapshot { started_at: self.engine.started_at, store };
+        let writable = self.engine.store.write_error().is_none();
+        let snapshot = Snapshot { started_at: self.engine.started_at, writable, store };
         let accept =
             headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
         let format = Format::accepted_by(accept);
@@ -127,6 +128,7 @@ fn directory_series(status: DirectoryStatus, stale_after: Duration) -> Directory
         server: _,
         servers,
         live,
+        running: _,
         last_attempt,
         last_success,
         last_complete_read,

@@ -34,6 +34,8 @@ pub struct Store {
     pub(super) flavour: Flavour,
     file: Option<PathBuf>,
     instance: String,
+    /// The error of the last write, until a commit succeeds.
+    write_error: std::sync::Mutex<Option<String>>,
     /// Held while the store is open, so that a second rosterd is refused.
     _lock: Option<nix::fcntl::Flock<File>>,
 }
@@ -97,6 +99,7 @@ impl Store {
             flavour,
             instance: instance(url, file.as_deref()),
             file,
+            write_error: std::sync::Mutex::default(),
             _lock: lock,
         };
         store.adopt_rejected_plans().await?;
@@ -119,6 +122,11 @@ impl Store {
         let file = self.file.as_ref()?;
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
         Some(size(file) + size(Path::new(&format!("{}-wal", file.display()))))
+    }
+
+    /// Returns why nothing can be written at present; `None` after a successful commit.
+    pub fn write_error(&self) -> Option<String> {
+        self.write_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Closes the store, and empties the write-ahead log.
@@ -171,6 +179,14 @@ impl Store {
     }
 
     pub(super) async fn begin_to(&self, commits: Commits) -> Result<Writing<'_>, StoreError> {
+        let begun = self.begin_writing(commits).await;
+        if let Err(error) = &begun {
+            note(&self.write_error, Some(error));
+        }
+        begun
+    }
+
+    async fn begin_writing(&self, commits: Commits) -> Result<Writing<'_>, StoreError> {
         let guard = self.writer.lock().await;
         let tx = match self.begin_on(&guard, commits).await {
             Ok(tx) => tx,
@@ -191,9 +207,15 @@ impl Store {
             has_news: false,
             actors: Vec::new(),
             news: &self.news,
+            write_error: &self.write_error,
             _guard: guard,
         })
     }
+}
+
+/// Notes the outcome of a write.
+fn note(write_error: &std::sync::Mutex<Option<String>>, error: Option<&StoreError>) {
+    *write_error.lock().unwrap_or_else(PoisonError::into_inner) = error.map(ToString::to_string);
 }
 
 /// Returns a hash of the location of a store, however its URL is written.
@@ -227,13 +249,17 @@ pub(super) struct Writing<'a> {
     /// The actors of its events.
     pub(super) actors: Vec<Actor>,
     news: &'a watch::Sender<u64>,
+    write_error: &'a std::sync::Mutex<Option<String>>,
     _guard: MutexGuard<'a, AnyPool>,
 }
 
 impl Writing<'_> {
     pub(super) async fn commit(self) -> Result<(), StoreError> {
-        let Self { tx, subscriptions: _, keys: _, has_news, actors, news, _guard } = self;
-        tx.commit().await.doing("commit")?;
+        let Self { tx, subscriptions: _, keys: _, has_news, actors, news, write_error, _guard } =
+            self;
+        let committed = tx.commit().await.doing("commit");
+        note(write_error, committed.as_ref().err());
+        committed?;
         event_watch::note_committed(&actors);
         if has_news {
             news.send_modify(|count| *count += 1);

@@ -36,7 +36,7 @@ pub enum StoreError {
         source: sqlx::Error,
     },
     #[error(
-        "the store cannot {what}: its disk is full, read-only or broken; nothing of it was written: see to the disk, and the next run does the rest"
+        "the database is not writable (cannot {what}: disk full, read-only or broken?): nothing was saved; the next run does the rest once the disk has space"
     )]
     Disk {
         what: &'static str,

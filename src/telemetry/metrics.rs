@@ -49,6 +49,8 @@ impl Format {
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     pub started_at: Timestamp,
+    /// Whether the last write of the store succeeded.
+    pub writable: bool,
     /// `None` when the store does not answer.
     pub store: Option<StoreSnapshot>,
 }
@@ -138,13 +140,19 @@ pub fn page(
     format: Format,
 ) -> String {
     let mut registry = Registry::default();
-    let Snapshot { started_at, store } = snapshot;
+    let Snapshot { started_at, writable, store } = snapshot;
     of_process(&mut registry, *started_at);
     gauges(
         &mut registry,
         "rosterd_store_up",
         "Whether the store answers",
         [(Vec::new(), store.is_some().into())],
+    );
+    gauges(
+        &mut registry,
+        "rosterd_store_writable",
+        "Whether the last write of the store succeeded",
+        [(Vec::new(), (*writable).into())],
     );
     if let Some(StoreSnapshot { bytes, events, directories, accounts, hooks }) = store {
         let bytes = bytes.map(|bytes| (Vec::new(), bytes as i64));

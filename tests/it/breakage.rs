@@ -279,8 +279,10 @@ fn a_disk_that_turns_read_only_is_reported_and_the_next_run_completes_the_work()
     disk.fail();
     let (code, said) = site.daemon.ctl("sync corp");
     assert_eq!(code, 1, "{said:#}");
-    assert!(said.to_string().contains("its disk is full, read-only or broken"), "{said:#}");
+    assert!(said.to_string().contains("disk full, read-only or broken?"), "{said:#}");
     assert_eq!(site.active(), active, "the last good state is still served");
+    let directory = &site.done("status")["directories"][0];
+    assert_eq!(directory["state"], "degraded", "{directory:#}");
     site.daemon.signal(Signal::SIGTERM);
     site.daemon.wait();
     disk.unmount();

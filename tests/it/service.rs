@@ -351,7 +351,7 @@ fn a_full_disk_is_reported_and_the_next_run_applies_the_rest() {
     site.sim.edit(|ad| ad.disable(users[0]["directory"]["dn"].as_str().unwrap()));
     prlimit(pid, length);
     let (code, problem) = site.daemon.ctl("sync corp");
-    assert!(code == 1 && problem.to_string().contains("its disk is full"), "{code} {problem:#}");
+    assert!(code == 1 && problem.to_string().contains("disk full"), "{code} {problem:#}");
     prlimit(pid, u64::MAX);
     assert_eq!(site.active(), active);
     assert_eq!(site.done("sync corp")["changes"]["suspend"], 1);

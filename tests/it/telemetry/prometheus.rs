@@ -68,7 +68,11 @@ fn everything(format: Format) -> String {
         accounts: vec![account],
         hooks: vec![hook],
     };
-    let snapshot = Snapshot { started_at: Timestamp(1_795_530_000_000_000), store: Some(store) };
+    let snapshot = Snapshot {
+        started_at: Timestamp(1_795_530_000_000_000),
+        writable: true,
+        store: Some(store),
+    };
     page(
         &counters,
         &snapshot,
