@@ -16,18 +16,12 @@ impl Assertion {
 
     /// Returns `(attribute=value)` with the value escaped.
     pub fn equals(attribute: &str, value: &str) -> Self {
-        let mut text = format!("({attribute}=");
-        for byte in value.bytes() {
-            match byte {
-                b'*' | b'(' | b')' | b'\\' | 0 | 0x80.. => {
-                    // Writing to a String cannot fail.
-                    let _ = write!(text, "\\{byte:02x}");
-                }
-                _ => text.push(byte as char),
-            }
-        }
-        text.push(')');
-        Self(text)
+        Self(format!("({attribute}={})", escaped(value)))
+    }
+
+    /// Returns `(attribute=*part*)` with the part escaped.
+    pub fn contains(attribute: &str, part: &str) -> Self {
+        Self(format!("({attribute}=*{}*)", escaped(part)))
     }
 
     /// Returns the assertion `(objectGUID=…)`.
@@ -73,6 +67,21 @@ impl Assertion {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Escapes the characters that have a meaning in a filter.
+fn escaped(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        match byte {
+            b'*' | b'(' | b')' | b'\\' | 0 | 0x80.. => {
+                // Writing to a String cannot fail.
+                let _ = write!(text, "\\{byte:02x}");
+            }
+            _ => text.push(byte as char),
+        }
+    }
+    text
 }
 
 #[cfg(test)]

@@ -56,8 +56,21 @@ impl Grants {
         }
     }
 
-    /// Returns whether the commands are those of Samba.
-    pub fn is_for_samba(&self) -> bool {
-        self.samba.is_some()
+    /// Returns the command that lets the account see deleted objects.
+    ///
+    /// `samba-tool dsacl` does not find the container, because it is a deleted object itself (Samba
+    /// 4.17). So its rights are written as a whole: Samba's defaults, and the account.
+    pub fn see_deleted_objects(&self, container: &str) -> String {
+        match &self.samba {
+            Some(sid) => format!(
+                "as root on a domain controller: printf 'dn: {container}\\nchangetype: modify\\nreplace: nTSecurityDescriptor\\nnTSecurityDescriptor: \
+                 D:PAI(A;;RPWPCCDCLCRCWOWDSDSW;;;SY)(A;;RPLC;;;BA)(A;CI;LCRP;;;{sid})\\n' | \
+                 ldbmodify -H /var/lib/samba/private/sam.ldb --controls=show_deleted:1 --controls=sd_flags:1:4"
+            ),
+            None => format!(
+                "as a domain administrator: dsacls \"{container}\" /takeownership, then {}",
+                self.command(Right::ListContents, container)
+            ),
+        }
     }
 }

@@ -46,6 +46,7 @@ mod secret;
 mod servers;
 mod session;
 mod settings;
+mod similar;
 mod tls;
 mod watch;
 mod wire;

@@ -54,11 +54,12 @@ async fn base(
     if session.object(base, &["objectGUID".to_owned()]).await?.is_none() {
         let domain = session.root.default_naming_context.clone();
         if Dn::new(base).is_within(&Dn::new(domain.as_str())) {
-            report.fail(
-                "base",
-                format!("{base} was not found"),
-                "check its name, and that the service account may read it",
-            );
+            let similar = session.similar_containers(base).await?;
+            let remedy = match similar.as_slice() {
+                [] => "check its name, and that the service account may read it".to_owned(),
+                names => format!("did you mean {}?", names.join(" or ")),
+            };
+            report.fail("base", format!("{base} was not found"), remedy);
         } else {
             report.fail(
                 "base",
@@ -109,7 +110,7 @@ async fn base(
     let many = if cookie.is_empty() {
         format!("{people} people")
     } else {
-        format!("{people} people and more")
+        format!("at least {people} people")
     };
     match (people, &settings.filter) {
         (0, None) => report.fail(
@@ -148,7 +149,7 @@ async fn base(
             (0, Some(_)) if people == size => report.add(CheckStep::new(
                 "paging",
                 CheckOutcome::Ok,
-                format!("pages of {size} can be turned"),
+                format!("paging works, with {size} people a page"),
                 None,
             )),
             (0, _) => report.fail(
@@ -208,7 +209,7 @@ fn rights(sample: &Sample, decoder: &Decoder, session: &Session, report: &mut Ch
     if !unseen.is_empty() {
         report.warn(
             "rights",
-            format!("seen on none of {} people: {}", sample.people, unseen.join(", ")),
+            format!("none of {} sampled people has {}", sample.people, unseen.join(", ")),
             format!("nothing to do if no person has them; else grant Read all properties: {grant}"),
         );
     }
@@ -227,15 +228,11 @@ async fn deleted(session: &mut Session, report: &mut CheckReport) -> Result<(), 
         return Ok(());
     }
     let container = deleted_objects(&session.root.default_naming_context);
-    let grants = Grants::of(session);
-    let mut grant = grants.command(Right::ListContents, &container);
-    if !grants.is_for_samba() {
-        grant = format!("dsacls \"{container}\" /takeownership, then {grant}");
-    }
+    let grant = Grants::of(session).see_deleted_objects(&container);
     report.warn(
         "deleted objects",
-        "none can be seen: a deleted person is only missing, which takes a recheck and a witness, and is held without a witness",
-        format!("if a person was ever deleted, grant it as a domain administrator: {grant}"),
+        "the service account cannot see deleted objects: deletions are noticed after a recheck, and held if a whole OU is concerned",
+        format!("if a person was ever deleted, grant the right {grant}"),
     );
     Ok(())
 }
@@ -298,6 +295,14 @@ async fn names(
     Ok(())
 }
 
+fn nested_groups(nested: usize) -> String {
+    match nested {
+        0 => String::new(),
+        1 => ", with 1 nested group".to_owned(),
+        n => format!(", with {n} nested groups"),
+    }
+}
+
 /// Checks the groups, and counts nested ones.
 async fn groups(
     session: &mut Session,
@@ -322,7 +327,12 @@ async fn groups(
         let object = match session.resolve_group(name, None).await? {
             Ok(object) => object,
             Err(trouble) => {
-                report.fail("groups", trouble.finding(), trouble.remedy());
+                let similar = session.similar_groups(name).await?;
+                let remedy = match similar.as_slice() {
+                    [] => trouble.remedy().to_owned(),
+                    names => format!("did you mean {}? {}", names.join(", "), trouble.remedy()),
+                };
+                report.fail("groups", trouble.finding(), remedy);
                 continue;
             }
         };
@@ -340,7 +350,7 @@ async fn groups(
         };
         let silent = session.groups_without_members(&guid.into_iter().collect()).await?;
         if silent.is_empty() || nested > 0 {
-            report.ok("groups", format!("{of}: {dn}, {nested} nested groups"));
+            report.ok("groups", format!("{of}: {dn}{}", nested_groups(nested)));
         } else {
             report.warn(
                 "groups",
