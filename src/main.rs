@@ -20,12 +20,18 @@ use tokio_util::sync::CancellationToken;
 /// EX_CONFIG of sysexits.h.
 const BAD_CONFIG: u8 = 78;
 
-/// Keeps the people of an Active Directory reconciled into enterprise accounts.
+/// Keeps the user list of your applications in step with Active Directory.
 #[derive(Parser)]
 #[command(version, about)]
 struct Cli {
     /// The configuration file.
-    #[arg(long, value_name = "FILE", default_value = "/etc/rosterd/rosterd.toml", global = true)]
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        default_value = "/etc/rosterd/rosterd.toml",
+        global = true
+    )]
     config: PathBuf,
     /// Give the role of operators to the user that runs rosterd, for a trial in the foreground.
     /// Programs of hooks have that role then, too. Root has it in any case.
@@ -41,13 +47,20 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// List all problems of the configuration, and change nothing.
-    CheckConfig,
+    /// Check the configuration; changes nothing.
+    CheckConfig {
+        /// The configuration file. Without it, that of --config.
+        file: Option<PathBuf>,
+    },
     /// Check everything that a run of a directory needs, step by step. The exit status is 0 if no
     /// step failed. While the daemon runs, use rosterctl directory check.
     CheckDirectory {
         /// The directory. Without it, all directories are checked.
         name: Option<String>,
+        /// Read all people as well, and count them: by tier, without mail, in no group. Nothing is
+        /// written about them.
+        #[arg(long)]
+        people: bool,
     },
     /// Check everything that requests to a target need, step by step. The exit status is 0 if no
     /// step failed. Without --write it only reads.
@@ -98,16 +111,19 @@ fn main() -> ExitCode {
     match command {
         None => with_config(&file, |config| run(config, &file, own_user_operates, hook_runner)),
         Some(Command::HookRunner { user, child: _ }) => run_hooks(&file, user.as_deref()),
-        Some(Command::CheckConfig) => with_config(&file, |config| {
-            config
-                .warnings()
-                .iter()
-                .for_each(|warning| say(&format!("{}: warning: {warning}", file.display())));
-            say(&format!("{}: no problems found", file.display()));
-            ExitCode::SUCCESS
-        }),
-        Some(Command::CheckDirectory { name }) => {
-            with_config(&file, |config| check_directory(config, name.as_deref()))
+        Some(Command::CheckConfig { file: given }) => {
+            with_config(given.as_ref().unwrap_or(&file), |config| {
+                let file = given.as_ref().unwrap_or(&file);
+                config
+                    .warnings()
+                    .iter()
+                    .for_each(|warning| say(&format!("{}: warning: {warning}", file.display())));
+                say(&format!("{}: no problems found", file.display()));
+                ExitCode::SUCCESS
+            })
+        }
+        Some(Command::CheckDirectory { name, people }) => {
+            with_config(&file, |config| check_directory(config, name.as_deref(), people))
         }
         Some(Command::CheckTarget { name, write }) => {
             with_config(&file, |config| check_target(config, &name, write.as_ref()))
@@ -156,10 +172,11 @@ fn print(text: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
-fn check_directory(config: &Config, name: Option<&str>) -> ExitCode {
+fn check_directory(config: &Config, name: Option<&str>, people: bool) -> ExitCode {
     let clock = Clock::system();
     let looked = tokio::runtime::Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
-        Ok(runtime.block_on(daemon::check_directory(daemon::setup(config), name, clock.clone()))?)
+        let setup = daemon::setup(config);
+        Ok(runtime.block_on(daemon::check_directory(setup, name, people, clock.clone()))?)
     });
     match looked {
         Ok(checks) => {

@@ -1,10 +1,12 @@
 //! Requests to reload the configuration, from the socket or a signal to the daemon.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::engine::ReloadOutcome;
+use crate::engine::{DirectoryConfig, ReloadOutcome};
 use crate::model::{Actor, DirectoryName};
 
 /// Capacity of the queue. Later requests wait.
@@ -41,20 +43,48 @@ pub struct Ask {
 }
 
 /// The sending end of the queue.
-#[derive(Clone, Debug)]
-pub struct Reloader(mpsc::Sender<Ask>);
+#[derive(Clone)]
+pub struct Reloader {
+    asks: mpsc::Sender<Ask>,
+    parse: Parse,
+}
+
+/// Parses the text of a configuration. The error has all of its problems.
+pub type Parse = Arc<dyn Fn(&str) -> Result<Vec<DirectoryConfig>, Refused> + Send + Sync>;
+
+impl fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { asks, parse: _ } = self;
+        f.debug_struct("Reloader").field("asks", asks).finish_non_exhaustive()
+    }
+}
 
 impl Reloader {
     /// Returns both ends of the queue. The daemon receives.
     pub fn new() -> (Self, mpsc::Receiver<Ask>) {
         let (asks, asked) = mpsc::channel(QUEUE);
-        (Self(asks), asked)
+        let parse: Parse =
+            Arc::new(|_| Err("this rosterd cannot parse another configuration".to_owned()));
+        (Self { asks, parse }, asked)
+    }
+
+    /// Returns a handle that parses configurations for previews.
+    #[must_use]
+    pub fn parsing(
+        self,
+        parse: impl Fn(&str) -> Result<Vec<DirectoryConfig>, Refused> + Send + Sync + 'static,
+    ) -> Self {
+        Self { parse: Arc::new(parse), ..self }
+    }
+
+    pub(super) fn parse(&self, text: &str) -> Result<Vec<DirectoryConfig>, Refused> {
+        (self.parse)(text)
     }
 
     /// Requests a reload and waits for its result. Returns `None` when the daemon is stopping.
     pub async fn reload(&self, by: Actor, asked: Asked) -> Option<Result<Reloaded, Refused>> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(Ask { by, asked, answer }).await.ok()?;
+        self.asks.send(Ask { by, asked, answer }).await.ok()?;
         answered.await.ok()
     }
 }

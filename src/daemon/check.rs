@@ -13,13 +13,14 @@ use crate::control::{api, convert_check, convert_steps};
 use crate::engine::{Engine, check_directory as check_without_store};
 use crate::model::Address;
 use crate::scim;
-use crate::store::{Store, StoreError};
+use crate::store::{Scratch, Store, StoreError};
 
-/// Checks one directory, or all of them. An existing store records a refused bind, so that
+/// Checks one directory, or all of them; with `people`, counts the people as well. An existing store records a refused bind, so that
 /// repeated checks cannot lock the service account.
 pub async fn check_directory(
     setup: Setup,
     name: Option<&str>,
+    people: bool,
     clock: Clock,
 ) -> Result<Vec<api::Check>, DaemonError> {
     let Setup { store: url, rules, directories, .. } = setup;
@@ -34,7 +35,15 @@ pub async fn check_directory(
     // The check creates no store, because its user may not be the daemon's.
     if url.strip_prefix("sqlite://").is_some_and(|file| !Path::new(file).exists()) {
         for directory in directories.iter().filter(|d| names.contains(&d.name.to_string())) {
-            let found = check_without_store(directory, rules.resolver, clock.now(), None).await;
+            let mut found = check_without_store(directory, rules.resolver, clock.now(), None).await;
+            if people {
+                let scratch = Scratch::empty().await?;
+                let (directories, rules) = (directories.clone(), rules.clone());
+                let (store, stop) = (Arc::clone(&scratch.store), CancellationToken::new());
+                let engine = Engine::new(store, clock.clone(), directories, rules, stop);
+                engine.check_people(directory.name.as_str(), &mut found).await;
+                scratch.store.close().await;
+            }
             checks.push(convert_check(directory.name.as_str(), found));
         }
         return Ok(checks);
@@ -47,7 +56,10 @@ pub async fn check_directory(
     let engine =
         Engine::new(Arc::clone(&store), clock, directories, rules, CancellationToken::new());
     for name in names {
-        let found = engine.check_directory(&name).await?;
+        let mut found = engine.check_directory(&name).await?;
+        if people {
+            engine.check_people(&name, &mut found).await;
+        }
         checks.push(convert_check(&name, found));
     }
     store.close().await;

@@ -111,6 +111,7 @@ mod tests {
             server: None,
             servers: Vec::new(),
             live: false,
+            running: None,
             last_attempt: None,
             last_success: None,
             last_complete_read: None,

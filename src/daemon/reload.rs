@@ -23,6 +23,7 @@ pub(super) type Read = std::sync::Arc<dyn Fn() -> Result<Setup, Problems> + Send
 impl Reload {
     pub fn new(read: impl Fn() -> Result<Setup, Problems> + Send + Sync + 'static) -> Self {
         let (reloader, asked) = Reloader::new();
+        let reloader = reloader.parsing(super::settings::directories);
         Self { read: std::sync::Arc::new(read), reloader, asked }
     }
 

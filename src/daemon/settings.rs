@@ -1,5 +1,7 @@
 //! The settings of each part, from the configuration.
 
+use std::path::{Path, PathBuf};
+
 use crate::config::{self, Config, Servers};
 use crate::control;
 use crate::daemon::{RunnerAt, Setup};
@@ -33,6 +35,14 @@ pub fn setup(config: &Config) -> Setup {
         runner: RunnerAt::default(),
         log_keys: config.log_keys.clone(),
     }
+}
+
+/// Parses the directories of another configuration, for a preview.
+pub(super) fn directories(text: &str) -> Result<Vec<DirectoryConfig>, String> {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let config = Config::parse(text, Path::new("configuration"), credentials.as_deref());
+    let config = config.map_err(|problems| problems.to_string())?;
+    Ok(config.directories.iter().map(directory).collect())
 }
 
 fn hook(hook: &config::Hook) -> Hook {

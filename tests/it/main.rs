@@ -32,6 +32,7 @@ mod members;
 mod names;
 mod package;
 mod plans;
+mod preview;
 #[path = "../support/process.rs"]
 mod process;
 mod replicas;

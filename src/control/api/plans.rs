@@ -23,6 +23,14 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
+/// `POST /v1/directories/{name}/preview`: the plan under another configuration.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Previewing {
+    /// Text of the configuration file. Servers, service account and time limits stay the present ones.
+    pub configuration: String,
+}
+
 /// An entry that cannot be used.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Quarantined {

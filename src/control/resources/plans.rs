@@ -1,13 +1,17 @@
 //! Plans that are not stored.
 
+use axum::body::Bytes;
 use axum::extract::{Path, State};
+use axum::http::Method;
 use axum::{Extension, Json};
 
 use super::changes;
-use super::request::{Answer, By, Shared};
+use super::request::{Answer, By, Shared, document};
 use crate::control::api;
-use crate::control::operation::{Operation, REFUSED, TOO_LONG, UNREADABLE, read};
-
+use crate::control::operation::{
+    Effect, OPERATORS, Operation, REFUSED, TOO_LONG, UNREADABLE, read,
+};
+use crate::control::problem::Refusal;
 use crate::engine::{DryRun, EngineError, Request};
 use crate::model::Trigger;
 
@@ -18,6 +22,18 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
             get,
             "Plan a run; reads the directory and changes nothing",
         )
+        .answers::<api::Plan>("The plan, admitted changes first")
+        .fails(&[UNREADABLE, TOO_LONG, REFUSED]),
+        // It changes nothing, and its document would fill the event log.
+        Operation::new(
+            Method::POST,
+            Some(OPERATORS),
+            Effect::Reads,
+            "/directories/{name}/preview",
+            preview,
+            "Plan a run under another configuration; reads the directory and changes nothing",
+        )
+        .takes::<api::Previewing>()
         .answers::<api::Plan>("The plan, admitted changes first")
         .fails(&[UNREADABLE, TOO_LONG, REFUSED]),
     ]
@@ -35,7 +51,32 @@ async fn get(
         () = control.engine.stop.cancelled() => return Err(EngineError::Stopping.into()),
         dry_run = control.engine.dry_run(&directory, &request) => dry_run?,
     };
-    Ok(Json(convert(&name, dry_run)))
+    let mut plan = convert(&name, dry_run);
+    plan.changes = changes::with_people(&control.engine.store, plan.changes).await?;
+    Ok(Json(plan))
+}
+
+async fn preview(
+    State(control): Shared,
+    Path(name): Path<String>,
+    Extension(by): By,
+    body: Bytes,
+) -> Answer<api::Plan> {
+    let api::Previewing { configuration } = document(&body)?;
+    let directory = control.engine.directory(&name)?;
+    let configured = control.reloader.parse(&configuration).map_err(Refusal::invalid)?;
+    let other = configured.into_iter().find(|other| other.name == directory.config.name);
+    let other = other.ok_or_else(|| {
+        Refusal::invalid(format!("the sent configuration has no [[directory]] named {name}"))
+    })?;
+    let _permit = control.plans.acquire().await.map_err(|_| EngineError::Stopping)?;
+    let dry_run = tokio::select! {
+        () = control.engine.stop.cancelled() => return Err(EngineError::Stopping.into()),
+        dry_run = control.engine.preview(&directory, other, by.actor) => dry_run?,
+    };
+    let mut plan = convert(&name, dry_run);
+    plan.changes = changes::with_people(&control.engine.store, plan.changes).await?;
+    Ok(Json(plan))
 }
 
 /// Converts a plan. Admitted changes come before held ones.

@@ -7,6 +7,8 @@ pub(super) mod explain;
 pub(super) mod held;
 pub(super) mod invitations;
 pub(super) mod operator_run;
+pub(super) mod population;
+pub(super) mod preview;
 pub(super) mod search;
 pub(super) mod undo;
 pub(super) mod users;

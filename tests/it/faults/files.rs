@@ -237,7 +237,9 @@ fn a_check_by_root_leaves_no_file_that_the_daemon_cannot_open() {
         chown(&state, Some(STRANGER), Some(STRANGER)).unwrap();
         let runtime = Runtime::new().unwrap();
         let clock = rosterd::clock::Clock::system();
-        runtime.block_on(daemon::check_directory(daemon::setup(&config), None, clock)).unwrap();
+        runtime
+            .block_on(daemon::check_directory(daemon::setup(&config), None, false, clock))
+            .unwrap();
         assert!(made(&state).iter().all(|(_, uid, _)| *uid == STRANGER), "{:?}", made(&state));
         // The daemon, started once as root.
         runtime.block_on(async { Store::open(&store).await.unwrap().close().await });

@@ -39,7 +39,7 @@ impl Engine {
         Ok(is_current)
     }
 
-    pub(super) async fn policy(
+    pub(in crate::engine) async fn policy(
         &self,
         directory: &Directory,
         session: &Session,
