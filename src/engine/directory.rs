@@ -17,8 +17,8 @@ use crate::engine::sync::run_log::RunLog;
 use crate::engine::sync::stages::Source;
 use crate::engine::{EngineError, Following, Health};
 use crate::model::{
-    Address, Cron, DirectoryName, Discovery, FollowedServers, Handle, Mode, ServerUrl, Timestamp,
-    words,
+    Address, Cron, DirectoryName, Discovery, FollowedServers, Handle, Mode, RunId, RunMode,
+    ServerUrl, Timestamp, Trigger, words,
 };
 use crate::reconcile::{Limits, TierRules};
 use crate::store::{LogHead, Run};
@@ -89,9 +89,19 @@ words! {
     }
 }
 
+/// The run that a progress is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnderWay {
+    pub id: RunId,
+    pub mode: RunMode,
+    pub trigger: Trigger,
+    pub started_at: Timestamp,
+}
+
 /// The progress of the run under way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
+    pub run: Option<UnderWay>,
     /// Entries read so far.
     pub entries: u64,
     /// Entries of the last complete read; 0 when there was none.

@@ -14,8 +14,13 @@ pub enum Health {
     /// No run has ended yet.
     #[default]
     Unknown,
-    /// The last run succeeded, with these warnings.
-    Well(Vec<Attention>),
+    /// The last run succeeded.
+    Well {
+        /// The warnings of the last full run.
+        full: Vec<Attention>,
+        /// Further warnings of the last run over some people.
+        partial: Vec<Attention>,
+    },
     /// The last run failed.
     Failing(String),
     /// The last full read was incomplete. Only a complete one ends this state.
@@ -26,12 +31,20 @@ impl Health {
     fn error(&self) -> Option<&String> {
         match self {
             Self::Failing(error) | Self::Incomplete(error) => Some(error),
-            Self::Unknown | Self::Well(_) => None,
+            Self::Unknown | Self::Well { .. } => None,
         }
     }
 
+    fn attention(&self) -> impl Iterator<Item = &Attention> {
+        let (full, partial): (&[Attention], &[Attention]) = match self {
+            Self::Well { full, partial } => (full, partial),
+            _ => (&[], &[]),
+        };
+        full.iter().chain(partial)
+    }
+
     /// Returns the health after a run. A scoped run that succeeds does not clear the warnings of a
-    /// full run.
+    /// full run. It adds its own, because a live run may be the first to see an empty group.
     pub(super) fn after(run: &Run, was: &Self) -> Self {
         match (&run.error, run.state, was) {
             (Some(error), RunState::Failed, was) => {
@@ -44,10 +57,13 @@ impl Health {
                 }
             }
             (_, RunState::Cancelled, was) => was.clone(),
-            (_, _, was @ (Self::Well(_) | Self::Incomplete(_))) if run.mode != RunMode::Full => {
-                was.clone()
+            (_, _, was @ Self::Incomplete(_)) if run.mode != RunMode::Full => was.clone(),
+            (_, _, Self::Well { full, .. }) if run.mode != RunMode::Full => {
+                let is_new = |warning: &&Attention| !full.contains(warning);
+                let partial = run.warnings.iter().filter(is_new).cloned().collect();
+                Self::Well { full: full.clone(), partial }
             }
-            _ => Self::Well(run.warnings.clone()),
+            _ => Self::Well { full: run.warnings.clone(), partial: Vec::new() },
         }
     }
 
@@ -61,14 +77,14 @@ impl Health {
         let kind = match (was.error(), self.error()) {
             (None, Some(_)) => "directory.unreachable",
             (Some(_), None) => "directory.recovered",
-            (None, None) if matches!(self, Self::Well(now) if !now.is_empty()) && was != self => {
+            (None, None) if self.attention().any(|now| was.attention().all(|old| old != now)) => {
                 "directory.attention"
             }
             _ => return None,
         };
         let after = match self {
             Self::Failing(error) | Self::Incomplete(error) => json!({ "error": error }),
-            Self::Well(attention) => json!({ "attention": attention }),
+            Self::Well { .. } => json!({ "attention": self.attention().collect::<Vec<_>>() }),
             Self::Unknown => json!({}),
         };
         Some(Event::about(kind, directory, cause, serde_json::Value::Null, after))

@@ -53,7 +53,7 @@ pub use bind::{BindSuspended, check_directory};
 pub use configured::{Configured, Rules};
 pub use delivery::hooks::{HookState, HookStatus, Sampled};
 pub use delivery::worker::ConfiguredHook;
-pub use directory::{Directory, DirectoryConfig, Phase, Progress};
+pub use directory::{Directory, DirectoryConfig, Phase, Progress, UnderWay};
 pub use health::{Attention, Health};
 pub use housekeeping::TaskFuture;
 pub use housekeeping::retention::Forgotten;

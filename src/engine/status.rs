@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::engine::sync::plan::{REPLICATION, unchanged};
-use crate::engine::{Attention, Directory, Engine, EngineError, Following, Health, ServerStatus};
+use crate::engine::{
+    Attention, Directory, Engine, EngineError, Following, Health, Progress, ServerStatus,
+};
 use crate::model::{
     ChangeClass, ClaimState, DirectoryName, PlanState, Reason, Status, Timestamp, words,
 };
@@ -40,6 +42,8 @@ pub struct DirectoryStatus {
     /// In order of preference.
     pub servers: Vec<ServerStatus>,
     pub live: bool,
+    /// The run under way.
+    pub running: Option<Progress>,
     /// Begin of the last run.
     pub last_attempt: Option<Timestamp>,
     /// End of the last successful run.
@@ -86,7 +90,8 @@ impl Engine {
         let has_domain = claims.iter().any(|claim| claim.state.holds());
         let health = directory.work.health.borrow().clone();
         let paused_until = state.paused_until.filter(|until| *until > now);
-        let mut attention = Vec::new();
+        let write_error = self.store.write_error();
+        let mut attention: Vec<Attention> = write_error.clone().into_iter().collect();
         let short = match (&account, &health) {
             (None, _) => {
                 attention.push(format!(
@@ -102,6 +107,7 @@ impl Engine {
                 ));
                 DirectoryCondition::NoDomain
             }
+            _ if write_error.is_some() => DirectoryCondition::Degraded,
             _ if paused_until.is_some() => DirectoryCondition::Paused,
             (_, Health::Failing(_) | Health::Incomplete(_)) => DirectoryCondition::Degraded,
             (_, Health::Unknown) if state.last_success.is_none() => DirectoryCondition::Starting,
@@ -109,8 +115,12 @@ impl Engine {
             _ => DirectoryCondition::Ok,
         };
         match &health {
-            Health::Failing(error) | Health::Incomplete(error) => attention.push(error.clone()),
-            Health::Well(warnings) => attention.extend(warnings.iter().cloned()),
+            Health::Failing(error) | Health::Incomplete(error) => {
+                attention.extend(Some(error.clone()).filter(|e| Some(e) != write_error.as_ref()));
+            }
+            Health::Well { full, partial } => {
+                attention.extend(full.iter().chain(partial).cloned());
+            }
             Health::Unknown => {}
         }
         for claim in claims.iter().filter(|claim| claim.state == ClaimState::Lapsed) {
@@ -127,7 +137,11 @@ impl Engine {
             _ => 0,
         };
         if unmanaged > 0 {
-            attention.push(format!("{unmanaged} users of the account's domains are in no directory: rosterctl user list --unmanaged"));
+            let people = match unmanaged {
+                1 => "1 person has an address in your domains, but is".to_owned(),
+                n => format!("{n} people have an address in your domains, but are"),
+            };
+            attention.push(format!("{people} not in AD: rosterctl user list --unmanaged"));
         }
         if let Some(account) = &account {
             attention.extend(self.left_behind(directory, account.id).await?);
@@ -192,10 +206,11 @@ impl Engine {
         let servers = self.server_statuses(directory);
         attention.extend(self.server_attention(directory, &servers));
         let following = directory.following();
-        if let (Following::Inactive(Some(why)), true) = (&following, config.live) {
-            attention.push(format!(
-                "changes are not followed as they happen, but seen by scheduled runs: {why}"
-            ));
+        if let (Following::Inactive(Some(why)), true, None) =
+            (&following, config.live, paused_until)
+        {
+            let next = directory.work.next_run.borrow().map(|at| format!(" (next run {at})"));
+            attention.push(format!("live updates are off{}: {why}", next.unwrap_or_default()));
         }
         Ok(DirectoryStatus {
             name: name.to_string(),
@@ -203,7 +218,8 @@ impl Engine {
             state: short,
             server: state.server,
             servers,
-            live: following == Following::Live,
+            live: following == Following::Live && paused_until.is_none(),
+            running: Some(directory.work.progress.borrow().clone()).filter(|p| p.run.is_some()),
             last_attempt: state.last_attempt,
             last_success: state.last_success,
             last_complete_read: state.last_complete_read,

@@ -47,9 +47,12 @@ impl Change {
     /// Returns the values after the change as JSON; `null` where there is no user any more.
     pub fn after(&self) -> Value {
         match &self.kind {
-            ChangeKind::Create(after)
-            | ChangeKind::Link { after, .. }
-            | ChangeKind::Unlink { after, .. } => joined(after),
+            ChangeKind::Create(after) | ChangeKind::Link { after, .. } => {
+                let mut is = joined(after);
+                is["dn"] = json!(after.link.as_ref().map(|link| link.dn.as_str()));
+                is
+            }
+            ChangeKind::Unlink { after, .. } => joined(after),
             ChangeKind::Invite { after, account_name } => {
                 let mut is = joined(after);
                 is["status"] = json!(Status::Invited);
@@ -97,7 +100,7 @@ impl Change {
     }
 
     /// Returns the digest of what an operator decides about. Further attributes decide nothing, so a
-    /// plan stays the same when the configuration names others.
+    /// plan stays the same when the configuration names others. Nor does the DN of a joiner.
     pub fn digest(&self) -> Digest {
         let without_extra = |mut shown: Value| {
             if let Some(profile) = shown.get_mut("profile").and_then(Value::as_object_mut) {
@@ -105,7 +108,12 @@ impl Change {
             }
             shown
         };
-        let (before, after) = (without_extra(self.before()), without_extra(self.after()));
+        let (before, mut after) = (without_extra(self.before()), without_extra(self.after()));
+        if let (ChangeKind::Create(_) | ChangeKind::Link { .. }, Some(after)) =
+            (&self.kind, after.as_object_mut())
+        {
+            after.remove("dn");
+        }
         let shown = json!([self.user, self.kind.verb(), before, after, self.reason()]);
         Digest(sha2::Sha256::digest(shown.to_string().as_bytes()).into())
     }

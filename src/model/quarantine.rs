@@ -54,7 +54,7 @@ impl QuarantineReason {
                 "claim the domain of the address (rosterctl domain claim), correct the entry's primary address (mail), or take the entry out of the groups"
             }
             Self::ContestedAddress => {
-                "give each of the entries with this address one of its own; if they are one person in two directories, put the address into exclude of one of them, or link its user with rosterctl user relink"
+                "give one of them another mail address; if they are one person in two directories, put the address into exclude of one of them, or link its user with rosterctl user relink"
             }
             Self::AddressHeld => {
                 "if it is the same person, created anew: rosterctl user relink; if it is another person: rosterctl user release-address for the user that has the address"

@@ -126,6 +126,8 @@ pub fn guard(proposal: Proposal, bounds: &Bounds<'_>) -> Guarded {
     for Candidate { change, approved, hold } in candidates {
         match hold {
             None => admitted.push((change, approved)),
+            // No operator decides about bookkeeping: a later run plans it again.
+            Some(_) if matches!(change.kind, ChangeKind::Override { .. }) => {}
             Some(hold) => held.push(HeldChange { change, hold }),
         }
     }

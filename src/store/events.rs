@@ -143,6 +143,21 @@ impl Store {
         Ok(found)
     }
 
+    /// Returns the number of events of the filter before this number; `None` for an account, whose
+    /// events are found page by page.
+    pub async fn older_events(
+        &self,
+        filter: &EventFilter,
+        before: u64,
+    ) -> Result<Option<u64>, StoreError> {
+        if filter.account.is_some() {
+            return Ok(None);
+        }
+        let sql = Sql::new("SELECT COUNT(*) FROM events WHERE seq < ").bind(before as i64);
+        let row = conditions(sql, filter).first(&self.readers).await.doing("count events")?;
+        row.map(|row| Columns::of(&row).int().map(|count| count as u64)).transpose()
+    }
+
     /// Returns for each event whether it belongs to the account.
     async fn concerned(
         &self,
@@ -280,12 +295,17 @@ impl Store {
 
 /// Returns a page of the filter for all accounts. Newest first, unless `after` is set.
 fn page(filter: &EventFilter, from: Option<u64>, limit: u64) -> Sql {
-    let EventFilter { after, kind, subjects, account: _, run, since, until, limit: _ } = filter;
-    let forward = after.is_some();
-    let mut sql = Sql::new("SELECT seq, document, subject, run_id FROM events WHERE seq ");
-    sql = sql
+    let forward = filter.after.is_some();
+    let sql = Sql::new("SELECT seq, document, subject, run_id FROM events WHERE seq ")
         .push(if forward { "> " } else { "< " })
         .bind(from.map_or(if forward { 0 } else { i64::MAX }, |seq| seq as i64));
+    conditions(sql, filter)
+        .push(if forward { " ORDER BY seq LIMIT " } else { " ORDER BY seq DESC LIMIT " })
+        .bind(limit)
+}
+
+fn conditions(mut sql: Sql, filter: &EventFilter) -> Sql {
+    let EventFilter { after: _, kind, subjects, account: _, run, since, until, limit: _ } = filter;
     if let Some(kind) = kind {
         sql = of_kind(sql.push(" AND "), "", kind);
     }
@@ -301,7 +321,7 @@ fn page(filter: &EventFilter, from: Option<u64>, limit: u64) -> Sql {
     if let Some(until) = until {
         sql = sql.push(" AND at < ").bind(*until);
     }
-    sql.push(if forward { " ORDER BY seq LIMIT " } else { " ORDER BY seq DESC LIMIT " }).bind(limit)
+    sql
 }
 
 /// Appends the condition that `kind` is this type, of the family (`user.*`), or any (`*`).

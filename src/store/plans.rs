@@ -7,8 +7,8 @@ use super::error::{Doing as _, StoreError};
 use super::rows::{Columns, Row as _, row};
 use super::sql::Sql;
 use crate::model::{
-    Actor, ChangeClass, Digest, DirectoryName, Guid, HoldReason, Names, PlanId, PlanState, Reason,
-    RunId, Timestamp, UserId,
+    Actor, ChangeClass, ChangeVerb, Digest, DirectoryName, Guid, HoldReason, Names, PlanId,
+    PlanState, Reason, RunId, Timestamp, UserId,
 };
 use crate::reconcile::Waiting;
 
@@ -67,6 +67,7 @@ pub fn cause_key(
 /// A line of the summary of a held plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldSummary {
+    pub kind: ChangeVerb,
     /// `None` has no limit.
     pub class: Option<ChangeClass>,
     pub hold: Option<HoldReason>,
@@ -148,7 +149,7 @@ impl Store {
     pub async fn plan_summary(&self, id: PlanId) -> Result<Vec<HeldSummary>, StoreError> {
         let sql = Sql::select::<HeldSummary>().push(" FROM changes WHERE plan_id = ").bind(id.0);
         let rows = sql
-            .push(" GROUP BY class, hold, cluster, reason ORDER BY 5 DESC, 1, 2, 3")
+            .push(" GROUP BY kind, class, hold, cluster, reason ORDER BY 6 DESC, 1, 2, 3, 4")
             .all(&self.readers)
             .await
             .doing("summarise a plan")?;
@@ -184,6 +185,7 @@ impl Store {
 
 row! {
     HeldSummary {
+        kind: "kind",
         class: "class",
         hold: "hold",
         cluster: "cluster",

@@ -60,6 +60,38 @@ impl Run {
     }
 }
 
+/// The runs to list.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    pub directory: Option<String>,
+    pub state: Option<RunState>,
+    /// The earliest start.
+    pub since: Option<Timestamp>,
+    /// Only runs that are older than this one.
+    pub before: Option<(Timestamp, RunId)>,
+}
+
+impl RunFilter {
+    fn conditions(&self, sql: Sql) -> Sql {
+        let Self { directory, state, since, before } = self;
+        let mut sql = match directory {
+            Some(directory) => sql.push(" WHERE directory = ").bind(directory.as_str()),
+            None => sql.push(" WHERE NOT (directory = '' AND origin = 'sign-in')"),
+        };
+        if let Some(state) = state {
+            sql = sql.push(" AND state = ").bind(state.as_str());
+        }
+        if let Some(since) = since {
+            sql = sql.push(" AND started_at >= ").bind(*since);
+        }
+        if let Some((at, id)) = before {
+            sql = sql.push(" AND (started_at < ").bind(*at).push(" OR started_at = ").bind(*at);
+            sql = sql.push(" AND id < ").bind(id.0).push(")");
+        }
+        sql
+    }
+}
+
 /// The base and the use of a directory's limits.
 #[derive(Debug, Clone, Default)]
 pub struct Budget {
@@ -210,16 +242,24 @@ impl Store {
             .transpose()
     }
 
-    /// Returns runs, newest first: of one directory, or all except first sign-ins, of which there is
-    /// one per person.
+    /// Returns the newest runs of a directory, or of all.
     pub async fn runs(&self, directory: Option<&str>, limit: u64) -> Result<Vec<Run>, StoreError> {
-        let mut sql = Sql::select::<Run>().push(" FROM runs");
-        sql = match directory {
-            Some(directory) => sql.push(" WHERE directory = ").bind(directory),
-            None => sql.push(" WHERE NOT (directory = '' AND origin = 'sign-in')"),
-        };
+        let directory = directory.map(str::to_owned);
+        self.find_runs(&RunFilter { directory, ..RunFilter::default() }, limit).await
+    }
+
+    /// Returns the runs of a filter, newest first. First sign-ins are left out, because there is one
+    /// per person.
+    pub async fn find_runs(&self, filter: &RunFilter, limit: u64) -> Result<Vec<Run>, StoreError> {
+        let sql = filter.conditions(Sql::select::<Run>().push(" FROM runs"));
         let sql = sql.push(" ORDER BY started_at DESC, id DESC LIMIT ").bind(limit);
         sql.all(&self.readers).await.doing("list runs")?.iter().map(Run::of).collect()
+    }
+
+    pub async fn count_runs(&self, filter: &RunFilter) -> Result<u64, StoreError> {
+        let sql = filter.conditions(Sql::new("SELECT COUNT(*) FROM runs"));
+        let row = sql.first(&self.readers).await.doing("count runs")?;
+        Ok(row.map_or(Ok(0), |row| Columns::of(&row).int())? as u64)
     }
 
     pub async fn budget(

@@ -4,7 +4,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::{ChangeClass, ChangeOutcome, ChangeVerb, HoldReason, Reason};
+use crate::model::{ChangeClass, ChangeOutcome, ChangeVerb, HoldReason, Reason, Tier};
+
+/// The person whom a change concerns.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ChangedPerson {
+    /// Distinguished name of the entry.
+    pub dn: Option<String>,
+    /// Department of the person.
+    pub department: Option<String>,
+    /// Distinguished name of the manager.
+    pub manager: Option<String>,
+    /// Tier after the change.
+    pub tier: Option<Tier>,
+}
 
 /// One change of a user, planned or stored.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -28,6 +42,9 @@ pub struct Change {
     pub user_principal_name: Option<String>,
     /// objectGUID of the person.
     pub object_guid: Option<String>,
+    /// The person, as far as the directory or the user says.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub person: Option<ChangedPerson>,
     /// Reason of the suspension that begins or ends.
     pub reason: Option<Reason>,
     /// Evidence: server, object, attribute, value and time.
@@ -41,6 +58,9 @@ pub struct Change {
     /// Result of the change; absent in a plan that is not stored.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub outcome: Option<ChangeOutcome>,
+    /// Time when it was held or applied; absent in a plan that is not stored.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub at: Option<String>,
     /// Key of its group in the held plan.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub key: Option<String>,

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{CheckOutcome, DirectoryCondition as DirectoryState, Phase};
+use crate::model::{RunMode, Trigger};
 
 /// Document of `GET /v1/directories`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -28,6 +29,9 @@ pub struct DirectoryStatus {
     pub servers: Vec<ServerStatus>,
     /// Whether change notifications are followed.
     pub live: bool,
+    /// The run under way.
+    #[serde(default)]
+    pub running: Option<RunUnderWay>,
     /// Start of the last run.
     pub last_attempt: Option<String>,
     /// End of the last successful run.
@@ -81,6 +85,21 @@ pub struct ManagedCounts {
     pub suspended: u64,
 }
 
+/// The run under way.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RunUnderWay {
+    /// Id of the run.
+    pub id: String,
+    /// People that the run reads.
+    pub mode: RunMode,
+    /// Trigger of the run.
+    pub trigger: Trigger,
+    /// Start of the run.
+    pub started_at: String,
+    /// Progress of the run.
+    pub progress: Progress,
+}
+
 /// Document of `GET /v1/directories/{name}/progress`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
@@ -108,7 +127,7 @@ pub struct Check {
 pub struct CheckStep {
     /// Subject of the step: `secret`, `keytab`, `dns`, `tcp`, `tls`, `kdc`, `ticket`, `bind`,
     /// `identity`, `clock`, `base`, `paging`, `rights`, `deleted objects`, `filter`, `attributes`,
-    /// `groups`, `changes`, `directory`.
+    /// `groups`, `changes`, `directory`, `people`.
     pub name: String,
     /// Server of the step, if it concerns one server.
     pub server: Option<String>,

@@ -9,6 +9,9 @@ use serde_json::Value;
 pub struct Events {
     /// The events, the oldest first.
     pub events: Vec<Event>,
+    /// Number of older events that match. Absent with `after`, and for an account.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub older: Option<u64>,
 }
 
 /// One event: its sequence number, and the CloudEvents document.

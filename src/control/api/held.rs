@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::changes::Change;
 use super::runs::Run;
-use crate::model::{ChangeClass, HoldReason, PlanState, Reason};
+use crate::model::{ChangeClass, ChangeVerb, HoldReason, PlanState, Reason};
 
 /// Document of `GET /v1/held`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -52,9 +52,11 @@ pub struct HeldPlan {
     pub changes: Option<Vec<Change>>,
 }
 
-/// Held changes with the same class, reason and cause.
+/// Held changes with the same kind, class, reason and cause.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct HeldGroup {
+    /// Kind of the changes.
+    pub kind: ChangeVerb,
     /// Class whose limit they count towards.
     pub class: Option<ChangeClass>,
     /// Reason of the suspensions.
@@ -69,11 +71,25 @@ pub struct HeldGroup {
     pub name: Option<String>,
     /// Reason why they wait for approval.
     pub held: Option<HoldReason>,
+    /// The limit that held them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub limit: Option<HeldLimit>,
     /// Number of changes.
     pub count: u64,
     /// Number of approved changes that wait for the directory to be readable.
     #[serde(default)]
     pub approved: u64,
+}
+
+/// A limit of `[safety]`, for the class of the changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HeldLimit {
+    /// Changes that are applied without an approval in one window.
+    pub allowed: u64,
+    /// Changes that were applied so in the present window.
+    pub applied: u64,
+    /// Length of the window, such as `1day`.
+    pub window: String,
 }
 
 /// `POST /v1/held/{id}/approve`: the whole plan, unless causes or people are named.
@@ -84,6 +100,8 @@ pub struct Approving {
     pub causes: Vec<String>,
     /// People to approve, each by address, id, logon name, DN, employee id or full name.
     pub people: Vec<String>,
+    /// Digest of the plan that the operator saw. Another plan is refused.
+    pub digest: Option<String>,
     /// Comment for the log.
     pub comment: String,
 }

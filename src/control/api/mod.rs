@@ -31,21 +31,21 @@ mod users;
 pub use accounts::{
     Account, Accounts, Deletion, NewAccount, NewPolicies, PolicyValue, Renaming, UserCounts,
 };
-pub use changes::Change;
+pub use changes::{Change, ChangedPerson};
 pub use contacts::{Contact, Contacts};
 pub use directories::{
     Check, CheckStep, Directories, DirectoryRenaming, DirectoryStatus, ManagedCounts, Pause,
-    Progress, ServerStatus,
+    Progress, RunUnderWay, ServerStatus,
 };
 pub use domains::{Domain, Domains, NewClaim, Release, ReleasedUser, TxtRecord};
 pub use events::{Event, Events, LogCheck};
 pub use explain::{Elsewhere, ExplainedEntry, Explanation, Looked};
-pub use held::{Approval, Approving, HeldGroup, HeldPlan, HeldPlans, Rejecting};
+pub use held::{Approval, Approving, HeldGroup, HeldLimit, HeldPlan, HeldPlans, Rejecting};
 pub use hooks::{
     Deliveries, Delivery, Hook, HookCounts, Hooks, Redeliver, Redelivered, Replay, Sample,
 };
 pub use invitations::{Invitation, InvitationOutcome, Invitations, NewInvitations};
-pub use plans::{Plan, Quarantined};
+pub use plans::{Plan, Previewing, Quarantined};
 pub use problem::{Problem, UNKNOWN_ROUTE};
 pub use quarantine::{Quarantine, QuarantinedEntry};
 pub use reload::{Reloaded, ReloadedDirectory, ReloadedHook};

@@ -11,6 +11,9 @@ use crate::model::{RunMode, RunState, Trigger};
 pub struct Runs {
     /// The runs, the newest first.
     pub runs: Vec<Run>,
+    /// Number of older runs that match.
+    #[serde(default)]
+    pub older: u64,
 }
 
 /// The record of one run.
@@ -93,7 +96,7 @@ pub struct RunDetail {
     /// Id of the run that undid it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub undone_by: Option<String>,
-    /// Its applied, held and dropped changes in order; at most 10,000.
+    /// Its applied, held and dropped changes in order.
     pub applied: Vec<Change>,
 }
 

@@ -1,8 +1,10 @@
 //! The operations on directories.
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::request::{Answer, By, Shared, document, optional_document};
 use super::runs;
@@ -11,7 +13,9 @@ use crate::control::api;
 use crate::control::operation::{Operation, REFUSED, UNREADABLE, act, change, read};
 use crate::control::problem::Refusal;
 use crate::control::state::Control;
-use crate::engine::{CheckReport, CheckStep, DirectoryStatus, EngineError, Progress, ServerStatus};
+use crate::engine::{
+    CheckReport, CheckStep, DirectoryStatus, EngineError, Progress, ServerStatus, UnderWay,
+};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
@@ -28,6 +32,7 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
             check,
             "Check the requirements of a run of a directory, step by step",
         )
+        .with_query::<CheckQuery>()
         .answers::<api::Check>("The steps, including failed ones"),
         change("/directories/{name}/pause", pause, "Pause a directory: no runs start")
             .may_take::<api::Pause>()
@@ -76,6 +81,14 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
     ]
 }
 
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct CheckQuery {
+    /// Whether to read all people and count them.
+    #[serde(default)]
+    people: bool,
+}
+
 async fn list(State(control): Shared) -> Answer<api::Directories> {
     Ok(Json(api::Directories { directories: statuses(&control).await? }))
 }
@@ -86,9 +99,17 @@ async fn progress(State(control): Shared, Path(name): Path<String>) -> Answer<ap
     Ok(Json(progress))
 }
 
-async fn check(State(control): Shared, Path(name): Path<String>) -> Answer<api::Check> {
+async fn check(
+    State(control): Shared,
+    Path(name): Path<String>,
+    Query(CheckQuery { people }): Query<CheckQuery>,
+) -> Answer<api::Check> {
     let _permit = control.plans.acquire().await.map_err(|_| EngineError::Stopping)?;
-    Ok(Json(convert_check(&name, control.engine.check_directory(&name).await?)))
+    let mut report = control.engine.check_directory(&name).await?;
+    if people {
+        control.engine.check_people(&name, &mut report).await;
+    }
+    Ok(Json(convert_check(&name, report)))
 }
 
 async fn pause(
@@ -177,6 +198,7 @@ pub(in crate::control) fn convert(status: DirectoryStatus) -> api::DirectoryStat
         server,
         servers,
         live,
+        running,
         last_attempt,
         last_success,
         last_complete_read,
@@ -197,6 +219,7 @@ pub(in crate::control) fn convert(status: DirectoryStatus) -> api::DirectoryStat
         server,
         servers: servers.into_iter().map(convert_server).collect(),
         live,
+        running: running.and_then(under_way),
         last_attempt: last_attempt.map(time),
         last_success: last_success.map(time),
         last_complete_read: last_complete_read.map(time),
@@ -236,8 +259,16 @@ fn convert_server(server: ServerStatus) -> api::ServerStatus {
 }
 
 pub(in crate::control) fn convert_progress(progress: &Progress) -> api::Progress {
-    let Progress { entries, expected, phase } = *progress;
+    let Progress { run: _, entries, expected, phase } = progress;
+    let (entries, expected, phase) = (*entries, *expected, *phase);
     api::Progress { entries, expected, phase }
+}
+
+fn under_way(progress: Progress) -> Option<api::RunUnderWay> {
+    let shown = convert_progress(&progress);
+    let UnderWay { id, mode, trigger, started_at } = progress.run?;
+    let started_at = time(started_at);
+    Some(api::RunUnderWay { id: id.to_string(), mode, trigger, started_at, progress: shown })
 }
 
 /// Converts the result of a check to its document.

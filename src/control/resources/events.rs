@@ -98,7 +98,11 @@ async fn list(
         () = control.engine.stop.cancelled() => Vec::new(),
         () = peer.finish.cancelled(), if wait.is_some() => Vec::new(),
     };
-    Ok(Json(api::Events { events: events.into_iter().map(convert).collect() }))
+    let older = match (events.first(), filter.after) {
+        (Some(first), None) => store.older_events(&filter, first.seq).await?,
+        _ => None,
+    };
+    Ok(Json(api::Events { events: events.into_iter().map(convert).collect(), older }))
 }
 
 fn too_many(uid: u32) -> Refusal {

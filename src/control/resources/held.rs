@@ -16,7 +16,7 @@ use crate::control::operation::{Operation, REFUSED, TOO_LONG, UNREADABLE, change
 use crate::control::problem::Refusal;
 use crate::control::state::Control;
 use crate::engine::Selection;
-use crate::model::{Guid, PlanId, Timestamp, WrittenChange};
+use crate::model::{ChangeClass, Guid, HoldReason, PlanId, Timestamp, WrittenChange};
 use crate::store::{BaselineKind, HeldPlan, HeldSummary, cause_key};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
@@ -71,7 +71,11 @@ async fn get(State(control): Shared, Path(id): Path<String>) -> Answer<api::Held
     let plan =
         store.plan(id).await?.ok_or_else(|| Refusal::not_found("held plan", &id.to_string()))?;
     let (about, changes) = (about(&control, &plan).await?, store.plan_changes(id).await?);
-    Ok(Json(convert(plan, about, Some(changes))))
+    let mut shown = convert(plan, about, Some(changes));
+    if let Some(changes) = shown.changes.take() {
+        shown.changes = Some(changes::with_people(store, changes).await?);
+    }
+    Ok(Json(shown))
 }
 
 async fn approve(
@@ -80,10 +84,10 @@ async fn approve(
     Path(id): Path<String>,
     body: Bytes,
 ) -> Answer<api::Approval> {
-    let api::Approving { causes, people, comment } = optional_document(&body)?;
+    let api::Approving { causes, people, digest, comment } = optional_document(&body)?;
     let approval = control
         .engine
-        .approve_part(plan_id(&id)?, &Selection { causes, people }, &comment, by.actor)
+        .approve_part(plan_id(&id)?, &Selection { causes, people, digest }, &comment, by.actor)
         .await?;
     let waiting = show_waiting(&control, approval.waiting).await?;
     Ok(Json(api::Approval { run: runs::convert(approval.run), waiting }))
@@ -138,7 +142,16 @@ async fn about(control: &Control, plan: &HeldPlan) -> Result<About, Refusal> {
             objects.into_iter().map(move |object| (object.guid, name.clone()))
         })
         .collect();
+    let config = &directory.config;
+    let now = control.engine.clock.now();
+    let budget = store.budget(&config.name, config.limits.window, now).await?;
+    let limit = |class: ChangeClass| api::HeldLimit {
+        allowed: config.limits.allowed(class, budget.active),
+        applied: budget.used.get(&class).map_or(0, |used| used.window),
+        window: humantime::format_duration(config.limits.window).to_string(),
+    };
     Ok(About {
+        limits: ChangeClass::ALL.into_iter().map(|class| (class, limit(class))).collect(),
         summary,
         groups,
         approval_expires: control.engine.approval_expires(&directory, plan),
@@ -162,6 +175,8 @@ struct About {
     /// Configured group names by GUID.
     groups: BTreeMap<Guid, String>,
     approval_expires: Option<Timestamp>,
+    /// The limits of the classes.
+    limits: BTreeMap<ChangeClass, api::HeldLimit>,
 }
 
 fn convert(plan: HeldPlan, about: About, changes: Option<Vec<WrittenChange>>) -> api::HeldPlan {
@@ -181,7 +196,7 @@ fn convert(plan: HeldPlan, about: About, changes: Option<Vec<WrittenChange>>) ->
         note,
         version: _,
     } = plan;
-    let About { summary, groups, approval_expires } = about;
+    let About { summary, groups, approval_expires, limits } = about;
     api::HeldPlan {
         id: id.to_string(),
         directory: directory.to_string(),
@@ -195,18 +210,37 @@ fn convert(plan: HeldPlan, about: About, changes: Option<Vec<WrittenChange>>) ->
         approval_expires: approval_expires.map(time),
         note: note.iter().flat_map(|note| note.lines()).map(str::to_owned).collect(),
         count,
-        by: summary.into_iter().map(|line| group(line, &groups)).collect(),
+        by: summary.into_iter().map(|line| group(line, &groups, &limits)).collect(),
         changes: changes.map(|c| c.into_iter().map(changes::stored).collect()),
     }
 }
 
-fn group(summary: HeldSummary, groups: &BTreeMap<Guid, String>) -> api::HeldGroup {
-    let HeldSummary { class: counted, hold: held, cluster, reason, count, approved } = summary;
+fn group(
+    summary: HeldSummary,
+    groups: &BTreeMap<Guid, String>,
+    limits: &BTreeMap<ChangeClass, api::HeldLimit>,
+) -> api::HeldGroup {
+    let HeldSummary { kind, class: counted, hold: held, cluster, reason, count, approved } =
+        summary;
     let key = cause_key(counted, reason, cluster.as_deref());
     let guid: Option<Guid> = cluster
         .as_deref()
         .and_then(|c| c.strip_prefix("group:"))
         .and_then(|guid| guid.parse().ok());
     let name = guid.and_then(|guid| groups.get(&guid).cloned());
-    api::HeldGroup { class: counted, reason, cause: cluster, key, name, held, count, approved }
+    let limit = counted
+        .filter(|_| held == Some(HoldReason::Limit))
+        .and_then(|class| limits.get(&class).cloned());
+    api::HeldGroup {
+        kind,
+        class: counted,
+        reason,
+        cause: cluster,
+        key,
+        name,
+        held,
+        limit,
+        count,
+        approved,
+    }
 }

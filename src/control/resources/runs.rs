@@ -11,15 +11,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::changes;
-use super::request::{Answer, By, Shared, limit};
+use super::request::{Answer, By, Shared, limit, word};
 use super::time::time;
 use crate::control::api;
 use crate::control::operation::{Operation, REFUSED, TOO_LONG, UNREADABLE, act, read};
 use crate::control::problem::Refusal;
 use crate::control::state::Control;
 use crate::engine::Directory;
-use crate::model::{Actor, RunId};
-use crate::store::Run;
+use crate::model::{Actor, RunId, RunState, Timestamp};
+use crate::store::{Run, RunFilter};
 use crate::telemetry::chain;
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
@@ -50,33 +50,61 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
     ]
 }
 
-/// Changes in one answer. It covers a run over a company; longer lists are read from the store.
-const CHANGES_OF_RUN: u64 = 10_000;
-
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ListQuery {
     /// Name of a directory.
     directory: Option<String>,
+    /// State, such as `failed`.
+    state: Option<String>,
+    /// Earliest start (RFC 3339).
+    #[schemars(with = "Option<String>")]
+    since: Option<Timestamp>,
+    /// Id of a run. Only older runs are returned.
+    before: Option<String>,
     /// Maximum number of results: 200 by default, 1,000 at most.
     limit: Option<u64>,
 }
 
 async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<api::Runs> {
-    let runs = control.engine.store.runs(query.directory.as_deref(), limit(query.limit)).await?;
-    Ok(Json(api::Runs { runs: runs.into_iter().map(convert).collect() }))
+    let ListQuery { directory, state, since, before, limit: asked } = query;
+    let store = &control.engine.store;
+    let state =
+        word("state", state.as_deref(), RunState::parse, &RunState::ALL.map(RunState::as_str))?;
+    let before = match before {
+        Some(id) => {
+            let missing = || Refusal::not_found("run", &id);
+            let run = store.run(run_id(&id)?).await?.ok_or_else(missing)?;
+            Some((run.started_at, run.id))
+        }
+        None => None,
+    };
+    let mut filter = RunFilter { directory, state, since, before };
+    let runs = store.find_runs(&filter, limit(asked)).await?;
+    let older = match runs.last() {
+        Some(last) => {
+            filter.before = Some((last.started_at, last.id));
+            store.count_runs(&filter).await?
+        }
+        None => 0,
+    };
+    Ok(Json(api::Runs { runs: runs.into_iter().map(convert).collect(), older }))
 }
 
 async fn get(State(control): Shared, Path(id): Path<String>) -> Answer<api::RunDetail> {
     let missing = || Refusal::not_found("run", &id);
     let parsed = run_id(&id)?;
     let run = control.engine.store.run(parsed).await?.ok_or_else(missing)?;
-    let changes = control.engine.store.run_changes(parsed, Some(CHANGES_OF_RUN)).await?;
+    let changes = control.engine.store.run_changes(parsed, None).await?;
     let undone_by = control.engine.store.undone_by(parsed).await?.map(|run| run.to_string());
     Ok(Json(api::RunDetail {
         run: convert(run),
         undone_by,
-        applied: changes.into_iter().map(changes::stored).collect(),
+        applied: changes::with_people(
+            &control.engine.store,
+            changes.into_iter().map(changes::stored).collect(),
+        )
+        .await?,
     }))
 }
 
@@ -109,7 +137,8 @@ async fn sync_all(
         return Ok(accepted());
     }
     let runs = try_join_all(directories.map(|d| control.engine.sync(d, by.actor.clone()))).await?;
-    Ok(Json(api::Runs { runs: runs.into_iter().map(convert).collect() }).into_response())
+    let runs = runs.into_iter().map(convert).collect();
+    Ok(Json(api::Runs { runs, older: 0 }).into_response())
 }
 
 async fn sync(

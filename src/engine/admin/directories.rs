@@ -135,6 +135,10 @@ impl Engine {
                 break;
             }
         }
+        // The schedule computes the same, but a caller shows the status before it has.
+        let next = directory.config.schedule.next(self.clock.now());
+        let next = next.map(|at| until.map_or(at, |until| at.max(until)));
+        directory.work.next_run.send_replace(next);
         match until {
             Some(until) => {
                 tracing::info!(directory = %name, "{name}: paused by {actor} until {until}")

@@ -20,6 +20,10 @@ pub enum HeldError {
     NoSuchCause { cause: String, present: Vec<String> },
     #[error("nothing of this plan is about {0}: see rosterctl held show")]
     NoSuchPerson(String),
+    #[error(
+        "the plan {0} has changed since it was shown: see rosterctl held show {0}, and decide then"
+    )]
+    Changed(PlanId),
     #[error("the plan {0} was replaced by another one: see rosterctl held list")]
     Replaced(PlanId),
     #[error(
@@ -59,6 +63,8 @@ pub struct Selection {
     pub causes: Vec<String>,
     /// Users, named as for [`Engine::find_user`], and people of held creations.
     pub people: Vec<String>,
+    /// The digest of the plan that the operator saw.
+    pub digest: Option<String>,
 }
 
 impl Selection {
@@ -71,13 +77,6 @@ impl Selection {
         if !self.names_changes() {
             return Ok(None);
         }
-        let is_person = |row: &HeldRow, who: &str| {
-            let is = |text: &str| text.eq_ignore_ascii_case(who);
-            row.email.as_deref().is_some_and(is)
-                || is(&row.user.to_string())
-                || row.guid.is_some_and(|guid| is(&guid.to_string()))
-                || row.names.all().any(|name| fold(name) == fold(who))
-        };
         // A name without a match is a slip, and a slip approves nothing.
         if let Some(cause) =
             self.causes.iter().find(|cause| !rows.iter().any(|row| row.key == **cause))
@@ -86,17 +85,26 @@ impl Selection {
             let present = keys.into_iter().map(|key| format!("\"{key}\"")).collect();
             return Err(HeldError::NoSuchCause { cause: cause.clone(), present });
         }
-        if let Some(who) =
-            self.people.iter().find(|who| !rows.iter().any(|row| is_person(row, who)))
-        {
+        let names: Vec<Vec<String>> = rows.iter().map(names).collect();
+        let known: BTreeSet<&str> = names.iter().flatten().map(String::as_str).collect();
+        if let Some(who) = self.people.iter().find(|who| !known.contains(fold(who).as_str())) {
             return Err(HeldError::NoSuchPerson(who.clone()));
         }
-        let is_chosen = |row: &&HeldRow| {
-            self.causes.contains(&row.key) || self.people.iter().any(|who| is_person(row, who))
+        let wanted: BTreeSet<String> = self.people.iter().map(|who| fold(who)).collect();
+        let is_chosen = |(row, names): &(&HeldRow, &Vec<String>)| {
+            self.causes.contains(&row.key) || names.iter().any(|name| wanted.contains(name))
         };
-        let chosen: Vec<Digest> = rows.iter().filter(is_chosen).map(|row| row.digest).collect();
+        let chosen: Vec<Digest> =
+            rows.iter().zip(&names).filter(is_chosen).map(|(row, _)| row.digest).collect();
         Ok(Some(chosen).filter(|chosen| chosen.len() < rows.len()))
     }
+}
+
+/// Returns every name of a change's person, folded.
+fn names(row: &HeldRow) -> Vec<String> {
+    let ids = [row.email.clone(), Some(row.user.to_string()), row.guid.map(|g| g.to_string())];
+    let ids = ids.iter().flatten().map(|name| fold(name));
+    ids.chain(row.names.all().map(fold)).collect()
 }
 
 impl Engine {
@@ -125,6 +133,9 @@ impl Engine {
     ) -> Result<Approval, EngineError> {
         let applying = self.apply_lock.lock().await;
         let plan = self.held_plan(id).await?;
+        if which.digest.as_ref().is_some_and(|seen| *seen != plan.digest.to_string()) {
+            return Err(HeldError::Changed(id).into());
+        }
         let rows = self.store.held_rows(id).await?;
         match plan.state {
             // Changes that an older plan shares with the present one were shown, and may be

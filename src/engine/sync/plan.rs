@@ -77,11 +77,9 @@ fn scope_warning(stored: &ScopeState, configured: &str) -> Option<String> {
         ScopeState::Restored => "the store was restored from a backup",
         ScopeState::Rebaselined => "bases, groups and rights were accepted anew",
         ScopeState::Accepted(hash) if hash == configured => return None,
-        ScopeState::Accepted(_) => "the scope has changed in the configuration",
+        ScopeState::Accepted(_) => "the configuration changed who is in scope",
     };
-    Some(format!(
-        "{reason}: this run only plans; check the plan with rosterctl held show, and approve it"
-    ))
+    Some(format!("{reason}: changes wait for your approval; see rosterctl held show"))
 }
 
 /// The remedy for a server that lacks writes of another one.
@@ -111,7 +109,7 @@ fn sentence(warning: &PlanWarning, seen: &Observation, grants: &Grants) -> Strin
         PlanWarning::UnseenPlace { place, people } => {
             let grant = grants.command(Right::ListContents, place);
             format!(
-                "no entry below {place} is visible, so nothing proves that {people} people there are gone: if the service account has lost the right to list it, restore it as a domain administrator: {grant}"
+                "{people} people of {place} can no longer be seen, and none of them was suspended for it: the service account has probably lost its right to read; to give it back, as a domain administrator: {grant}"
             )
         }
         PlanWarning::Note(note) => note.clone(),

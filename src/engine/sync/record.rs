@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::directory::WATCHED_OBJECTS;
 use crate::engine::sync::stages::{AppliedRun, Done, ObservedRun, Request, Scope, Source};
-use crate::engine::{Directory, Engine, EngineError, Health, Phase, Progress};
+use crate::engine::{Directory, Engine, EngineError, Health, Phase, Progress, UnderWay};
 use crate::model::{
     Actor, ChangeCounts, Event, EventCause, HoldReason, RunId, RunMode, RunState, Status, Trigger,
 };
@@ -25,11 +25,6 @@ impl Engine {
         if request.source == Source::InUse {
             self.store.change_directory(name, |state| state.last_attempt = Some(now)).await?;
         }
-        directory.work.progress.send_replace(Progress {
-            entries: 0,
-            expected: state.entries,
-            phase: Phase::Connecting,
-        });
         let run = Run {
             id: RunId(self.clock.new_id()),
             directory: Some(name.clone()),
@@ -54,6 +49,21 @@ impl Engine {
             full_read_reason: request.full_read_reason.as_ref().map(ToString::to_string),
         };
         self.store.save_run(&run).await?;
+        let under_way =
+            UnderWay { id: run.id, mode: run.mode, trigger: run.trigger, started_at: now };
+        directory.work.progress.send_if_modified(|progress| {
+            // A short run beside a full one is not shown.
+            let is_full = progress.run.as_ref().is_some_and(|run| run.mode == RunMode::Full);
+            if !is_full {
+                *progress = Progress {
+                    run: Some(under_way),
+                    entries: 0,
+                    expected: state.entries,
+                    phase: Phase::Connecting,
+                };
+            }
+            !is_full
+        });
         Ok(run)
     }
 
@@ -226,10 +236,16 @@ impl Engine {
             (Ok(()), Source::Other(_)) => was.clone(),
         };
         directory.work.health.send_replace(health.clone());
+        directory.work.progress.send_if_modified(|progress| {
+            let is_own = progress.run.as_ref().is_some_and(|shown| shown.id == run.id);
+            if is_own {
+                *progress = Progress::default();
+            }
+            is_own
+        });
         saved?;
         self.record_events(directory, run, (&was, &health), is_reported).await?;
         directory.log_run(source, run, self.store.log_head().await.ok());
-        directory.work.progress.send_replace(Progress::default());
         directory.work.wake.notify_one();
         Ok(())
     }

@@ -162,7 +162,7 @@ impl Engine {
                             );
                         let grant = observed.grants.command(Right::ReadProperty, &dn);
                         observed.warnings.push(format!(
-                            "the group {dn} shows no member, or not its parent groups, although it gave people their tier: it was emptied, or can no longer be read. Its people keep their tier until it can be read (as a domain administrator: {grant}), or rosterctl directory rebaseline accepts it"
+                            "the group {dn} looks empty, or shows no parent groups, although it gave people their tier. Its people keep the tier. If it can no longer be read, as a domain administrator: {grant}; if it is really empty: rosterctl directory rebaseline {name}"
                         ));
                     }
                     for (guid, answer) in &answers {
