@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use rosterd::clock::Clock;
 use rosterd::ctl::{Cli, Terminal, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let clock = Clock::system();
-    run(Cli::parse(), &mut Terminal::standard(move || clock.now().to_utc())).await.into()
+    run(Cli::of_process(), &mut Terminal::standard(move || clock.now().to_utc())).await.into()
 }

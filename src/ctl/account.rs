@@ -25,6 +25,7 @@ pub enum Command {
         name: String,
     },
     /// List all accounts
+    #[command(alias = "ls")]
     List {
         /// Only accounts whose handle, or a word of whose name, begins with this
         #[arg(long, value_name = "TEXT")]
@@ -242,7 +243,7 @@ pub fn show(account: &Account, view: &View) -> Page {
     if policies.as_object().is_some_and(|p| !p.is_empty()) {
         fields.push(("policies", value(policies)));
     }
-    fields.push(("created", time(created_at)));
+    fields.push(("created", time(created_at, view)));
     page.fields(&fields, view);
     page
 }

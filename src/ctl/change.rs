@@ -13,9 +13,27 @@ use crate::control::api::{
 const MANY: usize = 50;
 const SHOWN: usize = 20;
 
+/// The length of a list of changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// The first of many.
+    Short,
+    All,
+}
+
+impl Extent {
+    pub(super) fn of(all: bool) -> Self {
+        if all { Self::All } else { Self::Short }
+    }
+
+    fn of_list(self, length: usize) -> usize {
+        if self == Self::Short && length > MANY { SHOWN } else { length }
+    }
+}
+
 /// The kinds in display order: changes that take access away come first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+pub(super) enum Kind {
     Suspend,
     Reactivate,
     Create,
@@ -27,7 +45,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(change: &Change) -> Self {
+    pub(super) fn of(change: &Change) -> Self {
         match change.kind {
             ChangeVerb::Suspend => Self::Suspend,
             ChangeVerb::Reactivate => Self::Reactivate,
@@ -48,7 +66,7 @@ impl Kind {
         }
     }
 
-    fn heading(self) -> &'static str {
+    pub(super) fn heading(self) -> &'static str {
         match self {
             Self::Suspend => "suspend",
             Self::Reactivate => "reactivate",
@@ -63,9 +81,9 @@ impl Kind {
 }
 
 /// Formats the changes, grouped by kind.
-pub(super) fn diff(changes: &[Change], view: &View) -> Page {
+pub(super) fn diff(changes: &[Change], extent: Extent, view: &View) -> Page {
     let mut kinds: BTreeMap<Kind, Vec<&Change>> = BTreeMap::new();
-    for change in changes {
+    for change in changes.iter().filter(|change| !is_bookkeeping(change)) {
         kinds.entry(Kind::of(change)).or_default().push(change);
     }
     let mut page = Page::default();
@@ -80,23 +98,28 @@ pub(super) fn diff(changes: &[Change], view: &View) -> Page {
             String::new()
         };
         page.line(format!("{}: {}{waiting}", bold(kind.heading()), number(changes.len() as u64)));
-        page.append(&people(changes, view));
+        page.append(&people(changes, extent, view));
     }
     page
 }
 
+/// Returns whether a change only notes that an operator's override has begun or ended.
+pub(super) fn is_bookkeeping(change: &Change) -> bool {
+    change.kind == ChangeVerb::Update
+        && [&change.before, &change.after].iter().all(|values| {
+            values.as_object().is_some_and(|v| v.len() == 1 && v.contains_key("overrides"))
+        })
+}
+
 /// Formats changes with their users, at most [`SHOWN`] of a long list.
-pub(super) fn people(changes: &[&Change], view: &View) -> Page {
+pub(super) fn people(changes: &[&Change], extent: Extent, view: &View) -> Page {
     let mut page = Page::default();
-    let shown = if changes.len() > MANY { SHOWN } else { changes.len() };
+    let shown = extent.of_list(changes.len());
     for change in &changes[..shown] {
         one(Kind::of(change), change, &mut page, view);
     }
     if shown < changes.len() {
-        page.line(dim(format!(
-            "  … and {} more (use --json for all)",
-            number((changes.len() - shown) as u64)
-        )));
+        page.line(dim(format!("  … and {} more: --all", number((changes.len() - shown) as u64))));
     }
     page
 }
@@ -113,7 +136,7 @@ fn one(kind: Kind, change: &Change, page: &mut Page, view: &View) {
         }
     };
     page.sentence(lead, &format!("{line}{mark}"), view);
-    for seen in evidence(&change.evidence) {
+    for seen in evidence(&change.evidence, view) {
         page.sentence("      ", &dim(seen), view);
     }
 }
@@ -135,7 +158,10 @@ fn what(kind: Kind, change: &Change) -> String {
         Kind::Link => {
             let barred =
                 change.reason.as_ref().map(|r| format!(", suspended as {r}")).unwrap_or_default();
-            format!("{}{barred}", newcomer(&change.after))
+            let newcomer = newcomer(&change.after);
+            let entry = || change.object_guid.as_ref().map(|guid| format!("entry {guid}"));
+            let named = Some(newcomer).filter(|text| !text.is_empty()).or_else(entry);
+            format!("{}{barred}", named.unwrap_or_default())
         }
         Kind::Tier | Kind::Readdress | Kind::Update | Kind::Release => {
             differences(&change.before, &change.after).join("; ")
@@ -199,7 +225,7 @@ fn newcomer(after: &Value) -> String {
 }
 
 /// Formats each field that differs, as `tier: pro → basic`.
-fn differences(before: &Value, after: &Value) -> Vec<String> {
+pub(super) fn differences(before: &Value, after: &Value) -> Vec<String> {
     let (Some(was), Some(is)) = (before.as_object(), after.as_object()) else {
         return vec![format!("{} → {}", value(before), value(after))];
     };
@@ -216,22 +242,22 @@ fn differences(before: &Value, after: &Value) -> Vec<String> {
 }
 
 /// Formats the evidence, one sentence for each item. Evidence is one object or a list.
-pub(super) fn evidence(evidence: &Value) -> Vec<String> {
+pub(super) fn evidence(evidence: &Value, view: &View) -> Vec<String> {
     match evidence {
-        Value::Array(all) => all.iter().filter_map(one_evidence).collect(),
-        one => one_evidence(one).into_iter().collect(),
+        Value::Array(all) => all.iter().filter_map(|one| one_evidence(one, view)).collect(),
+        one => one_evidence(one, view).into_iter().collect(),
     }
 }
 
-fn one_evidence(evidence: &Value) -> Option<String> {
+fn one_evidence(evidence: &Value, view: &View) -> Option<String> {
     let field = |name| evidence.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let attribute = field("attribute")?;
     let seen = field("value").unwrap_or("nothing");
-    let at = field("seen_at").map(|at| format!(", {}", time(at))).unwrap_or_default();
+    let at = field("seen_at").map(|at| format!(", {}", time(at, view))).unwrap_or_default();
     if attribute == "operator" {
         return Some(match field("value") {
             Some(why) => format!("\"{why}\"{at}"),
-            None => format!("no reason was given{at}"),
+            None => format!("no reason given{at}"),
         });
     }
     let object =
@@ -243,19 +269,23 @@ fn one_evidence(evidence: &Value) -> Option<String> {
 /// Explains a hold reason.
 pub(super) fn why_held(held: HoldReason) -> &'static str {
     match held {
-        HoldReason::Limit => "the class has reached its limit for the window",
-        HoldReason::Cluster => "many changes have this one cause",
+        HoldReason::Limit => "more than [safety] allows in one window",
+        HoldReason::Cluster => "many changes share one cause",
         HoldReason::Protected => "the person is on the protect list",
-        HoldReason::NoWitness => "no witness proves that the entry could have been seen",
+        HoldReason::NoWitness => {
+            "not visible: rosterd cannot tell \"deleted\" from \"no right to see it\""
+        }
         HoldReason::OtherServer => {
             "another server showed the suspension, and this one may not have heard of it"
         }
         HoldReason::Relink => {
             "the entry's sIDHistory has the SID of the user's present entry; approve what is the same person"
         }
-        HoldReason::PlanOnly => "the directory is plan-only, or its scope has changed",
+        HoldReason::PlanOnly => {
+            "the directory is plan-only, or the configuration changed who is in scope"
+        }
         HoldReason::Gate => "a gate held the plan",
-        HoldReason::GracePeriod => "the grace period runs; rosterd rechecks by itself",
+        HoldReason::GracePeriod => "checked again after the grace period, then applied",
         HoldReason::Rejected => {
             "an operator rejected it, or a change that it depends on: rosterctl held list --rejected"
         }
@@ -289,7 +319,7 @@ pub(super) fn quarantined(entries: &[Quarantined], view: &View) -> Page {
         return page;
     }
     page.line(format!("{}: {}", bold("quarantined"), number(entries.len() as u64)));
-    let shown = if entries.len() > MANY { SHOWN } else { entries.len() };
+    let shown = Extent::Short.of_list(entries.len());
     for Quarantined { object_guid, dn, reason } in &entries[..shown] {
         let at = if dn.is_empty() { object_guid } else { dn };
         page.sentence("  ", &format!("{}  {reason}", yellow(format!("? {at}"))), view);

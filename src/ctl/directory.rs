@@ -1,12 +1,13 @@
 //! `rosterctl directory`: status, checks, pauses and baselines of directories.
 
 use clap::Subcommand;
+use serde_json::json;
 
 use super::link::{Answer, Daemon, Failure};
 use super::text::{
     Page, View, bold, count, dim, green, harmless, number, red, table, time, yellow,
 };
-use super::{Exit, Output, run, status, users};
+use super::{Exit, Output, run, status, users, when};
 use crate::control::api::{
     Check, CheckOutcome, CheckStep, Directories, DirectoryRenaming, DirectoryStatus, Pause, Run,
     Users,
@@ -17,17 +18,26 @@ use crate::control::client::Route;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List all directories
+    #[command(alias = "ls")]
     List,
+    /// Show the state of one directory
+    Show {
+        /// The name of the directory; default: all
+        name: Option<String>,
+    },
     /// Check each requirement of a run: DNS, TLS, bind, rights, bases, groups. Exit status 0 if no step failed
     Check {
-        /// The name of the directory
-        name: String,
+        /// The name of the directory; default: all
+        name: Option<String>,
+        /// Read all people as well, and count them: by tier, without mail, in no group
+        #[arg(long)]
+        people: bool,
     },
     /// Pause all runs of a directory. No leaver is suspended meanwhile; sign-ins continue
     Pause {
         /// The name of the directory
         name: String,
-        /// The duration, such as 8h; default 4h, at most 7d
+        /// How long: 4h, 2d, 18:00, tomorrow or monday; default 4h, at most 7d
         #[arg(long = "for", value_name = "TIME")]
         duration: Option<String>,
     },
@@ -79,14 +89,36 @@ pub(super) async fn call(
             let directories: Answer<Directories> = daemon.get(&Route::to(["directories"])).await?;
             output.data(&directories.raw, |view| list(&directories.value, view))?;
         }
-        Command::Check { name } => {
-            let check: Answer<Check> =
-                daemon.get(&Route::to(["directories", name, "check"])).await?;
-            output.data(&check.raw, |view| examined(&check.value, view))?;
-            return Ok(if check.value.ok { Exit::Done } else { Exit::Failed });
+        Command::Show { name } => {
+            let mut all: Answer<Directories> = daemon.get(&Route::to(["directories"])).await?;
+            if let Some(name) = name {
+                all.value.directories.retain(|directory| directory.name == *name);
+                if all.value.directories.is_empty() {
+                    let known = names(daemon).await?.join(", ");
+                    return Err(Failure::Unresolved(format!(
+                        "there is no directory {name}; configured: {known}"
+                    )));
+                }
+                let raw = all.raw["directories"].as_array().into_iter().flatten();
+                let found = raw.filter(|d| d["name"].as_str() == Some(name)).cloned().next();
+                all.raw = found.unwrap_or_default();
+            }
+            output.data(&all.raw, |view| {
+                let mut page = Page::default();
+                for directory in &all.value.directories {
+                    page.append(&status::block(directory, view));
+                }
+                page
+            })?;
+        }
+        Command::Check { name, people } => {
+            return check(name.as_deref(), *people, daemon, output).await;
         }
         Command::Pause { name, duration } => {
-            let body = Pause { duration: duration.clone() };
+            let view = output.terminal.view();
+            let length =
+                duration.as_deref().map(|text| when::duration("--for", text, &view)).transpose()?;
+            let body = Pause { duration: length };
             let directory: Answer<DirectoryStatus> =
                 daemon.post(&Route::to(["directories", name, "pause"]), &body).await?;
             output.data(&directory.raw, |view| status::block(&directory.value, view))?;
@@ -125,6 +157,33 @@ pub(super) async fn call(
         Command::Rebaseline { name } => change(name, "rebaseline", daemon, output).await?,
     }
     Ok(Exit::Done)
+}
+
+async fn check(
+    name: Option<&str>,
+    people: bool,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
+    let names = match name {
+        Some(name) => vec![name.to_owned()],
+        None => names(daemon).await?,
+    };
+    let mut checks: Vec<Answer<Check>> = Vec::new();
+    for name in &names {
+        let route = Route::to(["directories", name, "check"]);
+        checks.push(daemon.get(&route.with_some("people", people.then_some(true))).await?);
+    }
+    let raw = match checks.as_slice() {
+        [one] => one.raw.clone(),
+        all => json!({ "checks": all.iter().map(|check| &check.raw).collect::<Vec<_>>() }),
+    };
+    output.data(&raw, |view| {
+        let mut page = Page::default();
+        checks.iter().for_each(|check| page.append(&examined(&check.value, view)));
+        page
+    })?;
+    Ok(if checks.iter().all(|check| check.value.ok) { Exit::Done } else { Exit::Failed })
 }
 
 /// Posts an action that needs only the directory's name, and shows the new status.
@@ -169,7 +228,7 @@ pub fn list(directories: &Directories, view: &View) -> Page {
                 .to_owned(),
         );
     }
-    let at = |t: &Option<String>| t.as_deref().map_or_else(String::new, time);
+    let at = |t: &Option<String>| t.as_deref().map(|at| time(at, view)).unwrap_or_default();
     let rows = directories.directories.iter().map(|d| {
         [
             d.name.clone(),
@@ -201,7 +260,7 @@ pub fn list(directories: &Directories, view: &View) -> Page {
 }
 
 pub fn examined(check: &Check, view: &View) -> Page {
-    check_steps(&check.directory, &check.steps, "runs can work", view)
+    check_steps(&check.directory, &check.steps, "ready", view)
 }
 
 /// Shows the steps of a check, and its result in one line.

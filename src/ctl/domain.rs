@@ -3,7 +3,9 @@
 use clap::Subcommand;
 
 use super::link::{Answer, Daemon, Failure};
-use super::text::{Page, View, bold, count, dim, green, red, table, time, time_and_age, yellow};
+use super::text::{
+    Page, View, bold, count, dim, green, number, red, table, time, time_and_age, yellow,
+};
 use super::{Exit, Output};
 use crate::control::api::{ClaimState, Domain, Domains, NewClaim, Release, ReleaseEffect};
 use crate::control::client::Route;
@@ -38,6 +40,7 @@ pub enum Command {
         dry_run: bool,
     },
     /// List all claims
+    #[command(alias = "ls")]
     List {
         /// Only claims of this account
         account: Option<String>,
@@ -93,10 +96,19 @@ async fn release(
         let would: Answer<Release> = daemon.post(&look, &()).await?;
         let shown = released(&would.value, &output.terminal.view());
         output.note(&shown);
-        output.ask(&format!("Release {domain}?"))?;
+        let users = would.value.users.iter();
+        let losing = users.filter(|u| u.effect == ReleaseEffect::Released).count() as u64;
+        output.ask_to_type(&format!("{} access.", lose(losing)), "release the domain", domain)?;
     }
     let done: Answer<Release> = daemon.post(&route, &()).await?;
     output.data(&done.raw, |view| released(&done.value, view))
+}
+
+fn lose(people: u64) -> String {
+    match people {
+        1 => "1 person loses".to_owned(),
+        n => format!("{} people lose", number(n)),
+    }
 }
 
 /// A list of more users than this is shortened.
@@ -227,13 +239,13 @@ pub fn list(domains: &Domains, view: &View) -> Page {
             "no domain is claimed: rosterctl domain claim ACCOUNT DOMAIN\n".to_owned(),
         );
     }
-    let at = |t: &Option<String>| t.as_deref().map_or_else(String::new, time);
+    let at = |t: &Option<String>| t.as_deref().map(|at| time(at, view)).unwrap_or_default();
     let rows = domains.domains.iter().map(|d| {
         [
             shown(d),
             d.account.clone(),
             coloured_state(d.state),
-            time(&d.claimed_at),
+            time(&d.claimed_at, view),
             at(&d.verified_at),
             at(&d.checked_at),
             d.finding.clone().unwrap_or_default(),

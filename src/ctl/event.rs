@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::csv::csv;
-use super::link::{Answer, Daemon, Failure};
+use super::link::{Answer, Daemon, Failure, PAGE, joined};
 use super::terminal::Reader;
-use super::text::{Page, View, dim, green, number, red, table, time, value, yellow};
+use super::text::{Page, View, dim, green, not_shown, number, red, table, time, value, yellow};
+use super::when::instant;
 use super::{Exit, Output, change, run};
 use crate::control::api::{Event, Events, LogCheck};
 use crate::control::client::{ClientError, Route};
@@ -18,6 +18,7 @@ use crate::control::client::{ClientError, Route};
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List events, oldest first
+    #[command(alias = "ls")]
     List(List),
     /// Follow new events, one per line; continues after a restart of rosterd
     Tail(Tail),
@@ -38,7 +39,7 @@ pub struct Which {
     #[arg(long, conflicts_with = "person")]
     subject: Option<String>,
     /// Only this user: an address, id, logon name, DN, employee id or full name
-    #[arg(long, value_name = "WHO")]
+    #[arg(long, visible_alias = "user", value_name = "WHO")]
     person: Option<String>,
     /// Only this account, with its users, domains and directories
     #[arg(long, value_name = "HANDLE")]
@@ -55,15 +56,15 @@ pub struct Which {
 pub struct List {
     #[command(flatten)]
     which: Which,
-    /// Only since: a time, a date, or an age such as 2h
+    /// Events since: a time, a date, yesterday, monday, or an age such as 2h
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Only before this time
+    /// Events before this time
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// The maximum number
-    #[arg(long)]
-    limit: Option<u32>,
+    /// Show at most N events, the newest ones; default: 200, and all with --csv and --json
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
     /// Print as CSV
     #[arg(long)]
     csv: bool,
@@ -95,19 +96,25 @@ pub(super) async fn call(
             if *csv && output.json {
                 return Err(Failure::Usage("--csv and --json: choose one".to_owned()));
             }
-            let now = output.terminal.view().now;
+            let view = output.terminal.view();
             let given = |option: &str, text: &Option<String>| {
-                text.as_deref().map(|text| instant(option, text, now)).transpose()
+                text.as_deref().map(|text| instant(option, text, &view)).transpose()
             };
             let (since, until) = (given("--since", since)?, given("--until", until)?);
-            let route = which.route(daemon).await?.with_some("after", which.after);
-            let route = route
-                .with_some("since", since)
-                .with_some("until", until)
-                .with_some("limit", *limit);
-            let events: Answer<Events> = daemon.get(&route).await?;
+            let route =
+                which.route(daemon).await?.with_some("since", since).with_some("until", until);
+            let is_export = *csv || output.json;
+            let events = match (limit, which.after) {
+                (None, after) if is_export => {
+                    first(&route, after.unwrap_or(0), u64::MAX, daemon).await?
+                }
+                (limit, Some(after)) => {
+                    first(&route, after, limit.unwrap_or(LISTED), daemon).await?
+                }
+                (limit, None) => newest(&route, limit.unwrap_or(LISTED), daemon).await?,
+            };
             if *csv {
-                output.terminal.print(&as_csv(&events.value))?;
+                output.terminal.print(&as_csv(&events.value, &view))?;
             } else {
                 output.data(&events.raw, |view| list(&events.value, view))?;
             }
@@ -122,6 +129,49 @@ pub(super) async fn call(
             Ok(if check.value.intact { Exit::Done } else { Exit::Failed })
         }
     }
+}
+
+/// Events in a list, unless `--limit` says otherwise.
+const LISTED: u64 = 200;
+
+/// Returns the first events after a number, page by page.
+async fn first(
+    route: &Route,
+    after: u64,
+    limit: u64,
+    daemon: &Daemon,
+) -> Result<Answer<Events>, Failure> {
+    let page =
+        |after: u64, left: u64| route.clone().with("after", after).with("limit", left.min(PAGE));
+    let mut events: Answer<Events> = daemon.get(&page(after, limit)).await?;
+    let mut is_full = events.value.events.len() as u64 == limit.min(PAGE);
+    while let (true, Some(last)) = (is_full, events.value.events.last()) {
+        let left = limit - events.value.events.len() as u64;
+        if left == 0 {
+            break;
+        }
+        let next: Answer<Events> = daemon.get(&page(last.seq, left)).await?;
+        is_full = next.value.events.len() as u64 == left.min(PAGE);
+        events.raw = joined(events.raw, next.raw, "events");
+        events.value.events.extend(next.value.events);
+    }
+    Ok(events)
+}
+
+/// Returns the newest events. More than a page of them are the last ones of all.
+async fn newest(route: &Route, limit: u64, daemon: &Daemon) -> Result<Answer<Events>, Failure> {
+    if limit <= PAGE {
+        return daemon.get(&route.clone().with("limit", limit)).await;
+    }
+    let mut events = first(route, 0, u64::MAX, daemon).await?;
+    let excess = (events.value.events.len() as u64).saturating_sub(limit);
+    let surplus = usize::try_from(excess).unwrap_or(usize::MAX);
+    events.value.events.drain(..surplus);
+    if let Some(raw) = events.raw["events"].as_array_mut() {
+        raw.drain(..surplus);
+    }
+    events.value.older = Some(excess);
+    Ok(events)
 }
 
 impl Which {
@@ -185,7 +235,11 @@ async fn tail(
         is_told = false;
         let raw = events.raw.get("events").and_then(Value::as_array).into_iter().flatten();
         for (event, raw) in events.value.events.iter().zip(raw) {
-            let page = if output.json { Page::from(format!("{raw}\n")) } else { line(event) };
+            let page = if output.json {
+                Page::from(format!("{raw}\n"))
+            } else {
+                line(event, &output.terminal.view())
+            };
             if output.terminal.feed(&page)? == Reader::Gone {
                 return Ok(Exit::Done);
             }
@@ -198,27 +252,6 @@ async fn tail(
         }
     }
     Ok(Exit::Done)
-}
-
-/// Parses a time, a date or an age, and returns it in RFC 3339.
-pub(super) fn instant(option: &str, text: &str, now: DateTime<Utc>) -> Result<String, Failure> {
-    let at = DateTime::parse_from_rfc3339(text)
-        .map(|at| at.to_utc())
-        .ok()
-        .or_else(|| {
-            text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0).map(|midnight| midnight.and_utc())
-        })
-        .or_else(|| {
-            now.checked_sub_signed(
-                chrono::Duration::from_std(humantime::parse_duration(text).ok()?).ok()?,
-            )
-        });
-    match at {
-        Some(at) => Ok(at.to_rfc3339_opts(SecondsFormat::Millis, true)),
-        None => Err(Failure::Usage(format!(
-            "{option} {text} is not a time: write 2026-11-24T02:58:00Z, 2026-11-24, or 2h for two hours ago"
-        ))),
-    }
 }
 
 /// Summarises the state after an event, without empty values and zeros.
@@ -270,21 +303,23 @@ pub fn list(events: &Events, view: &View) -> Page {
     let rows = events.events.iter().map(|Event { seq, document }| {
         [
             seq.to_string(),
-            time(field(document, "time")),
+            time(field(document, "time"), view),
             coloured(field(document, "type")),
             subject(document).to_owned(),
             data(document, "actor").as_str().unwrap_or_default().to_owned(),
             dim(brief(data(document, "after"))),
         ]
     });
-    table(["SEQ", "TIME", "TYPE", "SUBJECT", "BY", "NOW"], rows, view)
+    let mut page = table(["SEQ", "TIME", "TYPE", "SUBJECT", "BY", "NOW"], rows, view);
+    page.append(&not_shown(events.older.unwrap_or(0), "older ones", "--limit, --since"));
+    page
 }
 
-fn line(Event { seq, document }: &Event) -> Page {
+fn line(Event { seq, document }: &Event, view: &View) -> Page {
     let mut page = Page::default();
     let by = data(document, "actor").as_str().unwrap_or_default();
     let (at, kind, subject) =
-        (time(field(document, "time")), coloured(field(document, "type")), subject(document));
+        (time(field(document, "time"), view), coloured(field(document, "type")), subject(document));
     page.line(format!("{seq} {at} {kind} {subject} {by} {}", dim(brief(data(document, "after")))));
     page
 }
@@ -318,9 +353,11 @@ fn subject(document: &Value) -> &str {
         .unwrap_or_else(|| field(document, "subject"))
 }
 
-pub fn as_csv(events: &Events) -> Page {
+/// Exports have UTC, whatever the time zone of the operator.
+pub fn as_csv(events: &Events, view: &View) -> Page {
     const NAMES: [&str; 5] =
         ["display_name", "primary_email", "sam_account_name", "user_principal_name", "employee_id"];
+    let utc = View { zone: chrono_tz::Tz::UTC, ..*view };
     let rows = events.events.iter().map(|Event { seq, document }| {
         let named = |name: &str| field(document, name).to_owned();
         let of = |name: &str| brief(data(document, name));
@@ -328,7 +365,7 @@ pub fn as_csv(events: &Events) -> Page {
         let was = ["display_name", "primary_email", "sam_account_name"]
             .map(|name| former_name(document, name).to_owned());
         let begin = [seq.to_string(), named("time"), named("type"), named("subject")];
-        let evidence = change::evidence(data(document, "evidence")).join("; ");
+        let evidence = change::evidence(data(document, "evidence"), &utc).join("; ");
         let end = [
             of("actor"),
             of("run"),

@@ -39,10 +39,10 @@ pub fn page(explanation: &Explanation, view: &View) -> Page {
                     "suspended as {} by {} since {}",
                     red(cause.reason),
                     cause.by,
-                    time(&cause.since)
+                    time(&cause.since, view)
                 );
                 page.sentence(&format!("  {} ", red("✗")), &text, view);
-                for seen in change::evidence(&cause.evidence) {
+                for seen in change::evidence(&cause.evidence, view) {
                     page.sentence("      ", &dim(seen), view);
                 }
             }
@@ -79,13 +79,13 @@ pub(super) fn history(history: &[Done], view: &View) -> Page {
             "  ",
             &format!(
                 "{}  {}  {}",
-                time(at),
+                time(at, view),
                 dim(format!("run {}", id::short(run))),
                 change::sentence(change)
             ),
             view,
         );
-        for seen in change::evidence(&change.evidence) {
+        for seen in change::evidence(&change.evidence, view) {
             page.sentence("      ", &dim(seen), view);
         }
     }
@@ -147,7 +147,8 @@ fn one(entry: &ExplainedEntry, is_user: bool, view: &View) -> Page {
         page.sentence(&format!("  {} ", yellow("!")), waits, view);
     }
     match would.as_slice() {
-        [] => page.line(format!("  {} a run would change nothing", green("✓"))),
+        [] if is_user => page.line(format!("  {} a run would change nothing", green("✓"))),
+        [] => page.line(format!("  {} no account, and the next run will not create one", red("✗"))),
         changes => {
             page.line("  a run would now:");
             for change in changes {

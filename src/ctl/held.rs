@@ -1,15 +1,21 @@
 //! `rosterctl held`: held plans and an operator's decisions on them.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
+use super::change::Extent;
 use super::link::{Answer, Daemon, Failure};
+use super::review::Form;
 use super::text::{
     Page, View, bold, count, dim, number, quoted, table, time, time_and_age, yellow,
 };
-use super::{Exit, Output, change, id, run};
+use super::user::lines;
+use super::{Exit, Output, change, id, review, run};
 use crate::control::api::{
-    Approval, Approving, Change, ChangeClass, HeldGroup, HeldPlan, HeldPlans, PlanState, Rejecting,
-    Run,
+    Approval, Approving, Change, ChangeClass, ChangeVerb, HeldGroup, HeldLimit, HeldPlan,
+    HeldPlans, HoldReason, PlanState, Reason, Rejecting, Run,
 };
 use crate::control::client::Route;
 
@@ -17,6 +23,7 @@ use crate::control::client::Route;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List held plans, newest first
+    #[command(alias = "ls")]
     List {
         /// Include closed plans
         #[arg(long)]
@@ -25,17 +32,22 @@ pub enum Command {
         #[arg(long, conflicts_with = "all")]
         rejected: bool,
     },
-    /// Show one plan with its changes
+    /// Show a plan: totals first, then its changes
     Show {
-        /// The id, or at least four characters of its start or end
-        id: String,
+        /// The id, or at least four characters of its start or end; default: the only one that waits
+        id: Option<String>,
+        #[command(flatten)]
+        form: Form,
+        /// Show what differs from the plan before
+        #[arg(long, conflicts_with_all = ["by", "csv"])]
+        diff: bool,
     },
-    /// Read the people of a plan again and apply the changes that still hold; asks first
+    /// Approve a plan or a part of it: reads its people again and applies the changes that are still due; asks first
     Approve(Approve),
-    /// Reject a plan: every run holds its changes until the directory no longer asks for them
+    /// Reject a plan: its changes stay off until the directory asks for something else
     Reject {
-        /// The id, or at least four characters of its start or end
-        id: String,
+        /// The id, or at least four characters of its start or end; default: the only one that waits
+        id: Option<String>,
         /// The reason, for the record
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         comment: String,
@@ -50,16 +62,30 @@ pub enum Command {
     },
 }
 
+/// Options of one kind add up. `--cause`, `--user` and `--file` name changes; `--ou`, `--department`
+/// and `--first` narrow them.
 #[derive(Debug, Args)]
 pub struct Approve {
-    /// The id, or at least four characters of its start or end
-    id: String,
+    /// The id, or at least four characters of its start or end; default: the only one that waits
+    id: Option<String>,
     /// Only the changes with this cause, as printed by `held show`; repeatable
     #[arg(long, value_name = "CAUSE")]
     cause: Vec<String>,
     /// Only the changes of this user: an address, id, logon name, DN, employee id or full name; repeatable
     #[arg(long, value_name = "WHO")]
     user: Vec<String>,
+    /// Only the changes of the users in this file, one a line; - is standard input
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Only the changes of people in this OU or below it: its DN or its name; repeatable
+    #[arg(long, value_name = "OU")]
+    ou: Vec<String>,
+    /// Only the changes of people of this department; repeatable
+    #[arg(long, value_name = "NAME")]
+    department: Vec<String>,
+    /// Only the changes of the first N of these people
+    #[arg(long, value_name = "N")]
+    first: Option<usize>,
     /// The reason, for the record
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     comment: String,
@@ -78,21 +104,29 @@ pub(super) async fn call(
             let plans: Answer<HeldPlans> = daemon.get(&route).await?;
             output.data(&plans.raw, |view| list(&plans.value, view))?;
         }
-        Command::Show { id } => {
-            let id = resolve(id, daemon).await?;
+        Command::Show { id, form, diff } => {
+            let id = resolve(id.as_deref(), daemon).await?;
             let plan: Answer<HeldPlan> = daemon.get(&Route::to(["held", &id])).await?;
-            output.data(&plan.raw, |view| show(&plan.value, view))?;
+            let changes: Vec<&Change> = plan.value.changes.iter().flatten().collect();
+            if *diff {
+                let before = before(&plan.value, daemon).await?;
+                output.data(&plan.raw, |view| difference(&before, &plan.value, form, view))?;
+            } else if form.csv && !output.json {
+                output.terminal.print(&review::as_csv(&changes))?;
+            } else {
+                output.data(&plan.raw, |view| show(&plan.value, form, view))?;
+            }
         }
         Command::Approve(what) => return approve(what, daemon, output).await,
         Command::Reject { id, comment } => {
-            let id = resolve(id, daemon).await?;
+            let id = resolve(id.as_deref(), daemon).await?;
             let word = Rejecting { comment: comment.clone() };
             let plan: Answer<HeldPlan> =
                 daemon.post(&Route::to(["held", &id, "reject"]), &word).await?;
             output.data(&plan.raw, |view| rejected(&plan.value, view))?;
         }
         Command::Reopen { id, comment } => {
-            let id = resolve(id, daemon).await?;
+            let id = resolve(Some(id), daemon).await?;
             let word = Rejecting { comment: comment.clone() };
             let plan: Answer<HeldPlan> =
                 daemon.post(&Route::to(["held", &id, "reopen"]), &word).await?;
@@ -102,49 +136,252 @@ pub(super) async fn call(
     Ok(Exit::Done)
 }
 
+/// Returns the plan that this one replaced.
+async fn before(plan: &HeldPlan, daemon: &Daemon) -> Result<HeldPlan, Failure> {
+    let all: Answer<HeldPlans> = daemon.get(&Route::to(["held"]).with("all", true)).await?;
+    let is_older = |other: &&HeldPlan| {
+        other.directory == plan.directory
+            && other.id != plan.id
+            && other.created_at <= plan.created_at
+    };
+    let before = all.value.held.iter().find(is_older).ok_or_else(|| {
+        Failure::Unresolved(format!(
+            "{} has no plan before {}",
+            plan.directory,
+            id::short(&plan.id)
+        ))
+    })?;
+    let before: Answer<HeldPlan> = daemon.get(&Route::to(["held", &before.id])).await?;
+    Ok(before.value)
+}
+
+fn difference(before: &HeldPlan, plan: &HeldPlan, form: &Form, view: &View) -> Page {
+    let changes = |plan: &HeldPlan| plan.changes.clone().unwrap_or_default();
+    let mut page = Page::default();
+    page.line(heading(plan));
+    page.append(&review::diff(
+        (&before.created_at, &changes(before)),
+        (&plan.created_at, &changes(plan)),
+        Extent::of(form.all),
+        view,
+    ));
+    page
+}
+
 async fn approve(
     what: &Approve,
     daemon: &Daemon,
     output: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
-    let Approve { id: given, cause, user, comment } = what;
     output.can_ask("held approve")?;
-    let id = resolve(given, daemon).await?;
+    let id = resolve(what.id.as_deref(), daemon).await?;
+    let plan: Answer<HeldPlan> = daemon.get(&Route::to(["held", &id])).await?;
+    let plan = plan.value;
+    let all: Vec<&Change> = plan.changes.iter().flatten().collect();
+    let chosen = what.choose(&plan, &all)?;
     if !output.yes {
-        let plan: Answer<HeldPlan> = daemon.get(&Route::to(["held", &id])).await?;
-        let shown = show(&plan.value, &output.terminal.view());
-        output.note(&shown);
-        let chosen = if cause.is_empty() && user.is_empty() {
-            these(plan.value.count)
-        } else {
-            format!("the changes of {}", [cause.as_slice(), user].concat().join(" and "))
+        let view = output.terminal.view();
+        let shown = match &chosen {
+            None => show(&plan, &Form::default(), &view),
+            Some(chosen) => part(&plan, chosen, &view),
         };
-        output
-            .ask(&format!("Read these people again and apply {chosen}, as far as still true?"))?;
+        output.note(&shown);
+        output.ask(&question(chosen.as_ref().unwrap_or(&all), plan.count))?;
     }
-    let approving =
-        Approving { causes: cause.clone(), people: user.clone(), comment: comment.clone() };
+    // A part is sent as its people. The digest says which plan was seen.
+    let people: BTreeSet<String> =
+        chosen.iter().flatten().map(|change| change.user_id.clone()).collect();
+    let approving = Approving {
+        causes: Vec::new(),
+        people: people.into_iter().collect(),
+        digest: Some(plan.digest.clone()),
+        comment: what.comment.clone(),
+    };
     let approval: Answer<Approval> =
         daemon.post(&Route::to(["held", &id, "approve"]), &approving).await?;
     output.data(&approval.raw, |view| approved(&approval.value, view))?;
     Ok(exit(&approval.value))
 }
 
-fn these(n: u64) -> String {
-    if n == 1 { "this change".to_owned() } else { format!("these {}", count(n, "change")) }
+impl Approve {
+    /// Returns the chosen changes, or `None` for all. The other changes of a chosen person are
+    /// chosen, too. A name without a match is a slip, and a slip approves nothing.
+    fn choose<'a>(
+        &self,
+        plan: &HeldPlan,
+        all: &[&'a Change],
+    ) -> Result<Option<Vec<&'a Change>>, Failure> {
+        let Self { id: _, cause, user, file, ou, department, first, comment: _ } = self;
+        let mut users = user.clone();
+        if let Some(file) = file {
+            users.extend(lines(file)?);
+        }
+        let is_named = !cause.is_empty() || !users.is_empty() || file.is_some();
+        if !is_named && ou.is_empty() && department.is_empty() && first.is_none() {
+            return Ok(None);
+        }
+        let keys = cause.iter().map(|cause| keys(plan, cause)).collect::<Result<Vec<_>, _>>()?;
+        let keys: BTreeSet<&str> = keys.into_iter().flatten().collect();
+        let matching =
+            |option: &str, given: &[String], is: &dyn Fn(&Change, &str) -> bool| match given
+                .iter()
+                .find(|text| !all.iter().any(|change| is(change, text)))
+            {
+                Some(text) => Err(Failure::Unresolved(format!(
+                    "plan {} has no change with {option} {text}: rosterctl held show {0} --all",
+                    id::short(&plan.id)
+                ))),
+                None => Ok(()),
+            };
+        matching("--user", &users, &is_of)?;
+        matching("--ou", ou, &is_in)?;
+        matching("--department", department, &has_department)?;
+        let is_any = |given: &[String], is: &dyn Fn(&Change, &str) -> bool, change: &Change| {
+            given.is_empty() || given.iter().any(|text| is(change, text))
+        };
+        let is_chosen = |change: &&&Change| {
+            let is_named = !is_named
+                || change.key.as_deref().is_some_and(|key| keys.contains(key))
+                || users.iter().any(|user| is_of(change, user));
+            is_named && is_any(ou, &is_in, change) && is_any(department, &has_department, change)
+        };
+        let mut people: Vec<&str> = Vec::new();
+        let mut seen = BTreeSet::new();
+        for change in all.iter().filter(is_chosen) {
+            if seen.insert(change.user_id.as_str()) {
+                people.push(&change.user_id);
+            }
+        }
+        people.truncate(first.unwrap_or(usize::MAX));
+        let people: BTreeSet<&str> = people.into_iter().collect();
+        let chosen: Vec<&Change> =
+            all.iter().copied().filter(|c| people.contains(c.user_id.as_str())).collect();
+        if chosen.is_empty() {
+            return Err(Failure::Unresolved(format!(
+                "no change of plan {} matches all of these options",
+                id::short(&plan.id)
+            )));
+        }
+        Ok(Some(chosen))
+    }
 }
 
-async fn resolve(given: &str, daemon: &Daemon) -> Result<String, Failure> {
-    if id::is_whole(given) {
-        return Ok(given.to_owned());
+/// Returns the keys of a cause: the key itself, or any name that `held show` prints for it.
+fn keys<'a>(plan: &'a HeldPlan, given: &str) -> Result<Vec<&'a str>, Failure> {
+    let is = |group: &&HeldGroup| {
+        let reason = group.reason.map(Reason::as_str);
+        [Some(group.key.as_str()), reason, group.name.as_deref()].contains(&Some(given))
+            || [what(group), cause(group)].iter().any(|name| name == given)
+    };
+    let found: Vec<&str> = plan.by.iter().filter(is).map(|group| group.key.as_str()).collect();
+    if found.is_empty() {
+        let known: Vec<String> = plan.by.iter().map(|group| quoted(&group.key)).collect();
+        return Err(Failure::Unresolved(format!(
+            "plan {} has no change with --cause {given}; it has: {}",
+            id::short(&plan.id),
+            known.join(", ")
+        )));
     }
-    let plans: Answer<HeldPlans> = daemon.get(&Route::to(["held"]).with("all", true)).await?;
-    id::resolved(
-        given,
-        "held plan",
-        "rosterctl held list --all",
-        plans.value.held.iter().map(|p| p.id.as_str()),
-    )
+    Ok(found)
+}
+
+fn is_of(change: &Change, who: &str) -> bool {
+    let names = [
+        change.email.as_deref(),
+        Some(&change.user_id),
+        change.object_guid.as_deref(),
+        change.display_name.as_deref(),
+        change.sam_account_name.as_deref(),
+        change.user_principal_name.as_deref(),
+    ];
+    let who = who.to_lowercase();
+    names.into_iter().flatten().any(|name| name.to_lowercase() == who)
+}
+
+fn is_in(change: &Change, given: &str) -> bool {
+    let (ou, given) = (review::ou(change).to_lowercase(), given.to_lowercase());
+    let is_below = |parent: &str| ou == parent || ou.ends_with(&format!(",{parent}"));
+    let is_named = |part: &str| part.split_once('=').is_some_and(|(_, name)| name == given);
+    is_below(&given) || ou.split(',').any(|part| part == given || is_named(part))
+}
+
+fn has_department(change: &Change, given: &str) -> bool {
+    review::department(change).to_lowercase() == given.to_lowercase()
+}
+
+/// Shows the chosen changes of a plan.
+fn part(plan: &HeldPlan, chosen: &[&Change], view: &View) -> Page {
+    let mut page = Page::default();
+    page.line(heading(plan));
+    page.line(format!("{} of them:", count(chosen.len() as u64, "change")));
+    page.append(&review::totals(chosen, view));
+    page.append(&change::people(chosen, Extent::Short, view));
+    page
+}
+
+/// Asks what will be done: `Re-check and apply 2,999 changes (2,999 new people)?`
+pub fn question(chosen: &[&Change], of: u64) -> String {
+    let kinds: [(&str, &[ChangeVerb]); 4] = [
+        ("new person", &[ChangeVerb::Create, ChangeVerb::Invite]),
+        ("suspension", &[ChangeVerb::Suspend]),
+        ("reactivation", &[ChangeVerb::Reactivate]),
+        ("tier change", &[ChangeVerb::Tier]),
+    ];
+    let mut parts = Vec::new();
+    let mut others = chosen.len() as u64;
+    for (noun, verbs) in kinds {
+        let n = chosen.iter().filter(|change| verbs.contains(&change.kind)).count() as u64;
+        others -= n;
+        match (n, noun) {
+            (0, _) => {}
+            (2.., "new person") => parts.push(format!("{} new people", number(n))),
+            _ => parts.push(count(n, noun)),
+        }
+    }
+    if others > 0 && !parts.is_empty() {
+        parts.push(format!("{} other", number(others)));
+    }
+    let n = chosen.len() as u64;
+    let of = if n < of { format!(" of {}", number(of)) } else { String::new() };
+    let kinds = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
+    let noun = if n == 1 { "change" } else { "changes" };
+    format!("Re-check and apply {}{of} {noun}{kinds}?", number(n))
+}
+
+fn these(n: u64) -> String {
+    if n == 1 { "This change".to_owned() } else { format!("These {}", count(n, "change")) }
+}
+
+/// Returns the whole id of a plan. Without one, exactly one plan must wait.
+async fn resolve(given: Option<&str>, daemon: &Daemon) -> Result<String, Failure> {
+    let list = |all: bool| Route::to(["held"]).with_some("all", all.then_some(true));
+    match given {
+        Some(id) if id::is_whole(id) => Ok(id.to_owned()),
+        None | Some("latest") => {
+            let plans: Answer<HeldPlans> = daemon.get(&list(false)).await?;
+            match (plans.value.held.as_slice(), given) {
+                ([], _) => Err(Failure::Unresolved("no plan waits for approval".to_owned())),
+                ([one], _) | ([one, ..], Some(_)) => Ok(one.id.clone()),
+                (several, None) => {
+                    let name = |p: &HeldPlan| format!("{} ({})", id::short(&p.id), p.directory);
+                    Err(Failure::Unresolved(format!(
+                        "{} plans wait: name one of {}",
+                        several.len(),
+                        several.iter().map(name).collect::<Vec<_>>().join(", ")
+                    )))
+                }
+            }
+        }
+        Some(given) => {
+            let plans: Answer<HeldPlans> = daemon.get(&list(true)).await?;
+            id::resolved(
+                given,
+                "held plan",
+                "rosterctl held list --all",
+                plans.value.held.iter().map(|p| p.id.as_str()),
+            )
+        }
+    }
 }
 
 /// Returns 3 if changes of the directory are still held. A failed run takes precedence.
@@ -162,7 +399,7 @@ pub fn list(plans: &HeldPlans, view: &View) -> Page {
             bold(id::short(&plan.id)),
             plan.directory.clone(),
             state(plan.state),
-            time(&plan.created_at),
+            time(&plan.created_at, view),
             number(plan.count),
             plan.by.iter().map(group).collect::<Vec<_>>().join("; "),
         ]
@@ -170,11 +407,25 @@ pub fn list(plans: &HeldPlans, view: &View) -> Page {
     table(["ID", "DIRECTORY", "STATE", "SINCE", "CHANGES", "WHAT"], rows, view)
 }
 
-/// Formats one plan: each cause with its people.
-pub fn show(plan: &HeldPlan, view: &View) -> Page {
+/// Returns the first line of a plan.
+fn heading(plan: &HeldPlan) -> String {
+    let HeldPlan { id, directory, state: is, actor, count: n, .. } = plan;
+    let actor = actor.as_ref().filter(|_| *is != PlanState::Open);
+    let by_whom = actor.map(|a| format!(" by {a}")).unwrap_or_default();
+    format!(
+        "held plan {} of {}: {}{by_whom}, {}",
+        bold(id::short(id)),
+        bold(directory),
+        state(*is),
+        count(*n, "change")
+    )
+}
+
+/// Formats one plan: totals, then each cause with its people.
+pub fn show(plan: &HeldPlan, form: &Form, view: &View) -> Page {
     let HeldPlan {
         id,
-        directory,
+        directory: _,
         run,
         digest: _,
         state: is,
@@ -184,23 +435,12 @@ pub fn show(plan: &HeldPlan, view: &View) -> Page {
         approved_at: _,
         approval_expires,
         note,
-        count: n,
+        count: _,
         by,
         changes,
     } = plan;
     let mut page = Page::default();
-    let by_whom = actor
-        .as_ref()
-        .filter(|_| *is != PlanState::Open)
-        .map(|a| format!(" by {a}"))
-        .unwrap_or_default();
-    page.line(format!(
-        "held plan {} of {}: {}{by_whom}, {}",
-        bold(id::short(id)),
-        bold(directory),
-        state(*is),
-        count(*n, "change")
-    ));
+    page.line(heading(plan));
     page.fields(
         &[
             ("id", id.clone()),
@@ -221,14 +461,24 @@ pub fn show(plan: &HeldPlan, view: &View) -> Page {
         let text = format!(
             "{} approved, and applied as soon as the directory can be read, until {}",
             count(approved, "change"),
-            time(until)
+            time(until, view)
         );
         page.sentence(&format!("  {} ", yellow("!")), &text, view);
     }
     for (at, line) in note.iter().enumerate() {
         page.sentence(if at == 0 { "  ! " } else { "      " }, line, view);
     }
-    for group in by {
+    let all: Vec<&Change> = changes.iter().flatten().collect();
+    if all.len() > 1 {
+        page.line("");
+        page.append(&review::totals(&all, view));
+    }
+    let extent = Extent::of(form.all);
+    if let Some(what) = form.by {
+        page.line("");
+        page.append(&review::by(&all, what, extent, view));
+    }
+    for group in by.iter().filter(|_| form.by.is_none()) {
         page.line("");
         let cause = Some(cause(group))
             .filter(|cause| !cause.is_empty())
@@ -245,25 +495,27 @@ pub fn show(plan: &HeldPlan, view: &View) -> Page {
         let people: Vec<&Change> = changes
             .iter()
             .flatten()
-            .filter(|c| c.key.as_ref() == Some(&group.key) && c.held == group.held)
+            .filter(|c| {
+                c.key.as_ref() == Some(&group.key) && c.held == group.held && c.kind == group.kind
+            })
             .collect();
-        page.append(&change::people(&people, view));
+        page.append(&change::people(&people, extent, view));
     }
     if *is == PlanState::Rejected {
         page.line("");
-        page.line(format!("{} rosterctl held reopen {}", dim("to decide again:"), id::short(id)));
+        page.line(format!("{} rosterctl held reopen {}", dim("Decide again:"), id::short(id)));
     }
     if matches!(is, PlanState::Open | PlanState::Approved) {
         page.line("");
-        page.line(format!("{} rosterctl held approve {}", dim("to apply: "), id::short(id)));
-        if by.len() > 1 {
+        let id = id::short(id);
+        page.line(format!("{} rosterctl held approve {id}", dim("Approve:")));
+        if all.len() > 1 {
             page.line(format!(
-                "{} rosterctl held approve {} --cause … or --user …",
-                dim("a part:   "),
-                id::short(id)
+                "{} rosterctl held approve {id} --first 10, --ou …, --cause … or --user …",
+                dim("A part: ")
             ));
         }
-        page.line(format!("{} rosterctl held reject {}", dim("to refuse:"), id::short(id)));
+        page.line(format!("{} rosterctl held reject {id}", dim("Reject: ")));
     }
     page
 }
@@ -290,15 +542,10 @@ pub fn approved(approval: &Approval, view: &View) -> Page {
 fn rejected(plan: &HeldPlan, view: &View) -> Page {
     let mut page = Page::default();
     let changes = these(plan.count);
-    let text = format!(
-        "plan {} of {} is {}: {changes} will not be applied unless rosterctl held reopen {} takes that back, or the directory asks for \
-         something else",
-        id::short(&plan.id),
-        plan.directory,
-        plan.state,
-        id::short(&plan.id)
-    );
-    page.sentence("", &text, view);
+    let stay =
+        if plan.count == 1 { "stays off until it differs" } else { "stay off until they differ" };
+    page.sentence("", &format!("Rejected. {changes} of {} {stay}.", plan.directory), view);
+    page.line(format!("{} rosterctl held reopen {}", dim("Take it back:"), id::short(&plan.id)));
     page
 }
 
@@ -327,11 +574,13 @@ fn state(state: PlanState) -> String {
 }
 
 fn what(group: &HeldGroup) -> String {
-    match (group.reason, group.class) {
-        (Some(reason), Some(ChangeClass::Reactivate)) => format!("reactivate, no longer {reason}"),
-        (Some(reason), _) => format!("suspend as {reason}"),
-        (None, Some(ChangeClass::Readdress)) => "change addresses".to_owned(),
-        (None, class) => class.map_or("update", ChangeClass::as_str).to_owned(),
+    let reason = group.reason.map_or("no reason given", Reason::as_str);
+    match (group.kind, group.class) {
+        (ChangeVerb::Suspend, _) => format!("suspend as {reason}"),
+        (ChangeVerb::Reactivate, _) => format!("reactivate, no longer {reason}"),
+        (ChangeVerb::Update, Some(ChangeClass::Readdress)) => "change addresses".to_owned(),
+        (ChangeVerb::Tier, Some(class)) => class.to_string(),
+        (kind, _) => kind.to_string(),
     }
 }
 
@@ -345,10 +594,24 @@ fn cause(group: &HeldGroup) -> String {
 }
 
 fn why(group: &HeldGroup) -> String {
-    group
-        .held
-        .map(|held| format!("{}: {}", yellow(held), change::why_held(held)))
-        .unwrap_or_default()
+    let Some(held) = group.held else { return String::new() };
+    let reason = match (held, &group.limit) {
+        (HoldReason::Limit, Some(HeldLimit { allowed, applied, window })) => {
+            let class = group.class.map_or("other", ChangeClass::as_str);
+            format!(
+                "more than [safety] {class} allows in {window} (limit {}, {} applied, {} wait)",
+                number(*allowed),
+                number(*applied),
+                number(group.count)
+            )
+        }
+        (HoldReason::Cluster, _) => {
+            let what = if group.count == 1 { "change has" } else { "changes share" };
+            format!("{} {what} one cause", number(group.count))
+        }
+        _ => change::why_held(held).to_owned(),
+    };
+    format!("{}: {reason}", yellow(held))
 }
 
 fn group(group: &HeldGroup) -> String {

@@ -3,11 +3,11 @@
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::json;
 
-use super::event::instant;
 use super::link::{Answer, Daemon, Failure};
 use super::text::{
-    Page, View, bold, count, dim, green, number, red, table, time, time_and_age, yellow,
+    Page, View, bold, count, dim, green, maybe_more, number, red, table, time, time_and_age, yellow,
 };
+use super::when::instant;
 use super::{Exit, Output};
 use crate::control::api::{
     Deliveries, Delivery, DeliveryState, Hook, HookState, Hooks, Redelivered, Sample,
@@ -18,6 +18,7 @@ use crate::control::client::Route;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List all hooks with backlog, dead letters and the last error
+    #[command(alias = "ls")]
     List,
     /// Send a sample event to a hook; exit status 0 if the hook accepts it
     Test {
@@ -32,7 +33,7 @@ pub enum Command {
     Replay {
         /// The name of the hook
         name: String,
-        /// The start: a time, a date, or an age such as 30d
+        /// The start: a time, a date, yesterday, or an age such as 30d
         #[arg(long, value_name = "TIME")]
         since: String,
     },
@@ -54,9 +55,9 @@ pub struct Which {
     /// Only the event with this sequence number, with the output of the hook
     #[arg(long, value_name = "SEQ")]
     seq: Option<u64>,
-    /// The maximum number
-    #[arg(long, default_value_t = 20)]
-    limit: u32,
+    /// Show at most N deliveries
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: u64,
 }
 
 #[derive(Debug, Args)]
@@ -73,7 +74,7 @@ pub struct Redeliver {
     /// Only this subject: a user id, account, directory or other object
     #[arg(long)]
     subject: Option<String>,
-    /// Events since: a time, a date, or an age such as 2h
+    /// Events since: a time, a date, yesterday, or an age such as 2h
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// All dead letters
@@ -86,7 +87,7 @@ pub(super) async fn call(
     daemon: &Daemon,
     output: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
-    let now = output.terminal.view().now;
+    let view = output.terminal.view();
     match command {
         Command::List => {
             let hooks: Answer<Hooks> = daemon.get(&Route::to(["hooks"])).await?;
@@ -107,10 +108,14 @@ pub(super) async fn call(
                 .with_some("seq", *seq)
                 .with("limit", limit);
             let deliveries: Answer<Deliveries> = daemon.get(&route).await?;
-            output.data(&deliveries.raw, |view| of_hook(&deliveries.value, view))?;
+            output.data(&deliveries.raw, |view| {
+                let mut page = of_hook(&deliveries.value, view);
+                page.append(&maybe_more(deliveries.value.deliveries.len(), *limit));
+                page
+            })?;
         }
         Command::Redeliver(Redeliver { name, seq, kind, subject, since, all: _ }) => {
-            let since = since.as_deref().map(|text| instant("--since", text, now)).transpose()?;
+            let since = since.as_deref().map(|text| instant("--since", text, &view)).transpose()?;
             let mut which = serde_json::Map::new();
             let given = [
                 ("seq", seq.map(|seq| json!(seq))),
@@ -126,7 +131,7 @@ pub(super) async fn call(
             output.data(&done.raw, |_| again(&done.value))?;
         }
         Command::Replay { name, since } => {
-            let body = json!({ "since": instant("--since", since, now)? });
+            let body = json!({ "since": instant("--since", since, &view)? });
             let done: Answer<Redelivered> =
                 daemon.post(&Route::to(["hooks", name, "replay"]), &body).await?;
             output.data(&done.raw, |_| again(&done.value))?;
@@ -200,7 +205,7 @@ fn one(hook: &Hook, view: &View) -> Page {
     }
     fields.push(("deliveries", format!("{} done, {waits}, {failed}", number(*delivered))));
     fields.extend(kept_until.as_ref().map(|until| {
-        ("kept until", format!("{}, in case the hook is configured again", time(until)))
+        ("kept until", format!("{}, in case the hook is configured again", time(until, view)))
     }));
     fields.extend(last_delivered.as_ref().map(|at| ("last", time_and_age(at, view))));
     if let (Some(error), Some(at)) = (last_error, last_error_at) {
@@ -258,10 +263,10 @@ pub fn of_hook(deliveries: &Deliveries, view: &View) -> Page {
                     event: _,
                 } = delivery;
                 let when = match (state, done_at, next_at) {
-                    (DeliveryState::Pending, _, Some(next)) => format!("next {}", time(next)),
+                    (DeliveryState::Pending, _, Some(next)) => format!("next {}", time(next, view)),
                     (DeliveryState::Pending, _, None) => "after an earlier delivery".to_owned(),
-                    (_, Some(done), _) => time(done),
-                    _ => time(since),
+                    (_, Some(done), _) => time(done, view),
+                    _ => time(since, view),
                 };
                 let last =
                     output.as_deref().and_then(|o| o.split("\\n").flat_map(str::lines).last());

@@ -4,7 +4,7 @@
 //! characters that could control a terminal are escaped.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,6 +14,11 @@ use super::Exit;
 use super::text::{Page, harmless, harmless_value, red};
 use crate::control::api;
 use crate::control::client::{Client, ClientError, Route};
+
+/// Returns the socket that the environment names.
+pub(super) fn socket_of_environment() -> Option<PathBuf> {
+    std::env::var_os("ROSTERD_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
 
 #[derive(Debug, Clone)]
 pub(super) struct Answer<T> {
@@ -30,6 +35,21 @@ impl<T: DeserializeOwned> Answer<T> {
     }
 }
 
+/// The page size of a list that is read to its end.
+pub(super) const PAGE: u64 = 1_000;
+
+/// Joins two pages of a list into one document.
+pub(super) fn joined(mut first: Value, mut next: Value, list: &str) -> Value {
+    let items = next.get_mut(list).and_then(Value::as_array_mut).map(std::mem::take);
+    if let (Some(all), Some(items)) = (first.get_mut(list).and_then(Value::as_array_mut), items) {
+        all.extend(items);
+    }
+    if let (Some(older), true) = (next.get("older"), first.get("older").is_some()) {
+        first["older"] = older.clone();
+    }
+    first
+}
+
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The daemon refused, or gave no valid answer.
@@ -37,6 +57,7 @@ pub(super) enum Failure {
     Usage(String),
     /// An abbreviated id has no match or several matches.
     Unresolved(String),
+    /// The operator answered no.
     Declined,
     Output(io::Error),
 }
@@ -62,9 +83,8 @@ impl Failure {
             Self::Client(ClientError::NoDaemon { .. }) => Exit::NoDaemon,
             Self::Client(ClientError::NotAllowed(_)) => Exit::NotAllowed,
             Self::Usage(_) => Exit::Usage,
-            Self::Client(_) | Self::Unresolved(_) | Self::Declined | Self::Output(_) => {
-                Exit::Failed
-            }
+            Self::Declined => Exit::Done,
+            Self::Client(_) | Self::Unresolved(_) | Self::Output(_) => Exit::Failed,
         }
     }
 
@@ -78,7 +98,7 @@ impl Failure {
                 error.to_string().lines().map(harmless).collect::<Vec<_>>().join("\n  ")
             }
             Self::Usage(detail) | Self::Unresolved(detail) => harmless(detail).into_owned(),
-            Self::Declined => "nothing was changed".to_owned(),
+            Self::Declined => "Nothing was changed.".to_owned(),
         }
     }
 
@@ -101,7 +121,11 @@ impl Failure {
 
     pub(super) fn page(&self) -> Page {
         let mut page = Page::default();
-        page.line(format!("{} {}", red("error:"), self.sentence()));
+        match self {
+            // An operator's answer is not an error.
+            Self::Declined => page.line(self.sentence()),
+            _ => page.line(format!("{} {}", red("error:"), self.sentence())),
+        }
         page
     }
 }

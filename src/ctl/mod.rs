@@ -20,6 +20,7 @@ mod link;
 pub mod plan;
 mod progress;
 pub mod reload;
+pub mod review;
 pub mod run;
 mod shell;
 mod sign_in;
@@ -29,11 +30,14 @@ pub mod terminal;
 pub mod text;
 pub mod user;
 pub mod users;
+mod when;
+mod zone;
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use serde_json::{Value, json};
 
 use crate::control::api::Status;
@@ -45,22 +49,19 @@ use terminal::Colours;
 
 pub use terminal::Terminal;
 
-/// Operates rosterd, which keeps the people of an Active Directory in enterprise accounts
+/// Operates rosterd, which keeps the user list of your applications in step with Active Directory
 #[derive(Debug, Parser)]
 #[command(name = "rosterctl", version, max_term_width = 100, disable_help_subcommand = true, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// The control socket of rosterd
-    #[arg(
-        long,
-        global = true,
-        env = "ROSTERD_SOCKET",
-        default_value = "/run/rosterd/control.sock",
-        hide_env_values = true
-    )]
-    socket: PathBuf,
+    /// The control socket of rosterd; default: $ROSTERD_SOCKET, else /run/rosterd/control.sock
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    socket: Option<PathBuf>,
     /// Print one JSON document instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
+    /// Show times in UTC instead of local time
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    utc: bool,
     /// Colours: auto, always or never
     #[arg(
         long,
@@ -68,15 +69,20 @@ pub struct Cli {
         value_name = "WHEN",
         default_value = "auto",
         hide_default_value = true,
-        hide_possible_values = true
+        hide_possible_values = true,
+        help_heading = GLOBAL
     )]
     color: Colours,
-    /// Answer yes to all questions
-    #[arg(long, short, global = true)]
+    /// Assume yes for all questions
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     yes: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
+
+const GLOBAL: &str = "Global options";
+
+const DEFAULT_SOCKET: &str = "/run/rosterd/control.sock";
 
 const EXIT_CODES: &str = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 changes are held for approval, 4 no daemon answers, 5 not allowed";
 
@@ -88,10 +94,14 @@ enum Command {
     Plan(plan::Arguments),
     #[command(subcommand)]
     Held(held::Command),
-    #[command(subcommand)]
-    Run(run::Command),
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "users")]
     User(user::Command),
+    #[command(visible_aliases = ["find", "who"])]
+    Search(users::Search),
+    /// List all users
+    #[command(name = "ls", hide = true)]
+    ListUsers(users::List),
+    SignIn(sign_in::Arguments),
     #[command(subcommand)]
     Account(account::Command),
     #[command(subcommand)]
@@ -100,16 +110,55 @@ enum Command {
     Directory(directory::Command),
     #[command(subcommand)]
     Hook(hook::Command),
-    #[command(subcommand)]
-    Event(event::Command),
-    SignIn(sign_in::Arguments),
-    Backup(backup::Arguments),
     /// Reload the configuration of rosterd; an invalid file changes nothing
     Reload,
+    #[command(subcommand)]
+    Run(run::Command),
+    #[command(subcommand)]
+    Event(event::Command),
+    Backup(backup::Arguments),
     Completions(shell::Completions),
+    /// Print the version
+    Version,
     /// Print the man page
     #[command(hide = true)]
     Man,
+}
+
+/// The commands by the task of the operator, for the help text.
+const GROUPS: [(&str, &[&str]); 4] = [
+    ("Every day", &["status", "sync", "plan", "held"]),
+    ("People", &["user", "search", "sign-in"]),
+    ("Setup", &["account", "domain", "directory", "hook", "reload"]),
+    ("Records", &["run", "event", "backup", "completions", "version", "help"]),
+];
+
+/// Returns the definition of the commands, with the help text in groups.
+pub fn command() -> clap::Command {
+    let command = Cli::command().disable_help_subcommand(false);
+    let about = |name: &str| {
+        let found = command.find_subcommand(name).and_then(clap::Command::get_about);
+        found
+            .map_or_else(|| "Print this help, or that of a command".to_owned(), ToString::to_string)
+    };
+    let mut groups = String::new();
+    for (heading, names) in GROUPS {
+        let _ = writeln!(groups, "{heading}:");
+        for name in names {
+            let _ = writeln!(groups, "  {name:<12} {}", about(name));
+        }
+        groups.push('\n');
+    }
+    command.help_template(format!(
+        "{{about}}\n\n{{usage-heading}} {{usage}}\n\n{groups}{GLOBAL}:\n{{options}}{{after-help}}"
+    ))
+}
+
+impl Cli {
+    /// Parses the command line of this process. Wrong usage ends it.
+    pub fn of_process() -> Self {
+        Self::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit())
+    }
 }
 
 /// Exit statuses, ordered by severity, so that the maximum of several is the worst.
@@ -147,8 +196,13 @@ impl From<Exit> for ExitCode {
 
 /// Runs a command and returns its exit status.
 pub async fn run(cli: Cli, terminal: &mut Terminal) -> Exit {
-    let Cli { socket, json, color, yes, command } = cli;
+    let Cli { socket, json, utc, color, yes, command } = cli;
     terminal.set_colours(color);
+    if utc {
+        terminal.zone = chrono_tz::Tz::UTC;
+    }
+    let socket = socket.or_else(link::socket_of_environment).unwrap_or(DEFAULT_SOCKET.into());
+    let command = command.unwrap_or(Command::Status);
     let mut output = Output { terminal, json, yes };
     let result = match Daemon::on(&socket) {
         Ok(daemon) => command.run(&socket, &daemon, &mut output).await,
@@ -175,6 +229,8 @@ impl Command {
             Self::Held(command) => held::call(command, daemon, output).await,
             Self::Run(command) => run::call(command, daemon, output).await,
             Self::User(command) => user::call(command, daemon, output).await,
+            Self::Search(arguments) => users::search(arguments, daemon, output).await,
+            Self::ListUsers(arguments) => users::call(arguments, daemon, output).await,
             Self::Account(command) => account::call(command, daemon, output).await,
             Self::Domain(command) => domain::call(command, daemon, output).await,
             Self::Directory(command) => directory::call(command, daemon, output).await,
@@ -184,6 +240,13 @@ impl Command {
             Self::Backup(arguments) => backup::call(arguments, socket, daemon, output).await,
             Self::Reload => reload::call(daemon, output).await,
             Self::Completions(arguments) => shell::completions(arguments, output),
+            Self::Version => {
+                let version = env!("CARGO_PKG_VERSION");
+                output.data(&json!({ "version": version }), |_| {
+                    Page::from(format!("rosterctl {version}\n"))
+                })?;
+                Ok(Exit::Done)
+            }
             Self::Man => shell::man(output),
         }
     }
@@ -224,9 +287,18 @@ impl Output<'_> {
         if self.yes || self.terminal.ask(question) { Ok(()) } else { Err(Failure::Declined) }
     }
 
+    /// Asks for the name of the object, because the change cannot be undone.
+    fn ask_to_type(&mut self, effect: &str, action: &str, name: &str) -> Result<(), Failure> {
+        if self.yes {
+            return Ok(());
+        }
+        let question = format!("{effect} To {action}, type {name}: ");
+        if self.terminal.ask_for(&question)? == name { Ok(()) } else { Err(Failure::Declined) }
+    }
+
     fn fail(&mut self, failure: &Failure) -> Exit {
         self.terminal.note(&failure.page());
-        if self.json {
+        if self.json && !matches!(failure, Failure::Declined) {
             // If this write fails too, the exit status still reports the failure.
             let _ = self.terminal.print(&Page::from(format!("{}\n", json!(failure.problem()))));
         }

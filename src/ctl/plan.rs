@@ -1,23 +1,42 @@
 //! `rosterctl plan`: the changes a run would make now.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde_json::json;
 
+use super::change::Extent;
 use super::link::{Answer, Daemon, Failure};
+use super::review::Form;
 use super::text::{Page, View, bold, count, number, yellow};
-use super::{Exit, Output, change, directory};
-use crate::control::api::{HoldReason, Plan};
+use super::{Exit, Output, change, directory, review};
+use crate::control::api::{Change, HoldReason, Plan, Previewing};
 use crate::control::client::Route;
 
 /// Show the changes a run would make now; applies none
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The directory; default: all
-    pub(super) directory: Option<String>,
+    directory: Option<String>,
+    #[command(flatten)]
+    form: Form,
+    /// Plan as if this were the configuration file; its servers and service account are not used
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Write the changes to this file as CSV
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["all", "by"])]
+    out: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// Returns the arguments for one directory, or for all.
+    pub(super) fn of(directory: Option<String>) -> Self {
+        Self { directory, form: Form::default(), config: None, out: None }
+    }
 }
 
 pub(super) async fn call(
-    Arguments { directory }: &Arguments,
+    Arguments { directory, form, config, out }: &Arguments,
     daemon: &Daemon,
     output: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
@@ -26,20 +45,48 @@ pub(super) async fn call(
         None => directory::names(daemon).await?,
     };
     let mut plans: Vec<Answer<Plan>> = Vec::new();
+    let configuration = match config {
+        Some(file) => Some(std::fs::read_to_string(file).map_err(|error| {
+            Failure::Usage(format!("{} cannot be read: {error}", file.display()))
+        })?),
+        None => None,
+    };
     for name in &names {
-        plans.push(daemon.get(&Route::to(["directories", name, "plan"])).await?);
+        plans.push(match &configuration {
+            None => daemon.get(&Route::to(["directories", name, "plan"])).await?,
+            Some(text) => {
+                let body = Previewing { configuration: text.clone() };
+                daemon.post(&Route::to(["directories", name, "preview"]), &body).await?
+            }
+        });
     }
     let raw = match plans.as_slice() {
         [one] => one.raw.clone(),
         all => json!({ "plans": all.iter().map(|p| &p.raw).collect::<Vec<_>>() }),
     };
+    let changes: Vec<&Change> = plans.iter().flat_map(|plan| &plan.value.changes).collect();
+    if let Some(file) = out {
+        std::fs::write(file, review::as_csv(&changes).plain())?;
+        let mut page = Page::default();
+        page.line(format!(
+            "{} written to {}",
+            count(changes.len() as u64, "change"),
+            file.display()
+        ));
+        output.note(&page);
+        return Ok(plans.iter().map(|p| exit(&p.value)).max().unwrap_or(Exit::Done));
+    }
+    if form.csv && !output.json {
+        output.terminal.print(&review::as_csv(&changes))?;
+        return Ok(plans.iter().map(|p| exit(&p.value)).max().unwrap_or(Exit::Done));
+    }
     output.data(&raw, |view| {
         let mut whole = Page::default();
         for (n, plan) in plans.iter().enumerate() {
             if n > 0 {
                 whole.line("");
             }
-            whole.append(&page(&plan.value, view));
+            whole.append(&page(&plan.value, form, view));
         }
         whole
     })?;
@@ -56,7 +103,7 @@ pub fn exit(plan: &Plan) -> Exit {
     if waits { Exit::Held } else { Exit::Done }
 }
 
-pub fn page(plan: &Plan, view: &View) -> Page {
+pub fn page(plan: &Plan, form: &Form, view: &View) -> Page {
     let Plan { id: _, directory, changes, quarantined, error, warnings } = plan;
     let mut page = Page::default();
     match changes.len() as u64 {
@@ -78,8 +125,16 @@ pub fn page(plan: &Plan, view: &View) -> Page {
         page.sentence(&format!("{} ", yellow("!")), warning, view);
     }
     if !changes.is_empty() {
+        let all: Vec<&Change> = changes.iter().collect();
+        let extent = Extent::of(form.all);
+        if changes.len() > 1 {
+            page.append(&review::totals(&all, view));
+        }
         page.line("");
-        page.append(&change::diff(changes, view));
+        page.append(&match form.by {
+            Some(what) => review::by(&all, what, extent, view),
+            None => change::diff(changes, extent, view),
+        });
         page.append(&change::reasons_to_wait(changes, view));
     }
     if !quarantined.is_empty() {

@@ -47,9 +47,9 @@ pub fn page(reloaded: &Reloaded, view: &View) -> Page {
 fn of_directory(outcome: ReloadOutcome) -> &'static str {
     match outcome {
         ReloadOutcome::Added => "added; its first run begins now",
-        ReloadOutcome::Changed => "changed; a run with the new configuration begins now",
+        ReloadOutcome::Changed => "reloaded; a run with the new configuration begins now",
         ReloadOutcome::Rescoped => {
-            "its scope changed: the run that begins now only plans; see rosterctl held list"
+            "reloaded; who is in scope changed, so its next run waits for approval (held list)"
         }
         ReloadOutcome::Removed => "removed; its users keep their state",
         ReloadOutcome::Unchanged => "unchanged",

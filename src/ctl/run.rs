@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
-use super::link::{Answer, Daemon, Failure};
+use super::change::Extent;
+use super::link::{Answer, Daemon, Failure, PAGE, joined};
 use super::text::{
-    Page, View, bold, count, dim, green, number, red, table, time, time_and_age, took, yellow,
+    Page, View, bold, count, dim, green, not_shown, number, red, table, time, time_and_age, took,
+    yellow,
 };
+use super::when::instant;
 use super::{Exit, Output, change, id};
 use crate::control::api::{Change, Changes, LeftAlone, Run, RunDetail, RunState, Runs, Undo};
 use crate::control::client::Route;
@@ -15,22 +18,20 @@ use crate::control::client::Route;
 /// Runs and their changes
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List the latest runs, newest first
-    List {
-        /// Only runs of this directory
-        directory: Option<String>,
-        /// The maximum number
-        #[arg(long, default_value_t = 20)]
-        limit: u32,
-    },
+    /// List runs, newest first
+    #[command(alias = "ls")]
+    List(List),
     /// Show one run with its changes
     Show {
-        /// The id, or at least four characters of its start or end
-        id: String,
+        /// The id, or at least four characters of its start or end; default: the latest run
+        id: Option<String>,
+        /// Show all changes, however many
+        #[arg(long)]
+        all: bool,
     },
     /// Revert the changes of a run; shows them first, and asks
     Undo {
-        /// The id, or at least four characters of its start or end
+        /// The id, or at least four characters of its start or end; latest: the last run with changes
         id: String,
         /// Show the changes and apply none
         #[arg(long)]
@@ -38,8 +39,26 @@ pub enum Command {
     },
 }
 
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only runs of this directory
+    directory: Option<String>,
+    /// Only failed runs
+    #[arg(long)]
+    failed: bool,
+    /// Runs that began since: a time, a date, yesterday, monday, or an age such as 2h
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Show at most N runs; default: 20, and all with --json
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+}
+
+/// Runs in a list, unless `--limit` says otherwise.
+const LISTED: u64 = 20;
+
 /// The number of recent runs that an abbreviated id may mean.
-const SEARCHED_RUNS: u32 = 1_000;
+const SEARCHED_RUNS: u64 = 1_000;
 
 pub(super) async fn call(
     command: &Command,
@@ -47,20 +66,40 @@ pub(super) async fn call(
     output: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
     match command {
-        Command::List { directory, limit } => {
-            let route =
-                Route::to(["runs"]).with_some("directory", directory.as_ref()).with("limit", limit);
-            let runs: Answer<Runs> = daemon.get(&route).await?;
+        Command::List(List { directory, failed, since, limit }) => {
+            let view = output.terminal.view();
+            let since = since.as_deref().map(|text| instant("--since", text, &view)).transpose()?;
+            let route = Route::to(["runs"])
+                .with_some("directory", directory.as_ref())
+                .with_some("state", failed.then_some(RunState::Failed))
+                .with_some("since", since);
+            let limit = limit.unwrap_or(if output.json { u64::MAX } else { LISTED });
+            let runs = find(&route, limit, daemon).await?;
             output.data(&runs.raw, |view| list(&runs.value, view))?;
         }
-        Command::Show { id } => {
-            let id = resolve(id, daemon).await?;
+        Command::Show { id, all } => {
+            let id = resolve(id.as_deref().unwrap_or(LATEST), daemon).await?;
             let run: Answer<RunDetail> = daemon.get(&Route::to(["runs", &id])).await?;
-            output.data(&run.raw, |view| detail(&run.value, view))?;
+            output.data(&run.raw, |view| detail(&run.value, Extent::of(*all), view))?;
         }
         Command::Undo { id, dry_run } => return undo(id, *dry_run, daemon, output).await,
     }
     Ok(Exit::Done)
+}
+
+/// Returns up to `limit` runs, page by page.
+async fn find(route: &Route, limit: u64, daemon: &Daemon) -> Result<Answer<Runs>, Failure> {
+    let page = |left: u64| route.clone().with("limit", left.min(PAGE));
+    let mut runs: Answer<Runs> = daemon.get(&page(limit)).await?;
+    while runs.value.older > 0 && (runs.value.runs.len() as u64) < limit {
+        let Some(last) = runs.value.runs.last() else { break };
+        let left = limit - runs.value.runs.len() as u64;
+        let next: Answer<Runs> = daemon.get(&page(left).with("before", &last.id)).await?;
+        runs.raw = joined(runs.raw, next.raw, "runs");
+        runs.value.runs.extend(next.value.runs);
+        runs.value.older = next.value.older;
+    }
+    Ok(runs)
 }
 
 async fn undo(
@@ -72,7 +111,10 @@ async fn undo(
     if !dry_run {
         output.can_ask("run undo")?;
     }
-    let id = resolve(given, daemon).await?;
+    let id = match given {
+        LATEST => last_with_changes(daemon).await?,
+        given => resolve(given, daemon).await?,
+    };
     let route = Route::to(["runs", &id, "undo"]);
     let tried = route.clone().with("dry_run", true);
     if dry_run {
@@ -82,12 +124,13 @@ async fn undo(
     }
     if !output.yes {
         let would: Answer<Undo> = daemon.post(&tried, &()).await?;
+        if would.value.changes.is_empty() {
+            output.data(&would.raw, |view| undone(&would.value, view))?;
+            return Ok(Exit::Done);
+        }
         let shown = undone(&would.value, &output.terminal.view());
         output.note(&shown);
-        if !would.value.changes.is_empty() {
-            output
-                .ask(&format!("Revert it for {}?", count(users(&would.value.changes), "user")))?;
-        }
+        output.ask(&format!("Revert it for {}?", count(users(&would.value.changes), "user")))?;
     }
     let done: Answer<Undo> = daemon.post(&route, &()).await?;
     output.data(&done.raw, |view| undone(&done.value, view))?;
@@ -115,7 +158,7 @@ pub fn undone(undo: &Undo, view: &View) -> Page {
     page.line(format!("run {}: {what}", bold(id::short(undoes))));
     if !changes.is_empty() {
         page.line("");
-        page.append(&change::diff(changes, view));
+        page.append(&change::diff(changes, Extent::Short, view));
     }
     if !left.is_empty() {
         page.line("");
@@ -145,12 +188,20 @@ pub fn undone(undo: &Undo, view: &View) -> Page {
     page
 }
 
+/// The word for the newest run.
+const LATEST: &str = "latest";
+
 /// Returns the whole id of a run.
 pub(super) async fn resolve(given: &str, daemon: &Daemon) -> Result<String, Failure> {
     if id::is_whole(given) {
         return Ok(given.to_owned());
     }
-    let runs: Answer<Runs> = daemon.get(&Route::to(["runs"]).with("limit", SEARCHED_RUNS)).await?;
+    let count = if given == LATEST { 1 } else { SEARCHED_RUNS };
+    let runs: Answer<Runs> = daemon.get(&Route::to(["runs"]).with("limit", count)).await?;
+    if given == LATEST {
+        let newest = runs.value.runs.into_iter().next().map(|run| run.id);
+        return newest.ok_or_else(|| Failure::Unresolved("no runs yet".to_owned()));
+    }
     id::resolved(
         given,
         "recent run",
@@ -167,6 +218,14 @@ pub fn exit(run: &Run) -> Exit {
         RunState::Running | RunState::Succeeded if run.held > 0 => Exit::Held,
         RunState::Running | RunState::Succeeded => Exit::Done,
     }
+}
+
+/// Returns the newest run that changed users and is not itself a reversal.
+async fn last_with_changes(daemon: &Daemon) -> Result<String, Failure> {
+    let runs: Answer<Runs> = daemon.get(&Route::to(["runs"]).with("limit", SEARCHED_RUNS)).await?;
+    let has_changes = |run: &Run| run.undoes.is_none() && applied(&run.changes).is_some();
+    let found = runs.value.runs.into_iter().find(has_changes).map(|run| run.id);
+    found.ok_or_else(|| Failure::Unresolved("no recent run changed a user".to_owned()))
 }
 
 pub fn list(runs: &Runs, view: &View) -> Page {
@@ -187,7 +246,7 @@ pub fn list(runs: &Runs, view: &View) -> Page {
         }
         [
             id::short(&run.id).to_owned(),
-            time(&run.started_at),
+            time(&run.started_at, view),
             of(run).to_owned(),
             format!("{}, {}", run.trigger, run.mode),
             state(run.state),
@@ -196,10 +255,16 @@ pub fn list(runs: &Runs, view: &View) -> Page {
             waits.join(", "),
         ]
     });
-    table(["ID", "STARTED", "DIRECTORY", "WHY", "STATE", "READ", "APPLIED", "ALSO"], rows, view)
+    let mut page = table(
+        ["ID", "STARTED", "DIRECTORY", "WHY", "STATE", "READ", "APPLIED", "ALSO"],
+        rows,
+        view,
+    );
+    page.append(&not_shown(runs.older, "older", "--limit, --since"));
+    page
 }
 
-pub fn detail(detail: &RunDetail, view: &View) -> Page {
+pub fn detail(detail: &RunDetail, extent: Extent, view: &View) -> Page {
     let RunDetail { run, undone_by, applied } = detail;
     let mut page = summary(run, view);
     let mut fields = vec![
@@ -222,7 +287,7 @@ pub fn detail(detail: &RunDetail, view: &View) -> Page {
     page.fields(&fields, view);
     if !applied.is_empty() {
         page.line("");
-        page.append(&change::diff(applied, view));
+        page.append(&change::diff(applied, extent, view));
         page.append(&change::reasons_to_wait(applied, view));
     }
     page

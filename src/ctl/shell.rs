@@ -1,10 +1,10 @@
 //! Completions and the man page, generated from the definition of the commands.
 
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 
 use super::link::Failure;
 use super::text::Page;
-use super::{Cli, Exit, Output};
+use super::{Exit, Output, command};
 use crate::manual;
 
 /// Print shell completions
@@ -19,13 +19,13 @@ pub(super) fn completions(
     output: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(*shell, &mut Cli::command(), "rosterctl", &mut script);
+    clap_complete::generate(*shell, &mut command(), "rosterctl", &mut script);
     output.terminal.print(&Page::from(String::from_utf8_lossy(&script).into_owned()))?;
     Ok(Exit::Done)
 }
 
 pub(super) fn man(output: &mut Output<'_>) -> Result<Exit, Failure> {
-    let page = manual::of_command(Cli::command(), "1", include_str!("../manual/rosterctl.1"))?;
+    let page = manual::of_command(command(), "1", include_str!("../manual/rosterctl.1"))?;
     output.terminal.print(&Page::from(page))?;
     Ok(Exit::Done)
 }

@@ -2,9 +2,11 @@
 
 use super::text::{
     Page, View, bold, count, dim, green, is_for_ever, number, red, time_and_age, time_or_never,
-    yellow,
+    took, yellow,
 };
-use crate::control::api::{DirectoryState, DirectoryStatus, HookCounts, ServerStatus, Status};
+use crate::control::api::{
+    DirectoryState, DirectoryStatus, HookCounts, Phase, Progress, RunUnderWay, ServerStatus, Status,
+};
 
 pub fn page(status: &Status, view: &View) -> Page {
     let Status { version, started_at, directories, hooks } = status;
@@ -49,6 +51,7 @@ pub(super) fn block(directory: &DirectoryStatus, view: &View) -> Page {
         server,
         servers,
         live,
+        running,
         last_attempt,
         last_success,
         last_complete_read,
@@ -77,6 +80,7 @@ pub(super) fn block(directory: &DirectoryStatus, view: &View) -> Page {
         people = format!("{people}, {}", yellow(format!("{} quarantined", number(*quarantined))));
     }
     let mut fields = vec![("users", people)];
+    fields.extend(running.as_ref().map(|run| ("running", under_way(run, view))));
     let from = server.as_ref().map(|s| format!(", from {s}")).unwrap_or_default();
     if last_attempt == last_success || last_success.is_none() || !is_failing(*state) {
         fields.push((
@@ -118,6 +122,23 @@ pub(super) fn block(directory: &DirectoryStatus, view: &View) -> Page {
         page.sentence(&format!("  {} ", yellow("!")), sentence, view);
     }
     page
+}
+
+/// Describes the run under way: `full, for 20 s, 1,800 of about 3,021`.
+fn under_way(run: &RunUnderWay, view: &View) -> String {
+    let RunUnderWay { id: _, mode, trigger: _, started_at, progress } = run;
+    let now = view.now.to_rfc3339();
+    let lasts = took(started_at, &now).map(|time| format!(", for {time}")).unwrap_or_default();
+    let Progress { entries, expected, phase } = progress;
+    let done = match (phase, entries, expected) {
+        (Phase::Idle, ..) => String::new(),
+        (Phase::Reading, 1.., 1..) => {
+            format!(", {} of about {}", number(*entries), number(*expected))
+        }
+        (Phase::Reading, 1.., _) => format!(", {} read", count(*entries, "entry")),
+        (phase, ..) => format!(", {phase}"),
+    };
+    format!("{mode}{lasts}{done}")
 }
 
 /// Returns a server with its site and certificate, or with the time since which it fails.

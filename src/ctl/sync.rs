@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::link::{Answer, Daemon, Failure};
 use super::progress::with_progress;
 use super::text::{Page, View};
-use super::{Exit, Output, directory, run};
+use super::{Exit, Output, directory, plan, run};
 use crate::control::api::{Run, Runs};
 use crate::control::client::Route;
 
@@ -21,6 +21,9 @@ pub struct Arguments {
     /// Return without waiting for the result
     #[arg(long)]
     no_wait: bool,
+    /// Show the changes a run would make, and apply none: rosterctl plan
+    #[arg(long, conflicts_with_all = ["no_wait"])]
+    dry_run: bool,
 }
 
 pub(super) async fn call(
@@ -29,7 +32,10 @@ pub(super) async fn call(
     output: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
     // Each run of an operator is a full run, so `full` has no further effect.
-    let Arguments { directory, full: _, no_wait } = arguments;
+    let Arguments { directory, full: _, no_wait, dry_run } = arguments;
+    if *dry_run {
+        return plan::call(&plan::Arguments::of(directory.clone()), daemon, output).await;
+    }
     let route = match directory {
         Some(name) => Route::to(["directories", name, "sync"]),
         None => Route::to(["sync"]),

@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::io::{self, BufRead as _, ErrorKind, IsTerminal as _, Write};
+use std::process::{Command, Stdio};
 
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use clap::ValueEnum;
 
 use super::text::{Page, View};
+use super::zone;
 
 /// The outputs of one call: data goes to `out`, everything else to `err`.
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent property of an output")]
@@ -24,16 +27,32 @@ pub struct Terminal {
     pub interactive: bool,
     /// The terminal of `err` can move its cursor (not `TERM=dumb`).
     pub draws: bool,
+    /// Lines of the terminal of `out`; longer data goes through a pager. `None` for no pager.
+    pub height: Option<usize>,
+    /// The time zone of all times.
+    pub zone: Tz,
     /// Returns the present time, the reference of ages.
     pub now: Box<dyn Fn() -> DateTime<Utc> + Send>,
 }
 
 impl fmt::Debug for Terminal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { out: _, err: _, width, colour, err_colour, interactive, draws, now: _ } = self;
+        let Self {
+            out: _,
+            err: _,
+            width,
+            colour,
+            err_colour,
+            interactive,
+            draws,
+            height,
+            zone,
+            now: _,
+        } = self;
         let mut debug = f.debug_struct("Terminal");
         debug.field("width", width).field("colour", colour).field("err_colour", err_colour);
-        debug.field("interactive", interactive).field("draws", draws).finish_non_exhaustive()
+        debug.field("interactive", interactive).field("draws", draws);
+        debug.field("height", height).field("zone", zone).finish_non_exhaustive()
     }
 }
 
@@ -56,6 +75,8 @@ impl Terminal {
             err_colour: wish.colours(err_shown),
             interactive: io::stdin().is_terminal() && err_shown,
             draws: !is_dumb,
+            height: if out_shown && !is_dumb { lines() } else { None },
+            zone: zone::local(),
             now: Box::new(now),
         }
     }
@@ -71,11 +92,16 @@ impl Terminal {
     }
 
     pub fn view(&self) -> View {
-        View { width: self.width, now: (self.now)() }
+        View { width: self.width, now: (self.now)(), zone: self.zone }
     }
 
-    /// Writes data. A closed pipe (`| head`) is no error.
+    /// Writes data, through a pager if it is longer than the terminal. A closed pipe (`| head`) is
+    /// not an error.
     pub fn print(&mut self, page: &Page) -> io::Result<()> {
+        let text = if self.colour { page.coloured() } else { page.plain() };
+        if self.height.is_some_and(|height| text.lines().count() > height) && paged(&text) {
+            return Ok(());
+        }
         self.feed(page).map(drop)
     }
 
@@ -155,6 +181,33 @@ impl Wish {
         let Self { no_color, force, is_dumb } = self;
         !no_color && (force || shown && !is_dumb)
     }
+}
+
+/// Shows the text in `$PAGER`, or in less. Returns false where there is no pager.
+fn paged(text: &str) -> bool {
+    let pager = std::env::var("PAGER").unwrap_or_else(|_| "less".to_owned());
+    if matches!(pager.trim(), "" | "cat") {
+        return false;
+    }
+    // F: not for one screen, R: colours, X: the text stays on the terminal. A pager of root runs no shell.
+    let started = Command::new("sh")
+        .args(["-c", &pager])
+        .env("LESS", std::env::var("LESS").unwrap_or_else(|_| "FRX".to_owned()))
+        .env("LESSSECURE", "1")
+        .stdin(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = started else { return false };
+    if let Some(mut input) = child.stdin.take() {
+        // The reader may leave before the end.
+        let _ = input.write_all(text.as_bytes());
+    }
+    // The shell exits with 127 where the pager does not exist, before anything was shown.
+    child.wait().is_ok_and(|status| status.code() != Some(127))
+}
+
+/// Returns the number of lines of the terminal.
+fn lines() -> Option<usize> {
+    terminal_size::terminal_size().map(|(_, height)| usize::from(height.0)).filter(|l| *l > 0)
 }
 
 /// Returns the width: `COLUMNS`, else the size of the terminal, else 80.

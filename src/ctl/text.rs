@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use comfy_table::{ContentArrangement, Row, Table, presets};
 use serde_json::Value;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
@@ -21,6 +22,8 @@ pub struct View {
     pub width: usize,
     /// The reference time of ages such as "3 minutes ago".
     pub now: DateTime<Utc>,
+    /// The time zone of all times.
+    pub zone: Tz,
 }
 
 /// Formatted text with its colours as marks.
@@ -321,10 +324,10 @@ pub fn harmless_value(value: Value) -> Value {
     }
 }
 
-/// Formats a time as `2026-11-24 02:58 UTC`. Other text is returned unchanged.
-pub(super) fn time(rfc3339: &str) -> String {
+/// Formats a time as `2026-11-24 03:58 CET`. Other text is returned unchanged.
+pub(super) fn time(rfc3339: &str, view: &View) -> String {
     match DateTime::parse_from_rfc3339(rfc3339) {
-        Ok(time) => time.to_utc().format("%Y-%m-%d %H:%M UTC").to_string(),
+        Ok(time) => time.with_timezone(&view.zone).format("%Y-%m-%d %H:%M %Z").to_string(),
         Err(_) => rfc3339.to_owned(),
     }
 }
@@ -337,7 +340,7 @@ pub(super) fn is_for_ever(rfc3339: &str) -> bool {
 /// Formats a time as `2026-11-24 02:58 UTC, 3 minutes ago`.
 pub(super) fn time_and_age(rfc3339: &str, view: &View) -> String {
     match DateTime::parse_from_rfc3339(rfc3339) {
-        Ok(at) => format!("{}, {}", time(rfc3339), age(at.to_utc(), view.now)),
+        Ok(at) => format!("{}, {}", time(rfc3339, view), age(at.to_utc(), view.now)),
         Err(_) => rfc3339.to_owned(),
     }
 }
@@ -405,6 +408,24 @@ pub(super) fn count(n: u64, noun: &str) -> String {
         _ => format!("{noun}s"),
     };
     format!("{} {noun}", number(n))
+}
+
+/// Says how many rows of a list are not shown, and which options show them.
+pub(super) fn not_shown(rows: u64, which: &str, options: &str) -> Page {
+    let mut page = Page::default();
+    if rows > 0 {
+        page.line(dim(format!("… {} {which}: {options}", number(rows))));
+    }
+    page
+}
+
+/// Says that a list as long as its limit may have more rows.
+pub(super) fn maybe_more(rows: usize, limit: u64) -> Page {
+    let mut page = Page::default();
+    if rows as u64 >= limit {
+        page.line(dim(format!("… the first {}; there may be more: --limit", number(limit))));
+    }
+    page
 }
 
 /// Formats a JSON value: lists with commas, `nothing` for an empty value.

@@ -13,7 +13,7 @@ use super::text::{
 use super::{Exit, Output, change, explain, run, users};
 use crate::control::api::{
     self, Activation, Contacts, Invitation, InvitationOutcome, Invitations, NewInvitations,
-    NewTier, Reason, Relinking, Run, Suspension, User, UserCause, UserDetail, UserStatus, Users,
+    NewTier, Reason, Relinking, Run, Suspension, User, UserCause, UserDetail, UserStatus,
 };
 use crate::control::client::Route;
 
@@ -21,16 +21,10 @@ use crate::control::client::Route;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List all users
+    #[command(alias = "ls")]
     List(users::List),
-    /// Search users by the start of a name or an address
-    Search {
-        /// Words, each the start of a name or an address
-        #[arg(required = true)]
-        text: Vec<String>,
-        /// The maximum number
-        #[arg(long)]
-        limit: Option<u32>,
-    },
+    #[command(alias = "find")]
+    Search(users::Search),
     /// Show one user with its history
     Show {
         /// An address, id, logon name, DN, employee id or full name
@@ -53,9 +47,9 @@ pub enum Command {
         /// Words, each the start of a name or an address
         #[arg(required = true)]
         text: Vec<String>,
-        /// The maximum number
-        #[arg(long)]
-        limit: Option<u32>,
+        /// Show at most N users
+        #[arg(long, value_name = "N")]
+        limit: Option<u64>,
     },
     /// Invite people to an account
     Invite {
@@ -69,6 +63,7 @@ pub enum Command {
         file: Option<PathBuf>,
     },
     /// Remove a user from an account and erase its personal data; asks first
+    #[command(alias = "rm")]
     Remove {
         #[command(flatten)]
         whom: Whom,
@@ -104,6 +99,7 @@ pub enum Command {
         whom: Whom,
     },
     /// Suspend a user at once, whatever the directory says; asks first
+    #[command(alias = "disable")]
     Suspend {
         #[command(flatten)]
         whom: Whom,
@@ -112,6 +108,7 @@ pub enum Command {
         reason: String,
     },
     /// Lift a suspension, as far as the directory allows
+    #[command(alias = "enable")]
     Activate {
         #[command(flatten)]
         whom: Whom,
@@ -147,7 +144,7 @@ impl Whom {
 }
 
 /// Returns the non-empty lines of a file; `-` is standard input.
-fn lines(file: &Path) -> Result<Vec<String>, Failure> {
+pub(super) fn lines(file: &Path) -> Result<Vec<String>, Failure> {
     let unreadable =
         |error: io::Error| Failure::Usage(format!("{} cannot be read: {error}", file.display()));
     let text = if file == Path::new("-") {
@@ -167,16 +164,7 @@ pub(super) async fn call(
 ) -> Result<Exit, Failure> {
     match command {
         Command::List(which) => return users::call(which, daemon, output).await,
-        Command::Search { text, limit } => {
-            let found: Answer<Users> = daemon
-                .get(
-                    &Route::to(["users", "search"])
-                        .with("q", text.join(" "))
-                        .with_some("limit", *limit),
-                )
-                .await?;
-            output.data(&found.raw, |view| users::list(&found.value, view))?;
-        }
+        Command::Search(which) => return users::search(which, daemon, output).await,
         Command::Contacts { who, text, limit } => {
             let route = Route::to(["users", who, "contacts"])
                 .with("q", text.join(" "))
@@ -518,7 +506,7 @@ fn one_cause(UserCause { reason, since, by, evidence }: &UserCause, view: &View)
         &format!("suspended{as_what} by {by} since {}", time_and_age(since, view)),
         view,
     );
-    for seen in change::evidence(evidence) {
+    for seen in change::evidence(evidence, view) {
         page.sentence("      ", &dim(seen), view);
     }
     page

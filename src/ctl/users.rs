@@ -9,15 +9,46 @@ use serde_json::{Value, json};
 
 use super::csv::csv;
 use super::link::{Answer, Daemon, Failure};
-use super::text::{Page, View, coloured_status, dim, table, time, time_and_age, value, yellow};
+use super::text::{
+    Page, View, coloured_status, dim, maybe_more, not_shown, number, table, time, time_and_age,
+    value, yellow,
+};
 use super::{Exit, Output};
-use crate::control::api::{Contact, Contacts, Quarantine, QuarantinedEntry, User, Users};
+use crate::control::api::{
+    Contact, Contacts, Quarantine, QuarantinedEntry, User, UserStatus, Users,
+};
 use crate::control::client::Route;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Tier {
     Basic,
     Pro,
+}
+
+/// Search users by the start of a name or an address
+#[derive(Debug, Args)]
+pub struct Search {
+    /// Words, each the start of a name or an address
+    #[arg(required = true)]
+    text: Vec<String>,
+    /// Show at most N users
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    limit: u64,
+}
+
+pub(super) async fn search(
+    Search { text, limit }: &Search,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
+    let route = Route::to(["users", "search"]).with("q", text.join(" ")).with("limit", limit);
+    let found: Answer<Users> = daemon.get(&route).await?;
+    output.data(&found.raw, |view| {
+        let mut page = list(&found.value, view);
+        page.append(&maybe_more(found.value.users.len(), *limit));
+        page
+    })?;
+    Ok(Exit::Done)
 }
 
 #[derive(Debug, Args)]
@@ -29,6 +60,12 @@ pub struct List {
     /// Only users of this status
     #[arg(long)]
     status: Option<Status>,
+    /// Only suspended users
+    #[arg(long, conflicts_with = "status")]
+    suspended: bool,
+    /// Only users of this department
+    #[arg(long)]
+    department: Option<String>,
     /// Only users of this tier
     #[arg(long)]
     tier: Option<Tier>,
@@ -53,9 +90,15 @@ pub struct List {
     /// Only users of this directory about whom its present server has not heard what another one showed
     #[arg(long, value_name = "DIRECTORY")]
     behind: Option<String>,
-    /// The sort key
-    #[arg(long, value_name = "BY", default_value = "id", hide_default_value = true)]
-    sort: Sort,
+    /// The sort key; default: name, or the expiry with --expiring
+    #[arg(long, value_name = "BY")]
+    sort: Option<Sort>,
+    /// Show at most N users
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Print only the number of users
+    #[arg(long, conflicts_with_all = ["csv", "json_lines", "limit"])]
+    count: bool,
     /// Print as CSV
     #[arg(long, conflicts_with = "json_lines")]
     csv: bool,
@@ -109,6 +152,17 @@ pub(super) async fn call(
     }
     let now = output.terminal.view().now;
     let mut users = all(arguments, now, daemon).await?;
+    let found = users.value.users.len();
+    if arguments.count {
+        output.data(&json!({ "count": found }), |_| Page::from(format!("{found}\n")))?;
+        return Ok(Exit::Done);
+    }
+    let shown = arguments.limit.map_or(found, |n| usize::try_from(n).unwrap_or(found).min(found));
+    let totals = totals(&users.value);
+    users.value.users.truncate(shown);
+    if let Some(raw) = users.raw["users"].as_array_mut() {
+        raw.truncate(shown);
+    }
     if arguments.quarantined && !arguments.csv && !arguments.json_lines {
         // Entries without a user can be in quarantine too.
         let entries: Answer<Quarantine> = daemon.get(&Route::to(["quarantine"])).await?;
@@ -123,9 +177,30 @@ pub(super) async fn call(
             users.raw["users"].as_array().into_iter().flatten().map(|user| format!("{user}\n"));
         output.terminal.print(&Page::from(lines.collect::<String>()))?;
     } else {
-        output.data(&users.raw, |view| list(&users.value, view))?;
+        output.data(&users.raw, |view| {
+            let mut page = list(&users.value, view);
+            page.append(&not_shown((found - shown) as u64, "more", "--limit"));
+            if found > 0 {
+                page.line(totals);
+            }
+            page
+        })?;
     }
     Ok(Exit::Done)
+}
+
+/// Counts people by status: `3,002 people: 2,994 active, 8 suspended`.
+fn totals(users: &Users) -> String {
+    let all = users.users.len() as u64;
+    let of = |status: UserStatus| users.users.iter().filter(|u| u.status == status).count() as u64;
+    let parts: Vec<String> = UserStatus::ALL
+        .iter()
+        .map(|status| (of(*status), status))
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, status)| format!("{} {status}", number(n)))
+        .collect();
+    let people = if all == 1 { "1 person".to_owned() } else { format!("{} people", number(all)) };
+    format!("{people}: {}", parts.join(", "))
 }
 
 /// Joins all pages into one document. Sorting is done here, because each sorted page costs the daemon a
@@ -138,6 +213,8 @@ async fn all(
     let List {
         account,
         status,
+        suspended,
+        department,
         tier,
         domain,
         reason,
@@ -147,9 +224,12 @@ async fn all(
         expiring,
         behind,
         sort,
+        limit: _,
+        count: _,
         csv: _,
         json_lines: _,
     } = arguments;
+    let status = if *suspended { &Some(Status::Suspended) } else { status };
     let first = Route::to(["users"])
         .with_some("account", account.as_ref())
         .with_some("status", status.map(word))
@@ -175,18 +255,24 @@ async fn all(
         }
         after = page.value.next;
     }
+    if let Some(wanted) = department {
+        users.retain(|(_, user)| {
+            let department = user.profile.get("department").and_then(Value::as_str);
+            department.is_some_and(|is| is.to_lowercase() == wanted.to_lowercase())
+        });
+    }
     let address = |user: &User| user.primary_email.clone().unwrap_or_default().to_lowercase();
     match sort {
-        Sort::Id if expiring.is_some() => {
+        None if expiring.is_some() => {
             users.sort_by(|(_, a), (_, b)| a.expires_at.cmp(&b.expires_at));
         }
-        Sort::Id => {}
-        Sort::Address => users.sort_by_cached_key(|(_, user)| address(user)),
-        Sort::Name => users.sort_by_cached_key(|(_, user)| {
+        Some(Sort::Id) => {}
+        Some(Sort::Address) => users.sort_by_cached_key(|(_, user)| address(user)),
+        None | Some(Sort::Name) => users.sort_by_cached_key(|(_, user)| {
             user.display_name.as_ref().map_or_else(|| address(user), |n| n.to_lowercase())
         }),
-        Sort::Created => users.sort_by(|(_, a), (_, b)| a.created_at.cmp(&b.created_at)),
-        Sort::Updated => users.sort_by(|(_, a), (_, b)| a.updated_at.cmp(&b.updated_at)),
+        Some(Sort::Created) => users.sort_by(|(_, a), (_, b)| a.created_at.cmp(&b.created_at)),
+        Some(Sort::Updated) => users.sort_by(|(_, a), (_, b)| a.updated_at.cmp(&b.updated_at)),
     }
     let (raw, users): (Vec<Value>, Vec<User>) = users.into_iter().unzip();
     Ok(Answer { raw: json!({ "users": raw }), value: Users { users, next: None } })
@@ -205,9 +291,9 @@ pub fn list(users: &Users, view: &View) -> Page {
         let mut about: Vec<String> = user
             .suspension
             .iter()
-            .map(|s| format!("{} since {}", s.reason, time(&s.since)))
+            .map(|s| format!("{} since {}", s.reason, time(&s.since, view)))
             .collect();
-        about.extend(user.expires_at.iter().map(|at| format!("expires {}", time(at))));
+        about.extend(user.expires_at.iter().map(|at| format!("expires {}", time(at, view))));
         about.extend(user.quarantine.iter().map(|q| yellow(format!("quarantined: {q}"))));
         [
             user.primary_email.clone().unwrap_or_else(|| user.id.clone()),

@@ -23,18 +23,22 @@ async fn a_plan_is_approved_by_cause_or_by_person_and_the_rest_stays_held() {
 
     for (which, said) in [
         (
-            Selection { causes: vec!["ou:nowhere".to_owned()], people: Vec::new() },
+            Selection { causes: vec!["ou:nowhere".to_owned()], people: Vec::new(), digest: None },
             "nothing of this plan has the cause \"ou:nowhere\": it has \"create\"",
         ),
         (
-            Selection { causes: Vec::new(), people: vec!["nobody@example.com".to_owned()] },
+            Selection {
+                causes: Vec::new(),
+                people: vec!["nobody@example.com".to_owned()],
+                digest: None,
+            },
             "nothing of this plan is about nobody@example.com",
         ),
     ] {
         let refused = firm.engine.approve_part(plan.id, &which, "", alice()).await.unwrap_err();
         assert!(refused.to_string().starts_with(said), "{refused}");
     }
-    let which = Selection { causes: Vec::new(), people };
+    let which = Selection { causes: Vec::new(), people, digest: None };
     let approval =
         firm.engine.approve_part(plan.id, &which, "the new branch", alice()).await.unwrap();
     assert_eq!(
@@ -54,7 +58,8 @@ async fn a_plan_is_approved_by_cause_or_by_person_and_the_rest_stays_held() {
     );
     assert_eq!(firm.sync().await.counts.total(), 0, "the rest is still held");
 
-    let by_cause = Selection { causes: vec!["create".to_owned()], people: Vec::new() };
+    let by_cause =
+        Selection { causes: vec!["create".to_owned()], people: Vec::new(), digest: None };
     let approval = firm.engine.approve_part(plan.id, &by_cause, "", alice()).await.unwrap();
     assert_eq!((approval.run.counts.create, approval.waiting.is_none()), (plan.count - 3, true));
     assert_eq!(firm.engine.store.plan(plan.id).await.unwrap().unwrap().state, PlanState::Applied);
@@ -67,7 +72,8 @@ async fn an_approved_change_is_retried_until_the_approval_expires() {
     let plan = held_plan(&firm).await;
     let rows = firm.engine.store.held_rows(plan.id).await.unwrap();
     firm.sim.faults().push(Fault::new(When::Bind, What::Anonymous).always());
-    let which = Selection { causes: Vec::new(), people: vec![rows[0].user.to_string()] };
+    let which =
+        Selection { causes: Vec::new(), people: vec![rows[0].user.to_string()], digest: None };
     let approval = firm.engine.approve_part(plan.id, &which, "", alice()).await.unwrap();
     assert_eq!(
         (approval.run.state, approval.run.counts.total()),
@@ -128,4 +134,17 @@ async fn a_held_plan_is_announced_daily_and_a_rejected_one_is_not() {
         status.attention.iter().find(|a| a.contains("rejected")).expect("a line of the status");
     assert!(said.contains(&format!("{} changes were rejected", plan.count)), "{said}");
     assert_eq!(firm.users().await.iter().filter(|u| u.status() == Status::Active).count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_of_a_plan_that_changed_since_it_was_shown_is_refused() {
+    let firm = Firm::of(200, |_| {}).await;
+    firm.sync().await;
+    let plan = held_plan(&firm).await;
+    let seen = Selection { digest: Some("0".repeat(64)), ..Selection::default() };
+    let refused = firm.engine.approve_part(plan.id, &seen, "", alice()).await.unwrap_err();
+    assert!(refused.to_string().contains("has changed since it was shown"), "{refused}");
+    let seen = Selection { digest: Some(plan.digest.to_string()), ..Selection::default() };
+    let approval = firm.engine.approve_part(plan.id, &seen, "", alice()).await.unwrap();
+    assert_eq!(approval.run.counts.create, plan.count);
 }

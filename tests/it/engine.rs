@@ -221,7 +221,7 @@ async fn an_approval_accepts_the_scope_of_its_plan_and_no_later_one() {
     assert_eq!((approval.run.counts.suspend, firm.active().await), (1, before - 1), "{approval:?}");
     let run = firm.sync().await;
     assert!(
-        run.warnings.iter().any(|w| w.contains("the scope has changed")),
+        run.warnings.iter().any(|w| w.contains("the configuration changed who is in scope")),
         "no operator has seen the plan of the newer scope: {run:?}"
     );
     assert_eq!((run.state, firm.active().await), (RunState::Held, before - 1));

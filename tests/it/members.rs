@@ -532,7 +532,7 @@ async fn an_unmanaged_user_is_linked_when_the_directory_shows_the_address() {
         status
             .attention
             .iter()
-            .any(|a| a.contains("1 users of the account's domains are in no directory")),
+            .any(|a| a.contains("1 person has an address in your domains, but is not in AD")),
         "{:?}",
         status.attention
     );

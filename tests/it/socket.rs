@@ -83,6 +83,11 @@ impl Office {
         };
         let stop = CancellationToken::new();
         let (reloader, asked) = Reloader::new();
+        let other = firm.engine.directory("corp").unwrap().config.clone();
+        let reloader = reloader.parsing(move |text| match text {
+            "" => Err("rosterd.toml:1: there is no directory".to_owned()),
+            _ => Ok(vec![other.clone()]),
+        });
         tokio::spawn(reloads(asked));
         tokio::spawn(serve(
             listening,
@@ -484,6 +489,9 @@ async fn every_answer_matches_the_openapi_document() {
     office.expect(200, "post /v1/backup", None).await;
 
     office.expect(404, "get /v1/directories/lab/plan", None).await;
+    let preview = |text: &str| Some(json!({ "configuration": text }));
+    office.expect(200, "post /v1/directories/corp/preview", preview("as it is")).await;
+    office.expect(400, "post /v1/directories/corp/preview", preview("")).await;
     office.expect(404, "get /v1/users/nobody@example.com", None).await;
     office.expect(404, "get /v1/users?account=nobody", None).await;
     office.expect(404, "post /v1/held/x/approve", None).await;
@@ -544,6 +552,8 @@ async fn rosterctl(office: &Office, command: &str) -> (Exit, String, String) {
         err_colour: false,
         interactive: false,
         draws: false,
+        height: None,
+        zone: chrono_tz::Tz::UTC,
         now: Box::new(|| rosterd::clock::Clock::system().now().to_utc()),
     };
     let exit = ctl::run(cli, &mut terminal).await;
@@ -581,25 +591,37 @@ async fn every_command_of_rosterctl_uses_the_api_and_parses_its_answers() {
     let held = office.get("/v1/held").await["held"][0]["id"].as_str().unwrap().to_owned();
     let run = office.get("/v1/runs?limit=1").await["runs"][0]["id"].as_str().unwrap().to_owned();
     let copy = office.firm.folder.path().join("copy.db").display().to_string();
+    let configuration = office.firm.folder.path().join("new.toml").display().to_string();
+    std::fs::write(&configuration, "as it is").unwrap();
     let commands = [
         "status".to_owned(),
         "plan corp".to_owned(),
         "plan".to_owned(),
+        format!("plan corp --config {configuration}"),
+        "plan --csv".to_owned(),
+        "sync corp --dry-run".to_owned(),
         "sync corp".to_owned(),
         "sync --no-wait".to_owned(),
         "held list --all".to_owned(),
         format!("held show {held}"),
+        "held show --by ou".to_owned(),
+        "held show --csv".to_owned(),
         format!("held reject {}", &held[28..]),
         "held list --rejected".to_owned(),
         format!("held reopen {} --comment again", &held[28..]),
-        format!("held approve {held}"),
+        "held approve --first 1".to_owned(),
         "run list corp".to_owned(),
         format!("run show {run}"),
+        "run show latest --all".to_owned(),
+        "run list --failed --since yesterday".to_owned(),
         format!("run undo {run} --dry-run"),
         "user list --account acme --status active".to_owned(),
         "user list --quarantined".to_owned(),
         "user list --behind corp".to_owned(),
         "user search a --limit 3".to_owned(),
+        "search a".to_owned(),
+        "ls --suspended --limit 2".to_owned(),
+        "ls --count".to_owned(),
         format!("user show {who}"),
         format!("user explain {who}"),
         format!("user sync {who}"),
@@ -612,8 +634,10 @@ async fn every_command_of_rosterctl_uses_the_api_and_parses_its_answers() {
         "domain verify example.com --account acme".to_owned(),
         "domain list".to_owned(),
         "directory list".to_owned(),
-        "directory check corp".to_owned(),
-        "directory pause corp --for 4h".to_owned(),
+        "directory show".to_owned(),
+        "directory show corp".to_owned(),
+        "directory check corp --people".to_owned(),
+        "directory pause corp --for tomorrow".to_owned(),
         "directory resume corp".to_owned(),
         "directory unlock corp".to_owned(),
         "directory trust-server corp".to_owned(),
@@ -678,8 +702,64 @@ async fn every_command_of_rosterctl_uses_the_api_and_parses_its_answers() {
         .collect();
     assert_eq!(
         missing,
-        ["completions", "man"],
+        ["completions", "man", "version"],
         "these need no daemon; add every other command here"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_of_a_web_browser_is_refused_before_anything_is_done() {
+    let office = Office::open().await;
+    for (header, value) in [("origin", "http://evil.example"), ("sec-fetch-site", "cross-site")] {
+        let request = office.http.post("http://rosterd/v1/directories/corp/pause");
+        let answer = request.header(header, value).body("{}").send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 403, "{header}");
+        let problem: Value = answer.json().await.unwrap();
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("refuses web browsers"), "{detail}");
+    }
+    let directory = office.firm.engine.directory("corp").unwrap();
+    let status = office.firm.engine.directory_status(&directory).await.unwrap();
+    assert_eq!(status.paused_until, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_of_events_has_all_of_them_and_a_list_says_what_it_leaves_out() {
+    let office = Office::open().await;
+    let events: Vec<_> = (0..2_500)
+        .map(|n| {
+            let cause = rosterd::model::EventCause {
+                actor: rosterd::model::Actor("root".to_owned()),
+                run: None,
+                account: None,
+                at: office.firm.clock.now(),
+            };
+            rosterd::model::Event::about(
+                "user.suspended",
+                format!("{n}"),
+                &cause,
+                Value::Null,
+                Value::Null,
+            )
+        })
+        .collect();
+    office.firm.engine.store.record(&events, &office.firm.clock).await.unwrap();
+    let (_, csv, _) = rosterctl(&office, "event list --type user.suspended --csv").await;
+    assert_eq!(csv.lines().count(), 2_501);
+    let (_, json, _) = rosterctl(&office, "event list --type user.suspended --json").await;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["events"].as_array().unwrap().len(), 2_500);
+    let (_, text, _) = rosterctl(&office, "event list --type user.suspended").await;
+    assert!(
+        text.ends_with("… 2,300 older ones: --limit, --since\n"),
+        "{}",
+        &text[text.len() - 200..]
+    );
+    let (_, text, _) = rosterctl(&office, "event list --type user.suspended --limit 1200").await;
+    assert!(
+        text.ends_with("… 1,300 older ones: --limit, --since\n"),
+        "{}",
+        &text[text.len() - 200..]
     );
 }
 

@@ -149,7 +149,11 @@ fn a_reload_reports_its_effect_on_each_hook_and_the_backlog_of_a_removed_one() {
 
 #[test]
 fn the_backlog_of_a_removed_hook_is_reported_as_a_sentence() {
-    let view = View { width: 100, now: "2026-11-26T12:00:00Z".parse().expect("a time") };
+    let view = View {
+        width: 100,
+        now: "2026-11-26T12:00:00Z".parse().expect("a time"),
+        zone: chrono_tz::Tz::UTC,
+    };
     let removed = json!({ "hooks": [{
         "name": "vpn", "events": [], "target": "", "state": "removed", "pending": 2, "failed": 1, "delivered": 40, "lag_seconds": 7200,
         "last_delivered": null, "last_error": "it ended with exit status 1", "last_error_at": "2026-11-26T11:00:00Z",

@@ -96,7 +96,7 @@ async fn an_emptied_group_changes_no_user_and_is_reported() {
     for _ in 0..2 {
         let run = branch.sync().await;
         assert_eq!((run.counts.suspend, run.counts.tier), (0, 0), "{run:?}");
-        assert!(run.warnings.iter().any(|w| w.contains("shows no member")), "{run:?}");
+        assert!(run.warnings.iter().any(|w| w.contains("looks empty")), "{run:?}");
     }
     assert_eq!(branch.active().await, PROVISIONED);
 }

@@ -113,7 +113,12 @@ impl Office {
                 self.note_shown(&plan, &rows.iter().map(is_chosen).collect::<Vec<_>>()).await?;
                 ended(
                     &engine
-                        .approve_part(plan.id, &Selection { causes, people }, "by chance", actor)
+                        .approve_part(
+                            plan.id,
+                            &Selection { causes, people, digest: None },
+                            "by chance",
+                            actor,
+                        )
                         .await?
                         .run,
                 )

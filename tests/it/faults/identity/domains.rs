@@ -486,7 +486,8 @@ async fn users_are_proposed_to_be_linked_by_sid_history_and_linked_on_approval()
     }
     assert_eq!(directory_of(&again(&estate.firm, &users[0]).await), "corp");
     let plan = held_plan(&estate.firm).await;
-    let which = Selection { causes: Vec::new(), people: vec![users[0].id.to_string()] };
+    let which =
+        Selection { causes: Vec::new(), people: vec![users[0].id.to_string()], digest: None };
     let approval = estate.firm.engine.approve_part(plan.id, &which, "", alice()).await;
     let approval = approval.expect("an approval");
     assert_eq!(approval.run.counts.link, 1, "{:?}", approval.run);

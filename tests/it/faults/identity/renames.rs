@@ -238,7 +238,11 @@ async fn a_rejection_follows_its_users_to_a_directory_of_another_name() {
         let attention = firm.engine.directory_status(&berlin).await.expect("the status").attention;
         assert!(attention.iter().any(|a| a.contains("were rejected")), "{attention:?}");
         if named {
-            let which = Selection { causes: Vec::new(), people: vec![leavers[0].id.to_string()] };
+            let which = Selection {
+                causes: Vec::new(),
+                people: vec![leavers[0].id.to_string()],
+                digest: None,
+            };
             let approval =
                 firm.engine.approve_part(plan.id, &which, "", alice()).await.expect("an approval");
             assert_eq!(
@@ -338,7 +342,7 @@ async fn a_baseline_that_waits_for_approval_waits_in_a_section_of_another_name()
     firm.sim.edit(|ad| ad.set(guid_of(&user), "title", "Chief"));
     let run = sync(&firm, "berlin").await;
     assert_eq!((run.error.as_deref(), run.counts.total()), (None, 0), "{run:?}");
-    assert!(run.warnings.iter().any(|w| w.contains("this run only plans")), "{run:?}");
+    assert!(run.warnings.iter().any(|w| w.contains("changes wait for your approval")), "{run:?}");
     approve_held(&firm, "berlin").await;
     assert_eq!(again(&firm, &user).await.profile.title.as_deref(), Some("Chief"));
 }
