@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::directory::{CheckOutcome, CheckReport, CheckStep, Decoder, Use};
+use crate::directory::{CheckReport, Decoder, Use};
 use crate::engine::{Engine, EngineError};
-use crate::model::{Address, AddressKey, Tier};
+use crate::model::{Address, AddressKey, CheckOutcome, CheckStep, Tier};
 use crate::reconcile::{Desired, Expectation, Ledger, Primary, TierWish, decide};
 use crate::telemetry::chain;
 
