@@ -99,8 +99,8 @@ pub(super) async fn call(
                         "there is no directory {name}; configured: {known}"
                     )));
                 }
-                let raw = all.raw["directories"].as_array().into_iter().flatten();
-                let found = raw.filter(|d| d["name"].as_str() == Some(name)).cloned().next();
+                let mut raw = all.raw["directories"].as_array().into_iter().flatten();
+                let found = raw.find(|d| d["name"].as_str() == Some(name)).cloned();
                 all.raw = found.unwrap_or_default();
             }
             output.data(&all.raw, |view| {
@@ -180,7 +180,9 @@ async fn check(
     };
     output.data(&raw, |view| {
         let mut page = Page::default();
-        checks.iter().for_each(|check| page.append(&examined(&check.value, view)));
+        for check in &checks {
+            page.append(&examined(&check.value, view));
+        }
         page
     })?;
     Ok(if checks.iter().all(|check| check.value.ok) { Exit::Done } else { Exit::Failed })

@@ -45,8 +45,10 @@ fn past(text: &str, view: &View) -> Option<DateTime<Utc>> {
 
 /// Returns the number of a weekday from Monday, which may be abbreviated to three letters.
 fn weekday(word: &str) -> Option<u32> {
-    let is = |day: &&str| word.len() >= 3 && day.starts_with(word);
-    WEEKDAYS.iter().position(|day| is(&day)).and_then(|at| u32::try_from(at).ok())
+    WEEKDAYS
+        .iter()
+        .position(|day| word.len() >= 3 && day.starts_with(word))
+        .and_then(|at| u32::try_from(at).ok())
 }
 
 /// Returns the beginning of a local day. A change of the clock may skip midnight.
