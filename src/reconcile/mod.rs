@@ -25,6 +25,7 @@ mod explain;
 mod fingerprint;
 mod grace;
 mod guard;
+mod high_water_mark;
 mod index;
 mod knowledge;
 mod known;
@@ -58,11 +59,9 @@ pub use explain::{Line, Reading, paths, read, remedies};
 pub use fingerprint::Fingerprint;
 pub use grace::{FirstSeen, GraceCause, GracePeriod};
 pub use guard::{Admitted, Guarded, guard};
+pub use high_water_mark::{HighWaterMark, HighWaterMarks};
 pub use index::{Index, IndexRow, Observed, address_hash};
-pub use knowledge::{
-    AttributeId, Currency, HighWaterMark, HighWaterMarks, Knowledge, Metadata, OLDEST_STAMP,
-    Replica, Stamp,
-};
+pub use knowledge::{AttributeId, Currency, Knowledge, Metadata, OLDEST_STAMP, Replica, Stamp};
 pub use known::{Known, Rival, StoredPerson};
 pub use limits::{Limit, Limits, Used};
 pub use observation::{Observation, Scope};

@@ -5,15 +5,15 @@ use std::time::Instant;
 use super::*;
 
 /// Company `firm` reads the domain of `corp`, and a second one as `emea`.
-struct Estate {
-    firm: Firm,
-    emea: Sim,
+pub(super) struct Estate {
+    pub(super) firm: Firm,
+    pub(super) emea: Sim,
     _folder: tempfile::TempDir,
 }
 
 /// The names by which an entry leaves its domain.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Leaving {
+pub(super) enum Leaving {
     /// Without a trace.
     Nowhere,
     /// As a deleted object.
@@ -21,7 +21,7 @@ enum Leaving {
 }
 
 impl Estate {
-    async fn open() -> Self {
+    pub(super) async fn open() -> Self {
         let firm = Firm::of(20, |c| {
             c.full = no_full_runs();
             c.limits.grace_period = Duration::ZERO;
@@ -110,7 +110,7 @@ impl Estate {
     }
 
     /// Lets time pass, so that servers that did not answer are asked again.
-    fn later(&self, by: Duration) {
+    pub(super) fn later(&self, by: Duration) {
         self.firm.later(by);
         let ahead = self.firm.clock.now().0 - rosterd::clock::Clock::system().now().0;
         self.emea.set_clock_skew(ahead / 1_000_000);

@@ -2,6 +2,7 @@
 
 mod domains;
 mod moves;
+mod moves_law;
 mod renames;
 mod users;
 
