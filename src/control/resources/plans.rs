@@ -2,16 +2,15 @@
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::Method;
+use axum::response::Response;
 use axum::{Extension, Json};
 
 use super::changes;
 use super::request::{Answer, By, Shared, document};
 use crate::control::api;
-use crate::control::operation::{
-    Effect, OPERATORS, Operation, REFUSED, TOO_LONG, UNREADABLE, read,
-};
+use crate::control::operation::{Operation, REFUSED, TOO_LONG, UNREADABLE, change, read};
 use crate::control::problem::Refusal;
+use crate::control::record::dry_run;
 use crate::engine::{DryRun, EngineError, Request};
 use crate::model::Trigger;
 
@@ -24,11 +23,7 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
         )
         .answers::<api::Plan>("The plan, admitted changes first")
         .fails(&[UNREADABLE, TOO_LONG, REFUSED]),
-        // It changes nothing, and its document would fill the event log.
-        Operation::new(
-            Method::POST,
-            Some(OPERATORS),
-            Effect::Reads,
+        change(
             "/directories/{name}/preview",
             preview,
             "Plan a run under another configuration; reads the directory and changes nothing",
@@ -61,7 +56,7 @@ async fn preview(
     Path(name): Path<String>,
     Extension(by): By,
     body: Bytes,
-) -> Answer<api::Plan> {
+) -> Result<Response, Refusal> {
     let api::Previewing { configuration } = document(&body)?;
     let directory = control.engine.directory(&name)?;
     let configured = control.reloader.parse(&configuration).map_err(Refusal::invalid)?;
@@ -70,13 +65,13 @@ async fn preview(
         Refusal::invalid(format!("the sent configuration has no [[directory]] named {name}"))
     })?;
     let _permit = control.plans.acquire().await.map_err(|_| EngineError::Stopping)?;
-    let dry_run = tokio::select! {
+    let planned = tokio::select! {
         () = control.engine.stop.cancelled() => return Err(EngineError::Stopping.into()),
-        dry_run = control.engine.preview(&directory, other, by.actor) => dry_run?,
+        planned = control.engine.preview(&directory, other, by.actor) => planned?,
     };
-    let mut plan = convert(&name, dry_run);
+    let mut plan = convert(&name, planned);
     plan.changes = changes::with_people(&control.engine.store, plan.changes).await?;
-    Ok(Json(plan))
+    Ok(dry_run(Json(plan)))
 }
 
 /// Converts a plan. Admitted changes come before held ones.
