@@ -115,11 +115,21 @@ pub(super) fn is_bookkeeping(change: &Change) -> bool {
 pub(super) fn people(changes: &[&Change], extent: Extent, view: &View) -> Page {
     let mut page = Page::default();
     let shown = extent.of_list(changes.len());
-    for change in &changes[..shown] {
+    let is_cut = shown < changes.len();
+    for (n, change) in changes[..shown].iter().enumerate() {
         one(Kind::of(change), change, &mut page, view);
+        // Much the same evidence below each of many people would hide the people.
+        if !is_cut || n == 0 {
+            for seen in evidence(&change.evidence, view) {
+                page.sentence("      ", &dim(seen), view);
+            }
+        }
     }
-    if shown < changes.len() {
-        page.line(dim(format!("  … and {} more: --all", number((changes.len() - shown) as u64))));
+    if is_cut {
+        let more = number((changes.len() - shown) as u64);
+        let evidence = changes.iter().any(|change| !evidence(&change.evidence, view).is_empty());
+        let what = if evidence { ", and the evidence of each" } else { "" };
+        page.line(dim(format!("  … and {more} more{what}: --all")));
     }
     page
 }
@@ -127,7 +137,10 @@ pub(super) fn people(changes: &[&Change], extent: Extent, view: &View) -> Page {
 fn one(kind: Kind, change: &Change, page: &mut Page, view: &View) {
     let who = who(change);
     let mark = waiting_mark(change);
-    let what = what(kind, change);
+    let what = match (kind, &change.display_name) {
+        (Kind::Create, Some(_)) => text(&change.after, "tier").unwrap_or_default(),
+        _ => what(kind, change),
+    };
     let (lead, line) = match kind {
         Kind::Suspend => ("  ", red(format!("- {who}  {what}"))),
         Kind::Reactivate | Kind::Create | Kind::Link => ("  ", green(format!("+ {who}  {what}"))),
@@ -136,9 +149,6 @@ fn one(kind: Kind, change: &Change, page: &mut Page, view: &View) {
         }
     };
     page.sentence(lead, &format!("{line}{mark}"), view);
-    for seen in evidence(&change.evidence, view) {
-        page.sentence("      ", &dim(seen), view);
-    }
 }
 
 /// Describes a change without its user.
@@ -216,12 +226,15 @@ fn waiting_mark(change: &Change) -> String {
 
 /// Describes a new user: name and tier.
 fn newcomer(after: &Value) -> String {
-    let text = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).map(str::to_owned);
     let name = after
         .get("profile")
         .and_then(|p| text(p, "display_name"))
         .or_else(|| text(after, "display_name"));
     [name, text(after, "tier")].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn text(of: &Value, name: &str) -> Option<String> {
+    of.get(name).and_then(Value::as_str).map(str::to_owned)
 }
 
 /// Formats each field that differs, as `tier: pro → basic`.

@@ -106,7 +106,7 @@ pub(super) async fn call(
         }
         Command::Show { id, form, diff } => {
             let id = resolve(id.as_deref(), daemon).await?;
-            let plan: Answer<HeldPlan> = daemon.get(&Route::to(["held", &id])).await?;
+            let plan = plan(&id, daemon).await?;
             let changes: Vec<&Change> = plan.value.changes.iter().flatten().collect();
             if *diff {
                 let before = before(&plan.value, daemon).await?;
@@ -136,6 +136,22 @@ pub(super) async fn call(
     Ok(Exit::Done)
 }
 
+async fn plan(id: &str, daemon: &Daemon) -> Result<Answer<HeldPlan>, Failure> {
+    let mut plan: Answer<HeldPlan> = daemon.get(&Route::to(["held", id])).await?;
+    if let Some(changes) = &mut plan.value.changes {
+        sort_by_name(changes);
+    }
+    Ok(plan)
+}
+
+/// Sorts changes by the names of their people, in which order an operator looks for one.
+pub fn sort_by_name(changes: &mut [Change]) {
+    changes.sort_by_cached_key(|change| {
+        let name = change.display_name.as_ref().or(change.email.as_ref());
+        name.map(|name| name.to_lowercase())
+    });
+}
+
 /// Returns the plan that this one replaced.
 async fn before(plan: &HeldPlan, daemon: &Daemon) -> Result<HeldPlan, Failure> {
     let all: Answer<HeldPlans> = daemon.get(&Route::to(["held"]).with("all", true)).await?;
@@ -151,8 +167,7 @@ async fn before(plan: &HeldPlan, daemon: &Daemon) -> Result<HeldPlan, Failure> {
             id::short(&plan.id)
         ))
     })?;
-    let before: Answer<HeldPlan> = daemon.get(&Route::to(["held", &before.id])).await?;
-    Ok(before.value)
+    Ok(self::plan(&before.id, daemon).await?.value)
 }
 
 fn difference(before: &HeldPlan, plan: &HeldPlan, form: &Form, view: &View) -> Page {
@@ -175,8 +190,7 @@ async fn approve(
 ) -> Result<Exit, Failure> {
     output.can_ask("held approve")?;
     let id = resolve(what.id.as_deref(), daemon).await?;
-    let plan: Answer<HeldPlan> = daemon.get(&Route::to(["held", &id])).await?;
-    let plan = plan.value;
+    let plan = plan(&id, daemon).await?.value;
     let all: Vec<&Change> = plan.changes.iter().flatten().collect();
     let chosen = what.choose(&plan, &all)?;
     if !output.yes {

@@ -88,7 +88,7 @@ pub struct HeldLimit {
     pub allowed: u64,
     /// Changes that were applied so in the present window.
     pub applied: u64,
-    /// Length of the window, such as `1day`.
+    /// Length of the window, such as `24h`.
     pub window: String,
 }
 

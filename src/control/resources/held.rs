@@ -1,6 +1,7 @@
 //! The operations on held plans.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
@@ -148,7 +149,7 @@ async fn about(control: &Control, plan: &HeldPlan) -> Result<About, Refusal> {
     let limit = |class: ChangeClass| api::HeldLimit {
         allowed: config.limits.allowed(class, budget.active),
         applied: budget.used.get(&class).map_or(0, |used| used.window),
-        window: humantime::format_duration(config.limits.window).to_string(),
+        window: hours(config.limits.window),
     };
     Ok(About {
         limits: ChangeClass::ALL.into_iter().map(|class| (class, limit(class))).collect(),
@@ -242,5 +243,13 @@ fn group(
         limit,
         count,
         approved,
+    }
+}
+
+/// Writes a window as the configuration does: `24h`.
+fn hours(window: Duration) -> String {
+    match (window.as_secs() / 3600, window.as_secs() % 3600) {
+        (hours @ 1..=72, 0) => format!("{hours}h"),
+        _ => humantime::format_duration(window).to_string(),
     }
 }

@@ -106,10 +106,23 @@ fn a_large_plan() -> Value {
         &json!({
             "count": 3_000,
             "by": [{ "kind": "create", "class": "create", "reason": null, "cause": null, "key": "create", "held": "limit",
-                "count": 3_000, "limit": { "allowed": 50, "applied": 7, "window": "1day" } }],
+                "count": 3_000, "limit": { "allowed": 50, "applied": 7, "window": "24h" } }],
             "changes": people.collect::<Vec<_>>()
         }),
     )
+}
+
+#[test]
+fn the_changes_of_a_plan_are_sorted_by_the_names_of_their_people() {
+    let named =
+        |name: &str| with(of_person("create", 0, "Lab", ""), &json!({ "display_name": name }));
+    let people = ["bob", "Zoe", "Anna"].map(named);
+    let plan: api::HeldPlan = sent(with(a_held_plan(), &json!({ "changes": people })));
+    let mut changes = plan.changes.expect("changes");
+    held::sort_by_name(&mut changes);
+    let names: Vec<_> =
+        changes.iter().filter_map(|change| change.display_name.as_deref()).collect();
+    assert_eq!(names, ["Anna", "bob", "Zoe"]);
 }
 
 #[test]
@@ -131,7 +144,7 @@ fn a_large_plan_begins_with_its_totals_and_the_limit() {
       department  2,000 Sales, 999 Research, 1 without
 
     create: 3,000
-      limit: more than [safety] create allows in 1day (limit 50, 7 applied, 3,000
+      limit: more than [safety] create allows in 24h (limit 50, 7 applied, 3,000
       wait)
       + p0@example.com  Person 0, basic  [held: limit]
       + p1@example.com  Person 1, basic  [held: limit]
