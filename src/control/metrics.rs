@@ -26,11 +26,13 @@ use tokio_util::sync::CancellationToken;
 use super::transport::socket::ServeError;
 use crate::engine::{
     DirectoryCondition, DirectoryStatus, Engine, EngineError, HookState, HookStatus, ServerStatus,
+    TargetCondition, TargetStatus,
 };
 use crate::model::{AccountId, Status};
 use crate::store::DeliveryStatus;
 use crate::telemetry::{
-    AccountSeries, DirectorySeries, Format, HookSeries, ServerSeries, Snapshot, StoreSnapshot, page,
+    AccountSeries, DirectorySeries, Format, HookSeries, ServerSeries, Snapshot, States,
+    StoreSnapshot, TargetSeries, page,
 };
 
 /// Concurrent connections. A Prometheus uses one; further connections wait in the kernel's backlog.
@@ -72,7 +74,10 @@ impl Metrics {
         let text = page(
             &self.engine.store.counters,
             &snapshot,
-            &DirectoryCondition::ALL.map(DirectoryCondition::as_str),
+            &States {
+                directories: &DirectoryCondition::ALL.map(DirectoryCondition::as_str),
+                targets: &TargetCondition::ALL.map(TargetCondition::as_str),
+            },
             format,
         );
         ([(header::CONTENT_TYPE, format.content_type())], text).into_response()
@@ -103,12 +108,14 @@ async fn store_snapshot(engine: &Engine) -> Result<StoreSnapshot, EngineError> {
         .filter(|hook| hook.kept_until.is_none())
         .map(hook_series)
         .collect();
+    let targets = engine.target_statuses().await?.into_iter().map(target_series).collect();
     Ok(StoreSnapshot {
         bytes: engine.store.size(),
         events: engine.store.event_count().await?,
         directories,
         accounts,
         hooks,
+        targets,
     })
 }
 
@@ -160,6 +167,38 @@ fn directory_series(status: DirectoryStatus, stale_after: Duration) -> Directory
         held,
         quarantined,
         attention: attention.len() as u64,
+    }
+}
+
+fn target_series(status: TargetStatus) -> TargetSeries {
+    let TargetStatus {
+        name,
+        condition,
+        host: _,
+        state,
+        counts,
+        unmanaged,
+        left,
+        held,
+        token_expires,
+        next_run: _,
+        attention: _,
+    } = status;
+    TargetSeries {
+        name: name.to_string(),
+        state: condition.as_str(),
+        accounts: vec![
+            ("active", counts.active),
+            ("inactive", counts.inactive),
+            ("unmanaged", unmanaged),
+            ("left", left),
+        ],
+        pending: counts.pending,
+        quarantined: counts.quarantined,
+        held,
+        oldest_deactivation: counts.oldest_deactivation,
+        last_complete_run: state.last_complete_run,
+        token_expires,
     }
 }
 

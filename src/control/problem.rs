@@ -9,7 +9,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::api;
-use crate::engine::{AccountError, ClaimError, DirectoryChangeError, EngineError, UserError};
+use crate::engine::{
+    AccountError, ClaimError, DirectoryChangeError, EngineError, TargetError, UserError,
+};
 use crate::store::StoreError;
 use crate::telemetry::chain;
 
@@ -72,13 +74,16 @@ impl From<EngineError> for Refusal {
 fn status_of(error: &EngineError) -> StatusCode {
     use EngineError as E;
     match error {
-        E::NotFound { .. } | E::User(UserError::Unknown { .. }) => StatusCode::NOT_FOUND,
+        E::NotFound { .. }
+        | E::User(UserError::Unknown { .. })
+        | E::TargetChange(TargetError::Unknown(_)) => StatusCode::NOT_FOUND,
         E::Invitation(_)
         | E::Page(_)
         | E::User(UserError::NoGuid(_) | UserError::Address(_))
         | E::Account(AccountError::Handle(_) | AccountError::Name | AccountError::Policy(_))
         | E::Claim(ClaimError::Domain(_) | ClaimError::Ambiguous(_))
-        | E::DirectoryChange(DirectoryChangeError::PauseTooLong { .. }) => StatusCode::BAD_REQUEST,
+        | E::DirectoryChange(DirectoryChangeError::PauseTooLong { .. })
+        | E::TargetChange(TargetError::PauseTooLong(_)) => StatusCode::BAD_REQUEST,
         E::User(
             UserError::Ambiguous { .. }
             | UserError::AlreadySuspended(_)
@@ -116,14 +121,23 @@ fn status_of(error: &EngineError) -> StatusCode {
             | DirectoryChangeError::NoSuccessor { .. },
         )
         | E::Held(_)
+        | E::TargetChange(
+            TargetError::StillConfigured(_)
+            | TargetError::NoAccount { .. }
+            | TargetError::Owned { .. }
+            | TargetError::NoCounterpart { .. },
+        )
         | E::Undo(_)
         | E::BindSuspended(_)
         | E::Unsettled(_)
         | E::Reloaded
         | E::Store(StoreError::Raced { .. }) => StatusCode::CONFLICT,
-        E::Directory(_) | E::NoServer(_) | E::Follow(_) | E::Silent(_) | E::GroupsBehind { .. } => {
-            StatusCode::BAD_GATEWAY
-        }
+        E::Directory(_)
+        | E::NoServer(_)
+        | E::Follow(_)
+        | E::Silent(_)
+        | E::GroupsBehind { .. }
+        | E::Target(_) => StatusCode::BAD_GATEWAY,
         E::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         E::TooLong(_) => StatusCode::GATEWAY_TIMEOUT,
         E::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,

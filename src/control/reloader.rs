@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::{DirectoryConfig, ReloadOutcome};
-use crate::model::{Actor, DirectoryName};
+use crate::model::{Actor, DirectoryName, TargetName};
 
 /// Capacity of the queue. Later requests wait.
 const QUEUE: usize = 16;
@@ -18,6 +18,7 @@ pub struct Reloaded {
     pub directories: BTreeMap<DirectoryName, ReloadOutcome>,
     /// A hook is never rescoped.
     pub hooks: BTreeMap<String, ReloadOutcome>,
+    pub targets: BTreeMap<TargetName, ReloadOutcome>,
     /// Changed keys that take effect only when the daemon starts.
     pub needs_restart: Vec<&'static str>,
 }

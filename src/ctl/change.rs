@@ -299,6 +299,9 @@ pub(super) fn why_held(held: HoldReason) -> &'static str {
         }
         HoldReason::Gate => "a gate held the plan",
         HoldReason::GracePeriod => "checked again after the grace period, then applied",
+        HoldReason::Adoption => {
+            "the account exists at the target already, and is taken over by approval"
+        }
         HoldReason::Rejected => {
             "an operator rejected it, or a change that it depends on: rosterctl held list --rejected"
         }

@@ -2,8 +2,8 @@
 
 use super::link::{Answer, Daemon, Failure};
 use super::text::{Page, View, bold, coloured_status, dim, green, red, time, yellow};
-use super::{Exit, Output, change, id};
-use crate::control::api::{Done, Elsewhere, ExplainedEntry, Explanation, Looked};
+use super::{Exit, Output, change, id, target};
+use crate::control::api::{Done, Elsewhere, ExplainedEntry, Explanation, Looked, TargetAccount};
 use crate::control::client::Route;
 
 pub(super) async fn call(
@@ -22,7 +22,7 @@ pub fn exit(Explanation { user, entries, .. }: &Explanation) -> Exit {
 }
 
 pub fn page(explanation: &Explanation, view: &View) -> Page {
-    let Explanation { who, user, remedies, entries, elsewhere, history } = explanation;
+    let Explanation { who, user, remedies, entries, elsewhere, targets, history } = explanation;
     let mut page = Page::default();
     match user {
         Some(user) => {
@@ -63,7 +63,19 @@ pub fn page(explanation: &Explanation, view: &View) -> Page {
         page.line("");
         page.sentence("", &format!("{}: {why}", bold(directory)), view);
     }
+    page.append(&self::targets(targets, view));
     page.append(&self::history(history, view));
+    page
+}
+
+/// Lists the accounts at targets.
+pub(super) fn targets(targets: &[TargetAccount], view: &View) -> Page {
+    let mut page = Page::default();
+    if !targets.is_empty() {
+        page.line("");
+        page.line(bold("targets"));
+        page.append(&target::of_user(targets, view));
+    }
     page
 }
 

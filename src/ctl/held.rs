@@ -1,21 +1,20 @@
 //! `rosterctl held`: held plans and an operator's decisions on them.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 use super::change::Extent;
 use super::link::{Answer, Daemon, Failure};
 use super::review::Form;
+use super::selection::{Selection, cause, what};
 use super::text::{
     Page, View, bold, count, dim, number, quoted, table, time, time_and_age, yellow,
 };
-use super::user::lines;
 use super::{Exit, Output, change, id, review, run};
 use crate::control::api::{
     Approval, Approving, Change, ChangeClass, ChangeVerb, HeldGroup, HeldLimit, HeldPlan,
-    HeldPlans, HoldReason, PlanState, Reason, Rejecting, Run,
+    HeldPlans, HoldReason, PlanState, Rejecting, Run,
 };
 use crate::control::client::Route;
 
@@ -62,30 +61,12 @@ pub enum Command {
     },
 }
 
-/// Options of one kind add up. `--cause`, `--user` and `--file` name changes; `--ou`, `--department`
-/// and `--first` narrow them.
 #[derive(Debug, Args)]
 pub struct Approve {
     /// The id, or at least four characters of its start or end; default: the only one that waits
     id: Option<String>,
-    /// Only the changes with this cause, as printed by `held show`; repeatable
-    #[arg(long, value_name = "CAUSE")]
-    cause: Vec<String>,
-    /// Only the changes of this user: an address, id, logon name, DN, employee id or full name; repeatable
-    #[arg(long, value_name = "WHO")]
-    user: Vec<String>,
-    /// Only the changes of the users in this file, one a line; - is standard input
-    #[arg(long, value_name = "FILE")]
-    file: Option<PathBuf>,
-    /// Only the changes of people in this OU or below it: its DN or its name; repeatable
-    #[arg(long, value_name = "OU")]
-    ou: Vec<String>,
-    /// Only the changes of people of this department; repeatable
-    #[arg(long, value_name = "NAME")]
-    department: Vec<String>,
-    /// Only the changes of the first N of these people
-    #[arg(long, value_name = "N")]
-    first: Option<usize>,
+    #[command(flatten)]
+    which: Selection,
     /// The reason, for the record
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     comment: String,
@@ -192,7 +173,7 @@ async fn approve(
     let id = resolve(what.id.as_deref(), daemon).await?;
     let plan = plan(&id, daemon).await?.value;
     let all: Vec<&Change> = plan.changes.iter().flatten().collect();
-    let chosen = what.choose(&plan, &all)?;
+    let chosen = what.which.choose(&plan, &all)?;
     if !output.yes {
         let view = output.terminal.view();
         let shown = match &chosen {
@@ -215,112 +196,6 @@ async fn approve(
         daemon.post(&Route::to(["held", &id, "approve"]), &approving).await?;
     output.data(&approval.raw, |view| approved(&approval.value, view))?;
     Ok(exit(&approval.value))
-}
-
-impl Approve {
-    /// Returns the chosen changes, or `None` for all. The other changes of a chosen person are
-    /// chosen, too. A name without a match is a slip, and a slip approves nothing.
-    fn choose<'a>(
-        &self,
-        plan: &HeldPlan,
-        all: &[&'a Change],
-    ) -> Result<Option<Vec<&'a Change>>, Failure> {
-        let Self { id: _, cause, user, file, ou, department, first, comment: _ } = self;
-        let mut users = user.clone();
-        if let Some(file) = file {
-            users.extend(lines(file)?);
-        }
-        let is_named = !cause.is_empty() || !users.is_empty() || file.is_some();
-        if !is_named && ou.is_empty() && department.is_empty() && first.is_none() {
-            return Ok(None);
-        }
-        let keys = cause.iter().map(|cause| keys(plan, cause)).collect::<Result<Vec<_>, _>>()?;
-        let keys: BTreeSet<&str> = keys.into_iter().flatten().collect();
-        let matching =
-            |option: &str, given: &[String], is: &dyn Fn(&Change, &str) -> bool| match given
-                .iter()
-                .find(|text| !all.iter().any(|change| is(change, text)))
-            {
-                Some(text) => Err(Failure::Unresolved(format!(
-                    "plan {} has no change with {option} {text}: rosterctl held show {0} --all",
-                    id::short(&plan.id)
-                ))),
-                None => Ok(()),
-            };
-        matching("--user", &users, &is_of)?;
-        matching("--ou", ou, &is_in)?;
-        matching("--department", department, &has_department)?;
-        let is_any = |given: &[String], is: &dyn Fn(&Change, &str) -> bool, change: &Change| {
-            given.is_empty() || given.iter().any(|text| is(change, text))
-        };
-        let is_chosen = |change: &&&Change| {
-            let is_named = !is_named
-                || change.key.as_deref().is_some_and(|key| keys.contains(key))
-                || users.iter().any(|user| is_of(change, user));
-            is_named && is_any(ou, &is_in, change) && is_any(department, &has_department, change)
-        };
-        let mut people: Vec<&str> = Vec::new();
-        let mut seen = BTreeSet::new();
-        for change in all.iter().filter(is_chosen) {
-            if seen.insert(change.user_id.as_str()) {
-                people.push(&change.user_id);
-            }
-        }
-        people.truncate(first.unwrap_or(usize::MAX));
-        let people: BTreeSet<&str> = people.into_iter().collect();
-        let chosen: Vec<&Change> =
-            all.iter().copied().filter(|c| people.contains(c.user_id.as_str())).collect();
-        if chosen.is_empty() {
-            return Err(Failure::Unresolved(format!(
-                "no change of plan {} matches all of these options",
-                id::short(&plan.id)
-            )));
-        }
-        Ok(Some(chosen))
-    }
-}
-
-/// Returns the keys of a cause: the key itself, or any name that `held show` prints for it.
-fn keys<'a>(plan: &'a HeldPlan, given: &str) -> Result<Vec<&'a str>, Failure> {
-    let is = |group: &&HeldGroup| {
-        let reason = group.reason.map(Reason::as_str);
-        [Some(group.key.as_str()), reason, group.name.as_deref()].contains(&Some(given))
-            || [what(group), cause(group)].iter().any(|name| name == given)
-    };
-    let found: Vec<&str> = plan.by.iter().filter(is).map(|group| group.key.as_str()).collect();
-    if found.is_empty() {
-        let known: Vec<String> = plan.by.iter().map(|group| quoted(&group.key)).collect();
-        return Err(Failure::Unresolved(format!(
-            "plan {} has no change with --cause {given}; it has: {}",
-            id::short(&plan.id),
-            known.join(", ")
-        )));
-    }
-    Ok(found)
-}
-
-fn is_of(change: &Change, who: &str) -> bool {
-    let names = [
-        change.email.as_deref(),
-        Some(&change.user_id),
-        change.object_guid.as_deref(),
-        change.display_name.as_deref(),
-        change.sam_account_name.as_deref(),
-        change.user_principal_name.as_deref(),
-    ];
-    let who = who.to_lowercase();
-    names.into_iter().flatten().any(|name| name.to_lowercase() == who)
-}
-
-fn is_in(change: &Change, given: &str) -> bool {
-    let (ou, given) = (review::ou(change).to_lowercase(), given.to_lowercase());
-    let is_below = |parent: &str| ou == parent || ou.ends_with(&format!(",{parent}"));
-    let is_named = |part: &str| part.split_once('=').is_some_and(|(_, name)| name == given);
-    is_below(&given) || ou.split(',').any(|part| part == given || is_named(part))
-}
-
-fn has_department(change: &Change, given: &str) -> bool {
-    review::department(change).to_lowercase() == given.to_lowercase()
 }
 
 /// Shows the chosen changes of a plan.
@@ -584,26 +459,6 @@ fn state(state: PlanState) -> String {
             dim(state)
         }
         PlanState::Approved | PlanState::Rejected => state.to_string(),
-    }
-}
-
-fn what(group: &HeldGroup) -> String {
-    let reason = group.reason.map_or("no reason given", Reason::as_str);
-    match (group.kind, group.class) {
-        (ChangeVerb::Suspend, _) => format!("suspend as {reason}"),
-        (ChangeVerb::Reactivate, _) => format!("reactivate, no longer {reason}"),
-        (ChangeVerb::Update, Some(ChangeClass::Readdress)) => "change addresses".to_owned(),
-        (ChangeVerb::Tier, Some(class)) => class.to_string(),
-        (kind, _) => kind.to_string(),
-    }
-}
-
-fn cause(group: &HeldGroup) -> String {
-    match group.cause.as_deref().and_then(|c| c.split_once(':')) {
-        Some(("ou", dn)) => format!("all below {dn}"),
-        Some(("group", guid)) => format!("group {}", group.name.as_deref().unwrap_or(guid)),
-        Some(("attribute", name)) => format!("attribute {name}"),
-        _ => group.cause.clone().unwrap_or_default(),
     }
 }
 

@@ -22,10 +22,12 @@ mod progress;
 pub mod reload;
 pub mod review;
 pub mod run;
+mod selection;
 mod shell;
 mod sign_in;
 pub mod status;
 pub mod sync;
+mod target;
 pub mod terminal;
 pub mod text;
 pub mod user;
@@ -109,6 +111,8 @@ enum Command {
     #[command(subcommand)]
     Directory(directory::Command),
     #[command(subcommand)]
+    Target(target::Command),
+    #[command(subcommand)]
     Hook(hook::Command),
     /// Reload the configuration of rosterd; an invalid file changes nothing
     Reload,
@@ -129,7 +133,7 @@ enum Command {
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Every day", &["status", "sync", "plan", "held"]),
     ("People", &["user", "search", "sign-in"]),
-    ("Setup", &["account", "domain", "directory", "hook", "reload"]),
+    ("Setup", &["account", "domain", "directory", "target", "hook", "reload"]),
     ("Records", &["run", "event", "backup", "completions", "version", "help"]),
 ];
 
@@ -234,6 +238,7 @@ impl Command {
             Self::Account(command) => account::call(command, daemon, output).await,
             Self::Domain(command) => domain::call(command, daemon, output).await,
             Self::Directory(command) => directory::call(command, daemon, output).await,
+            Self::Target(command) => target::call(command, daemon, output).await,
             Self::Hook(command) => hook::call(command, daemon, output).await,
             Self::Event(command) => event::call(command, daemon, output).await,
             Self::SignIn(arguments) => sign_in::call(arguments, daemon, output).await,

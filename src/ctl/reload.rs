@@ -13,7 +13,7 @@ pub(super) async fn call(daemon: &Daemon, output: &mut Output<'_>) -> Result<Exi
 }
 
 pub fn page(reloaded: &Reloaded, view: &View) -> Page {
-    let Reloaded { directories, hooks, needs_restart } = reloaded;
+    let Reloaded { directories, hooks, targets, needs_restart } = reloaded;
     let mut page = if directories.is_empty() {
         Page::from("no directory is configured\n".to_owned())
     } else {
@@ -28,6 +28,14 @@ pub fn page(reloaded: &Reloaded, view: &View) -> Page {
         page.append(&table(
             ["HOOK", "NOW"],
             hooks.iter().map(|h| [h.name.clone(), of_hook(h.outcome).to_owned()]),
+            view,
+        ));
+    }
+    if !targets.is_empty() {
+        page.line("");
+        page.append(&table(
+            ["TARGET", "NOW"],
+            targets.iter().map(|t| [t.name.clone(), of_target(t.outcome).to_owned()]),
             view,
         ));
     }
@@ -52,6 +60,18 @@ fn of_directory(outcome: ReloadOutcome) -> &'static str {
             "reloaded; who is in scope changed, so its next run waits for approval (held list)"
         }
         ReloadOutcome::Removed => "removed; its users keep their state",
+        ReloadOutcome::Unchanged => "unchanged",
+    }
+}
+
+fn of_target(outcome: ReloadOutcome) -> &'static str {
+    match outcome {
+        ReloadOutcome::Added => "added; its first run begins now",
+        ReloadOutcome::Changed => "reloaded; a run with the new configuration begins now",
+        ReloadOutcome::Rescoped => {
+            "reloaded; its rules changed, so the steps of its next run wait for approval (held list)"
+        }
+        ReloadOutcome::Removed => "removed; the accounts there keep their state",
         ReloadOutcome::Unchanged => "unchanged",
     }
 }

@@ -1,5 +1,6 @@
 //! `rosterctl status`: the state of daemon, directories and hooks.
 
+use super::target;
 use super::text::{
     Page, View, bold, count, dim, green, is_for_ever, number, red, time_and_age, time_or_never,
     took, yellow,
@@ -9,7 +10,7 @@ use crate::control::api::{
 };
 
 pub fn page(status: &Status, view: &View) -> Page {
-    let Status { version, started_at, directories, hooks } = status;
+    let Status { version, started_at, directories, targets, hooks } = status;
     let mut page = Page::default();
     page.line(format!("rosterd {version}, running since {}", time_and_age(started_at, view)));
     if directories.is_empty() {
@@ -23,6 +24,10 @@ pub fn page(status: &Status, view: &View) -> Page {
     for directory in directories {
         page.line("");
         page.append(&block(directory, view));
+    }
+    for target in targets {
+        page.line("");
+        page.append(&target::block(target, view));
     }
     let HookCounts { pending, failed, removed, attention } = hooks;
     if pending + failed + removed > 0 || !attention.is_empty() {

@@ -177,6 +177,7 @@ pub(super) async fn call(
             let user: Answer<UserDetail> = daemon.get(&Route::to(["users", who])).await?;
             output.data(&user.raw, |view| {
                 let mut page = show(&user.value.user, view);
+                page.append(&explain::targets(&user.value.targets, view));
                 page.append(&explain::history(&user.value.history, view));
                 page
             })?;

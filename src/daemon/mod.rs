@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::control::{self, Callers};
-use crate::engine::{DirectoryConfig, Engine, EngineError, Rules};
+use crate::engine::{DirectoryConfig, Engine, EngineError, Rules, TargetConfig};
 use crate::hooks::{Hook, Runner};
 use crate::store::{LogKeys, Store, StoreError};
 
@@ -41,6 +41,7 @@ pub struct Setup {
     pub metrics: Option<SocketAddr>,
     pub directories: Vec<DirectoryConfig>,
     pub hooks: Vec<Hook>,
+    pub targets: Vec<TargetConfig>,
     pub runner: RunnerAt,
     /// The file of the event log's keys.
     pub log_keys: Option<PathBuf>,
@@ -138,13 +139,23 @@ pub async fn run(
         Some(address) => Some(control::bind_port(address).await?),
         None => None,
     };
-    let Setup { store: store_url, control, rules, metrics, directories, hooks, runner, log_keys } =
-        setup;
+    let Setup {
+        store: store_url,
+        control,
+        rules,
+        metrics,
+        directories,
+        hooks,
+        targets,
+        runner,
+        log_keys,
+    } = setup;
     let Reload { read, reloader, mut asked } = reload;
     let engine = Engine::new(Arc::clone(&store), clock, directories, rules, stop.clone())
         .with_runner(runner.into());
     let engine = Arc::new(engine);
     engine.reconfigure_hooks(hooks);
+    engine.reconfigure_targets(targets);
     engine.key_log(read_keys(log_keys.as_deref())?).await?;
     engine.end_leftovers();
     let callers = Arc::new(Callers::new(&control));
@@ -178,6 +189,7 @@ pub async fn run(
     }
     daemon.spawn_directories();
     daemon.spawn_hooks();
+    daemon.spawn_targets();
     let engine = Arc::clone(&daemon.engine);
     let status = notify::SystemdStatus::new(Arc::clone(&engine));
     daemon.spawn("sd-notify", |_| async move {
@@ -250,6 +262,23 @@ impl Daemon {
                         Ok(())
                     } else {
                         Err(DaemonError::TaskExited(format!("directory {}", directory.config.name)))
+                    }
+                });
+            }
+        }
+    }
+
+    /// Starts the task of each target that has none.
+    fn spawn_targets(&mut self) {
+        for target in self.engine.targets().values() {
+            if target.claim_task() {
+                let (engine, target) = (Arc::clone(&self.engine), Arc::clone(target));
+                self.tasks.spawn(async move {
+                    engine.follow_users(Arc::clone(&target)).await;
+                    if target.cancel_token().is_cancelled() {
+                        Ok(())
+                    } else {
+                        Err(DaemonError::TaskExited(format!("target {}", target.config.name)))
                     }
                 });
             }

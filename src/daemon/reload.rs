@@ -60,7 +60,7 @@ impl Daemon {
             }
         }
         match &outcome {
-            Ok(Reloaded { directories, hooks, needs_restart }) => {
+            Ok(Reloaded { directories, hooks, targets, needs_restart }) => {
                 for (directory, outcome) in directories {
                     tracing::info!(%directory, "{directory}: configuration applied ({})", outcome.as_str());
                 }
@@ -68,6 +68,11 @@ impl Daemon {
                     hooks.iter().filter(|(_, outcome)| **outcome != ReloadOutcome::Unchanged)
                 {
                     tracing::info!(%hook, "hook {hook}: configuration applied ({})", outcome.as_str());
+                }
+                for (target, outcome) in
+                    targets.iter().filter(|(_, outcome)| **outcome != ReloadOutcome::Unchanged)
+                {
+                    tracing::info!(scim_target = %target, "target {target}: configuration applied ({})", outcome.as_str());
                 }
                 if !needs_restart.is_empty() {
                     tracing::warn!("changed keys need a restart: {}", needs_restart.join(", "));
@@ -88,8 +93,17 @@ impl Daemon {
     }
 
     async fn apply(&mut self, setup: Setup) -> Reloaded {
-        let Setup { store, control, rules, metrics, directories, hooks, runner: _, log_keys } =
-            setup;
+        let Setup {
+            store,
+            control,
+            rules,
+            metrics,
+            directories,
+            hooks,
+            targets,
+            runner: _,
+            log_keys,
+        } = setup;
         let needs_restart = [
             ("store.url", store != self.store_url),
             ("control.socket", control.socket != self.socket),
@@ -108,9 +122,12 @@ impl Daemon {
         self.spawn_directories();
         let hooks = self.engine.reconfigure_hooks(hooks);
         self.spawn_hooks();
+        let targets = self.engine.reconfigure_targets(targets);
+        self.spawn_targets();
         Reloaded {
             directories,
             hooks,
+            targets,
             needs_restart: needs_restart
                 .into_iter()
                 .filter(|(_, changed)| *changed)

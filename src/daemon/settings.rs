@@ -6,7 +6,7 @@ use crate::config::{self, Config, Servers};
 use crate::control;
 use crate::daemon::{RunnerAt, Setup};
 use crate::directory::Settings;
-use crate::engine::{DirectoryConfig, Rules};
+use crate::engine::{DirectoryConfig, Rules, TargetConfig};
 use crate::hooks::{Hook, Receiver, Webhook};
 use crate::http::Transport;
 use crate::scim;
@@ -32,6 +32,7 @@ pub fn setup(config: &Config) -> Setup {
         metrics: config.metrics_listen,
         directories: config.directories.iter().map(directory).collect(),
         hooks: config.hooks.iter().map(hook).collect(),
+        targets: config.targets.iter().map(target).collect(),
         runner: RunnerAt::default(),
         log_keys: config.log_keys.clone(),
     }
@@ -100,6 +101,30 @@ fn directory(directory: &config::Directory) -> DirectoryConfig {
         live: d.live && d.incremental,
         watch: d.watch,
         incremental: d.incremental,
+    }
+}
+
+fn target(target: &config::Target) -> TargetConfig {
+    let t = target.clone();
+    TargetConfig {
+        client: target_settings(target),
+        name: t.name,
+        account: t.account,
+        mode: t.mode,
+        token_expires: t.token_expires,
+        rate: t.rate,
+        concurrency: t.concurrency as usize,
+        tiers: t.tiers,
+        exclude: t.exclude,
+        adopt: t.adopt,
+        matched_by: t.matched_by,
+        leaver: t.leaver,
+        delete_after: t.delete_after,
+        drift: t.drift,
+        full: t.full,
+        mapping: t.mapping,
+        limits: t.limits,
+        groups: t.groups,
     }
 }
 

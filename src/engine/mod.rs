@@ -19,6 +19,7 @@ mod servers;
 mod sign_in;
 mod status;
 pub mod sync;
+mod targets;
 mod triggers;
 
 use std::sync::Arc;
@@ -47,6 +48,7 @@ pub use admin::explain::{Entry, Explanation};
 pub use admin::held::{Approval, HeldError, Selection};
 pub use admin::invitations::{AddressCountError, Invitation};
 pub use admin::search::{PageCursorError, Sort, UserPage, UserQuery};
+pub use admin::targets::{TargetCondition, TargetError, TargetStatus};
 pub use admin::undo::{RunUnderWay, Undone};
 pub use admin::users::UserError;
 pub use bind::{BindSuspended, check_directory};
@@ -64,6 +66,9 @@ pub use servers::NoServer;
 pub use sign_in::{Decision, Denied, FLOOR, REPORTED_EVERY, RefusalReason, SignIn};
 pub use status::{DirectoryCondition, DirectoryStatus};
 pub use sync::stages::{DryRun, PlannedRun, Request, Scope};
+pub use targets::record::{PlannedStep, TargetPlan};
+pub use targets::run::{TargetRequest, TargetScope};
+pub use targets::{Target, TargetConfig};
 pub use triggers::changes::FollowError;
 pub use triggers::following::Following;
 
@@ -116,6 +121,11 @@ pub enum EngineError {
         "{server} has not heard of the last change of these groups that another server showed; only if that one is gone for good: rosterctl directory trust-server {directory}"
     )]
     GroupsBehind { server: String, directory: DirectoryName },
+    /// A target does not answer, or refuses rosterd.
+    #[error("{0}")]
+    Target(String),
+    #[error(transparent)]
+    TargetChange(#[from] TargetError),
     #[error("rosterd is stopping")]
     Stopping,
     #[error("the configuration was reloaded meanwhile, and the next run goes by the new one")]
@@ -150,6 +160,7 @@ pub struct Engine {
     pub clock: Clock,
     configured: watch::Sender<Arc<Configured>>,
     hooks: watch::Sender<Arc<Registry<ConfiguredHook>>>,
+    targets: watch::Sender<Arc<Registry<Target>>>,
     pub started_at: Timestamp,
     /// Cancelled when the daemon stops.
     pub stop: CancellationToken,
@@ -182,6 +193,7 @@ impl Engine {
             clock,
             configured: watch::Sender::new(Arc::new(Configured { directories, rules })),
             hooks: watch::Sender::default(),
+            targets: watch::Sender::default(),
             stop,
             apply_lock: Mutex::default(),
             budget: Budget::default(),

@@ -129,6 +129,11 @@ impl DirectoryName {
         is_label(text).then(|| Self(text.to_owned()))
     }
 
+    /// Returns the name of a text that is a label.
+    pub(super) fn of_label(label: String) -> Self {
+        Self(label)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

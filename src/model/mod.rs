@@ -77,12 +77,12 @@ pub use server_url::{NameSource, ServerUrl};
 pub use settings::{FollowedServers, Mode, Resolver, Retention, Timeouts};
 pub use sid::Sid;
 pub use target::{
-    Adopt, Counterpart, CounterpartState, DriftAction, InactiveReason, LeaverAction, LinkOrigin,
-    MatchAttribute, ProvisionProblem, Rate, RemoteId, StepKind, StepOrigin, TargetCredential,
-    TargetGroup, TargetName,
+    Adopt, Counterpart, CounterpartRow, CounterpartState, DriftAction, Due, InactiveReason, Lane,
+    LeaverAction, LinkOrigin, MatchAttribute, ProposedStep, ProvisionProblem, Rate, RemoteId,
+    StepKind, StepOrigin, TargetCredential, TargetGroup, TargetName,
 };
 pub use tier::Tier;
 pub use time::Timestamp;
 pub use user::{Joined, Standing, Status, User};
 pub(crate) use words::words;
-pub use written::{ChangeOutcome, WrittenChange};
+pub use written::{ChangeOutcome, Holdable, Shown, WrittenChange};

@@ -34,6 +34,8 @@ words! {
         Gate = "gate",
         /// The change must still be proposed by a recheck.
         GracePeriod = "grace-period",
+        /// An account that exists at a target is to be taken over, and the target asks about each.
+        Adoption = "adoption",
         /// An operator rejected the change, or one that it depends on.
         Rejected = "rejected",
     }
@@ -41,8 +43,8 @@ words! {
 
 /// A change with the reason why it is held.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HeldChange {
-    pub change: Change,
+pub struct HeldChange<C = Change> {
+    pub change: C,
     pub hold: HoldReason,
 }
 

@@ -47,7 +47,7 @@ impl WrittenChange {
     }
 }
 
-fn keys(
+pub(super) fn keys(
     user: UserId,
     kind: ChangeVerb,
     reason: Option<Reason>,
@@ -57,6 +57,10 @@ fn keys(
     let key = |essence: Value| {
         Digest(sha2::Sha256::digest(json!([user, kind, essence]).to_string().as_bytes()).into())
     };
+    // Each target proposes one step of a kind for a user.
+    if let Some(target) = after["target"].as_str() {
+        return vec![(key(json!({ "target": target })), reason)];
+    }
     match kind {
         ChangeVerb::Suspend => vec![(key(json!(reason)), reason)],
         ChangeVerb::Reactivate => {

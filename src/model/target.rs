@@ -1,15 +1,25 @@
 //! Targets: SCIM service providers that follow the users of an account.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::Digest as _;
 
-use super::ids::{UserId, is_label};
+use super::change::ChangeVerb;
+use super::class::ChangeClass;
+use super::digest::Digest;
+use super::ids::{DirectoryName, RunId, UserId, is_label};
+use super::profile::Names;
+use super::rejection;
 use super::tier::Tier;
+use super::time::Timestamp;
 use super::words::words;
+use super::written::{Holdable, Shown};
 
 /// The name of a target in the configuration: `[a-z0-9-]{1,63}`. No directory has the same name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -23,6 +33,13 @@ impl TargetName {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Runs, plans and limits have one kind of name, because no target has the name of a directory.
+impl From<&TargetName> for DirectoryName {
+    fn from(target: &TargetName) -> Self {
+        Self::of_label(target.0.clone())
     }
 }
 
@@ -90,6 +107,8 @@ words! {
 words! {
     /// The state of a counterpart.
     pub enum CounterpartState {
+        /// No account is known.
+        Absent = "absent",
         /// The account is about to be created. An answer may have been lost.
         Intended = "intended",
         Linked = "linked",
@@ -100,7 +119,7 @@ words! {
     }
 }
 
-/// The account of one user at one target.
+/// The account of one user at one target, as the rules need it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Counterpart {
     pub user: UserId,
@@ -145,6 +164,52 @@ words! {
     }
 }
 
+impl CounterpartRow {
+    /// Returns the row of a user of whom the target is not known to have an account.
+    pub fn absent(user: UserId) -> Self {
+        Self {
+            account: Counterpart {
+                user,
+                state: CounterpartState::Absent,
+                id: None,
+                origin: LinkOrigin::Created,
+                sent: None,
+                echo: None,
+                active: None,
+                deactivated_by_us: false,
+            },
+            user_name: None,
+            due: Due::default(),
+            problem: None,
+            answer: None,
+            sent_at: None,
+            seen_at: None,
+            found_at: None,
+        }
+    }
+
+    /// Returns the account, if one is known or about to be created.
+    pub fn known(&self) -> Option<&Counterpart> {
+        Some(&self.account).filter(|account| account.state != CounterpartState::Absent)
+    }
+}
+
+impl StepKind {
+    /// Returns the class whose limit a step counts towards when a run found it; `None` has no limit.
+    pub fn class(self, reason: Option<InactiveReason>) -> Option<ChangeClass> {
+        match self {
+            Self::Create | Self::Adopt => Some(ChangeClass::Create),
+            Self::Reactivate => Some(ChangeClass::Reactivate),
+            Self::Rename => Some(ChangeClass::Readdress),
+            Self::Delete => Some(ChangeClass::Deleted),
+            // The user table proves that a suspended user has left.
+            Self::Deactivate if reason == Some(InactiveReason::Suspended) => None,
+            Self::Deactivate => Some(ChangeClass::Gone),
+            Self::Link | Self::Update => None,
+        }
+    }
+}
+
 words! {
     /// The origin of a step, which decides whether the guard has to admit it.
     pub enum StepOrigin {
@@ -166,9 +231,70 @@ words! {
         ManagedElsewhere = "managed-elsewhere",
         /// An account of that name exists, and `adopt` is `never`.
         NotAdopted = "not-adopted",
+        /// Another client changed mapped attributes.
+        Drifted = "drifted",
         /// The account was deactivated by another client.
         DeactivatedElsewhere = "deactivated-elsewhere",
+        /// The target refuses the account, or a change of it.
+        Refused = "refused",
+        /// The name belongs to an account that the target does not show.
+        TakenInvisibly = "taken-invisibly",
+        /// The target reports the success of a deactivation, and shows the account as active.
+        Ineffective = "ineffective",
+        /// The target shows no account of this id any more, once.
+        Missing = "missing",
+        /// The steps need the approval of a run of the target.
+        Waiting = "waiting",
     }
+}
+
+words! {
+    /// The order in which due counterparts are sent.
+    pub enum Lane {
+        /// Deactivations of leavers.
+        Leaver = "leaver",
+        /// Other changes of users.
+        Change = "change",
+        /// Steps that a run of the target admitted.
+        Run = "run",
+    }
+}
+
+/// The work that is due for a counterpart.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Due {
+    /// `None` where nothing is due.
+    pub at: Option<Timestamp>,
+    /// The time of the first change that is not done yet; for a leaver, of the suspension.
+    pub since: Option<Timestamp>,
+    pub lane: Option<Lane>,
+    /// The number of the last event that made it due. Work that began before does not end it.
+    pub seq: u64,
+    /// The run of that event.
+    pub run: Option<RunId>,
+    /// A change of the user made it due, and the guard admitted that change.
+    pub is_followed: bool,
+    /// The kinds of steps that the guard or an operator admitted.
+    pub admitted: BTreeSet<StepKind>,
+    /// Failed attempts in a row.
+    pub attempts: u32,
+    pub failing_since: Option<Timestamp>,
+}
+
+/// A counterpart with its work and its history.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CounterpartRow {
+    pub account: Counterpart,
+    /// The `userName` that was last sent or seen.
+    pub user_name: Option<String>,
+    pub due: Due,
+    pub problem: Option<ProvisionProblem>,
+    /// The last refusal, in the words of the target.
+    pub answer: Option<String>,
+    pub sent_at: Option<Timestamp>,
+    pub seen_at: Option<Timestamp>,
+    /// The time at which a run first found that the account has to go.
+    pub found_at: Option<Timestamp>,
 }
 
 /// The proof of identity that a target gets. No value holds a secret: the files are read again when
@@ -203,4 +329,77 @@ pub struct Rate {
 pub struct TargetGroup {
     pub name: String,
     pub tier: Tier,
+}
+
+/// A step that a run of a target proposes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProposedStep {
+    pub target: TargetName,
+    pub user: UserId,
+    pub email: Option<String>,
+    pub names: Names,
+    pub kind: StepKind,
+    pub reason: Option<InactiveReason>,
+    /// `None` for a creation.
+    pub id: Option<RemoteId>,
+    /// The attributes that change, with their values before, as far as the target showed them, and
+    /// after.
+    pub attributes: BTreeMap<String, (Option<String>, Option<String>)>,
+    pub cluster: Option<String>,
+}
+
+impl ProposedStep {
+    fn verb(&self) -> ChangeVerb {
+        match self.kind {
+            StepKind::Create => ChangeVerb::Create,
+            StepKind::Link | StepKind::Adopt => ChangeVerb::Link,
+            StepKind::Deactivate => ChangeVerb::Suspend,
+            StepKind::Reactivate => ChangeVerb::Reactivate,
+            StepKind::Rename | StepKind::Update => ChangeVerb::Update,
+            StepKind::Delete => ChangeVerb::Remove,
+        }
+    }
+
+    fn before(&self) -> Value {
+        let values: BTreeMap<&String, &Option<String>> =
+            self.attributes.iter().map(|(name, (before, _))| (name, before)).collect();
+        json!({ "id": self.id, "attributes": values })
+    }
+
+    fn after(&self) -> Value {
+        let values: BTreeMap<&String, &Option<String>> =
+            self.attributes.iter().map(|(name, (_, after))| (name, after)).collect();
+        json!({ "target": self.target, "step": self.kind, "reason": self.reason, "attributes": values })
+    }
+}
+
+impl Holdable for ProposedStep {
+    fn digest(&self) -> Digest {
+        let shown = json!([self.user, self.before(), self.after()]);
+        Digest(sha2::Sha256::digest(shown.to_string().as_bytes()).into())
+    }
+
+    fn rejection_keys(&self) -> Vec<Digest> {
+        rejection::keys(self.user, self.verb(), None, &self.before(), &self.after())
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect()
+    }
+
+    fn shown(&self) -> Shown {
+        Shown {
+            user: self.user,
+            guid: None,
+            email: self.email.clone(),
+            names: self.names.clone(),
+            kind: self.verb(),
+            class: self.kind.class(self.reason),
+            reason: None,
+            before: self.before(),
+            after: self.after(),
+            evidence: json!([]),
+            digest: self.digest(),
+            cluster: self.cluster.clone(),
+        }
+    }
 }

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::cause::Reason;
-use super::change::ChangeVerb;
+use super::change::{Change, ChangeVerb};
 use super::class::ChangeClass;
+use super::digest::Digest;
 use super::email::{Address, AddressKey};
 use super::ids::{Guid, UserId};
 use super::plan::HoldReason;
@@ -20,6 +21,61 @@ words! {
         Held = "held",
         /// The change was not applied, because its user had changed since it was planned.
         Dropped = "dropped",
+    }
+}
+
+/// A change in the form in which it is stored and shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    pub user: UserId,
+    pub guid: Option<Guid>,
+    pub email: Option<String>,
+    pub names: Names,
+    pub kind: ChangeVerb,
+    pub class: Option<ChangeClass>,
+    pub reason: Option<Reason>,
+    pub before: Value,
+    pub after: Value,
+    pub evidence: Value,
+    pub digest: Digest,
+    pub cluster: Option<String>,
+}
+
+/// A change that a plan can hold: of a user, or of an account at a target.
+pub trait Holdable {
+    /// Returns the hash by which the change is recognised from plan to plan.
+    fn digest(&self) -> Digest;
+
+    /// Returns the keys of the change among rejections.
+    fn rejection_keys(&self) -> Vec<Digest>;
+
+    fn shown(&self) -> Shown;
+}
+
+impl Holdable for Change {
+    fn digest(&self) -> Digest {
+        Self::digest(self)
+    }
+
+    fn rejection_keys(&self) -> Vec<Digest> {
+        Self::rejection_keys(self)
+    }
+
+    fn shown(&self) -> Shown {
+        Shown {
+            user: self.user,
+            guid: self.guid,
+            email: self.email.as_ref().map(ToString::to_string),
+            names: self.names.clone(),
+            kind: self.kind.verb(),
+            class: self.class,
+            reason: self.reason(),
+            before: self.before(),
+            after: self.after(),
+            evidence: serde_json::json!(self.evidence()),
+            digest: self.digest(),
+            cluster: self.cluster.clone(),
+        }
     }
 }
 

@@ -55,6 +55,11 @@ impl Auth {
         matches!(self.credential, TargetCredential::OAuth { .. })
     }
 
+    pub(super) fn secret_identity(&self) -> Option<String> {
+        let (inode, size, seconds, nanoseconds) = stamp(self.credential.file()).ok()?;
+        Some(format!("{inode} {size} {seconds} {nanoseconds}"))
+    }
+
     /// Forgets a refused token.
     pub(super) fn forget(&self) {
         *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = None;

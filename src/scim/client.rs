@@ -44,6 +44,12 @@ impl Client {
         &self.settings
     }
 
+    /// Returns the identity of the secret's file, which changes with the secret; `None` if the file
+    /// cannot be read.
+    pub fn secret_identity(&self) -> Option<String> {
+        self.auth.secret_identity()
+    }
+
     /// Sends a request and reads its answer.
     pub async fn send(
         &self,

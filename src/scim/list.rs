@@ -4,7 +4,8 @@ use super::client::Client;
 use super::error::ScimError;
 use crate::model::Timestamp;
 use crate::reconcile::provision::{
-    Capabilities, Listed, Listing, NextPage, Outcome, Partial, Request, Resource, meaning,
+    Capabilities, Listed, Listing, NextPage, Outcome, PageQuery, Partial, Request, Resource,
+    meaning,
 };
 
 /// The reason why the accounts were not listed whole. The accounts that came are valid.
@@ -19,6 +20,50 @@ pub enum ListError {
     Failed(#[from] ScimError),
 }
 
+/// A list that is being read.
+#[derive(Debug)]
+pub struct Pages {
+    listing: Listing,
+    next: Option<PageQuery>,
+}
+
+impl Pages {
+    pub fn new(capabilities: &Capabilities, page_size: u32) -> Self {
+        let listing = Listing::new(capabilities.paging, page_size);
+        let next = Some(listing.first());
+        Self { listing, next }
+    }
+
+    /// Returns the request for the next page; `None` at the end.
+    pub fn request(&self) -> Option<Request> {
+        self.next.as_ref().map(Request::list)
+    }
+
+    /// Takes the answer; returns the accounts that were on no page before.
+    pub fn take(&mut self, outcome: Outcome) -> Result<Vec<Resource>, ListError> {
+        match outcome {
+            Outcome::Done(page) => {
+                let (new, next) = self.listing.page(&page);
+                self.next = match next {
+                    NextPage::Read(query) => Some(query),
+                    NextPage::End => None,
+                };
+                Ok(new)
+            }
+            Outcome::CursorExpired => {
+                self.next = self.listing.restart();
+                Ok(Vec::new())
+            }
+            other => Err(ListError::Answered(other)),
+        }
+    }
+
+    /// Returns the proof that the pages agree with the total.
+    pub fn finish(self) -> Result<Listed, Partial> {
+        self.listing.finish()
+    }
+}
+
 /// Reads all accounts; gives each of them to `each`, once.
 pub async fn list(
     client: &Client,
@@ -26,25 +71,10 @@ pub async fn list(
     now: impl Fn() -> Timestamp,
     mut each: impl FnMut(Resource),
 ) -> Result<Listed, ListError> {
-    let mut listing = Listing::new(capabilities.paging, client.settings.page_size);
-    let mut query = listing.first();
-    loop {
-        let request = Request::list(&query);
+    let mut pages = Pages::new(capabilities, client.settings.page_size);
+    while let Some(request) = pages.request() {
         let answer = client.send(&request, capabilities, now()).await?;
-        match meaning(&request, &answer) {
-            Outcome::Done(page) => {
-                let (new, next) = listing.page(&page);
-                new.into_iter().for_each(&mut each);
-                match next {
-                    NextPage::Read(next) => query = next,
-                    NextPage::End => return Ok(listing.finish()?),
-                }
-            }
-            Outcome::CursorExpired => match listing.restart() {
-                Some(first) => query = first,
-                None => return Ok(listing.finish()?),
-            },
-            other => return Err(ListError::Answered(other)),
-        }
+        pages.take(meaning(&request, &answer))?.into_iter().for_each(&mut each);
     }
+    Ok(pages.finish()?)
 }

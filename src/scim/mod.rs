@@ -12,4 +12,4 @@ mod list;
 pub use check::{Check, check};
 pub use client::{Client, Settings};
 pub use error::ScimError;
-pub use list::{ListError, list};
+pub use list::{ListError, Pages, list};

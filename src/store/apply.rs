@@ -17,8 +17,8 @@ use super::user_rows::{
 use super::writer::Writer;
 use super::{links, users};
 use crate::model::{
-    AddressKey, Change, ChangeCounts, ChangeKind, ChangeOutcome, Dn, Event, Identity, KnownAs,
-    Standing, Timestamp, User, UserId,
+    AddressKey, Change, ChangeCounts, ChangeKind, ChangeOutcome, Dn, Event, Holdable as _,
+    Identity, KnownAs, Standing, Timestamp, User, UserId,
 };
 use crate::reconcile::{Admitted, PersonRow, components};
 use crate::telemetry::chain;
@@ -240,7 +240,7 @@ async fn apply_batch(
             approved: *approved,
             at: now,
         };
-        rows.push(recorded.fields(change));
+        rows.push(recorded.fields(change.shown()));
         applied.written += 1;
     }
     let after = stored.clone();

@@ -244,6 +244,12 @@ async fn accept_scope(writing: &mut Writing<'_>, plan: &HeldPlan) -> Result<(), 
          AND COALESCE(u.directory, r.directory) = directories.name)",
     );
     sql.execute(&mut *writing.tx).await.doing("accept a scope")?;
+    let sql = Sql::new("UPDATE targets SET plan_only_since = NULL, rules_hash = ").bind(scope);
+    let sql = sql.push(" WHERE name = ").bind(plan.directory.as_str());
+    let sql = sql.push(
+        " AND NOT EXISTS (SELECT 1 FROM rejections r WHERE r.scope_pending = 1 AND r.of_target = 1 AND r.directory = targets.name)",
+    );
+    sql.execute(&mut *writing.tx).await.doing("accept the rules of a target")?;
     Ok(())
 }
 
@@ -286,7 +292,8 @@ async fn follow_users(writing: &mut Writing<'_>, plan: HeldPlan) -> Result<HeldP
 /// Returns the query for the directories of a plan's users, by number of changes.
 fn homes(plan: &HeldPlan) -> Sql {
     let sql = Sql::new(
-        "SELECT COALESCE(u.directory, c.directory) FROM changes c LEFT JOIN users u ON u.id = c.user_id ",
+        "SELECT CASE WHEN EXISTS (SELECT 1 FROM targets t WHERE t.name = c.directory) THEN c.directory \
+         ELSE COALESCE(u.directory, c.directory) END FROM changes c LEFT JOIN users u ON u.id = c.user_id ",
     );
     sql.push("WHERE c.outcome = 'held' AND c.plan_id = ")
         .bind(plan.id.0)

@@ -28,6 +28,11 @@ impl Store {
             .execute(&copy)
             .await
             .doing("mark the copy")?;
+        Sql::new("UPDATE targets SET plan_only_since = NULL, rules_hash = ")
+            .bind(ScopeState::Restored.as_str())
+            .execute(&copy)
+            .await
+            .doing("mark the copy")?;
         copy.close().await;
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::rows::{Columns, Row as _, as_json, row};
 use super::sql::{Fields, Sql};
 use super::value::json;
 use crate::model::{
-    Change, ChangeClass, ChangeOutcome, Digest, DirectoryName, HoldReason, PlanId, RunId,
+    ChangeClass, ChangeOutcome, Digest, DirectoryName, HoldReason, PlanId, Reason, RunId, Shown,
     Timestamp, UserId, WrittenChange,
 };
 
@@ -45,25 +45,25 @@ pub(super) struct Recorded<'a> {
 }
 
 impl Recorded<'_> {
-    pub(super) fn fields(&self, change: &Change) -> Fields {
+    pub(super) fn fields(&self, shown: Shown) -> Fields {
         let Self { run, seq, plan, directory, hold, outcome, approved, at } = self;
         vec![
             ("run_id", run.0.into()),
             ("seq", (*seq).into()),
             ("plan_id", plan.map(|plan| plan.0).into()),
             ("directory", directory.map_or("", DirectoryName::as_str).into()),
-            ("kind", change.kind.verb().as_str().into()),
-            ("class", change.class.map(ChangeClass::as_str).into()),
-            ("user_id", change.user.0.into()),
-            ("guid", change.guid.into()),
-            ("email", change.email.as_ref().map(|email| email.as_str()).into()),
-            ("names", json(&change.names).into()),
-            ("reason", change.reason().map(|reason| reason.as_str()).into()),
-            ("before", change.before().to_string().into()),
-            ("after", change.after().to_string().into()),
-            ("evidence", json(&change.evidence()).into()),
-            ("digest", change.digest().0.into()),
-            ("cluster", change.cluster.as_deref().into()),
+            ("kind", shown.kind.as_str().into()),
+            ("class", shown.class.map(ChangeClass::as_str).into()),
+            ("user_id", shown.user.0.into()),
+            ("guid", shown.guid.into()),
+            ("email", shown.email.into()),
+            ("names", json(&shown.names).into()),
+            ("reason", shown.reason.map(Reason::as_str).into()),
+            ("before", shown.before.to_string().into()),
+            ("after", shown.after.to_string().into()),
+            ("evidence", shown.evidence.to_string().into()),
+            ("digest", shown.digest.0.into()),
+            ("cluster", shown.cluster.into()),
             ("hold", hold.map(HoldReason::as_str).into()),
             ("outcome", outcome.as_str().into()),
             ("approved", (*approved).into()),
@@ -116,7 +116,7 @@ impl Store {
         limit: u64,
     ) -> Result<Vec<(RunId, WrittenChange)>, StoreError> {
         let sql = Sql::select::<WrittenChange>()
-            .push(", run_id FROM changes WHERE outcome = 'applied' AND former = 0 AND user_id = ")
+            .push(", run_id FROM changes WHERE outcome = 'applied' AND former = 0 AND directory NOT IN (SELECT name FROM targets) AND user_id = ")
             .bind(id.0);
         let sql = sql.push(" ORDER BY at DESC, seq DESC LIMIT ").bind(limit);
         let rows = sql.all(&self.readers).await.doing("read a user's changes")?;

@@ -14,7 +14,7 @@ use super::error::{Doing as _, StoreError};
 use super::flavour::Flavour;
 use super::log_keys::LogKeys;
 use super::sql::Sql;
-use super::subscription::Subscription;
+use super::subscription::{Follower, Subscription};
 use super::{event_watch, files, schema};
 use crate::model::Actor;
 use crate::telemetry::Counters;
@@ -28,6 +28,8 @@ pub struct Store {
     /// Whether the writer's connection commits without waiting for the disk. Read under the lock.
     writes_lightly: AtomicBool,
     pub(super) subscriptions: RwLock<Arc<[Subscription]>>,
+    /// The targets that follow the users of an account.
+    pub(super) followers: RwLock<Arc<[Follower]>>,
     pub(super) log_keys: RwLock<LogKeys>,
     /// Counts the commits that wake waiting tasks.
     pub(super) news: watch::Sender<u64>,
@@ -94,6 +96,7 @@ impl Store {
             writer: Mutex::new(writer),
             writes_lightly: AtomicBool::new(false),
             subscriptions: RwLock::new([].into()),
+            followers: RwLock::new([].into()),
             log_keys: RwLock::default(),
             news: watch::Sender::new(0),
             flavour,
@@ -200,9 +203,11 @@ impl Store {
         };
         let subscriptions =
             Arc::clone(&self.subscriptions.read().unwrap_or_else(PoisonError::into_inner));
+        let followers = Arc::clone(&self.followers.read().unwrap_or_else(PoisonError::into_inner));
         Ok(Writing {
             tx,
             subscriptions,
+            followers,
             keys: self.log_keys(),
             has_news: false,
             actors: Vec::new(),
@@ -243,6 +248,8 @@ pub(super) struct Writing<'a> {
     pub(super) tx: Transaction<'static, Any>,
     /// The hooks that get deliveries of its events.
     pub(super) subscriptions: Arc<[Subscription]>,
+    /// The targets whose counterparts its events make due.
+    pub(super) followers: Arc<[Follower]>,
     pub(super) keys: LogKeys,
     /// Whether the commit wakes waiting tasks.
     pub(super) has_news: bool,
@@ -255,8 +262,17 @@ pub(super) struct Writing<'a> {
 
 impl Writing<'_> {
     pub(super) async fn commit(self) -> Result<(), StoreError> {
-        let Self { tx, subscriptions: _, keys: _, has_news, actors, news, write_error, _guard } =
-            self;
+        let Self {
+            tx,
+            subscriptions: _,
+            followers: _,
+            keys: _,
+            has_news,
+            actors,
+            news,
+            write_error,
+            _guard,
+        } = self;
         let committed = tx.commit().await.doing("commit");
         note(write_error, committed.as_ref().err());
         committed?;

@@ -114,7 +114,7 @@ pub(super) mod lenient_json {
     }
 
     #[expect(clippy::ref_option, reason = "`row!` passes a reference to the field")]
-    pub(super) fn write(value: &Option<impl Serialize>, values: &mut Vec<Value>) {
+    pub(in crate::store) fn write(value: &Option<impl Serialize>, values: &mut Vec<Value>) {
         values.push(value.as_ref().map(json).into());
     }
 }

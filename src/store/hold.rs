@@ -15,7 +15,7 @@ use super::transitions::{carry, insert_plan, lose, seize, set_state, waiting_now
 use crate::clock::Clock;
 use crate::model::{
     Actor, ChangeCounts, ChangeOutcome, Digest, DirectoryName, Event, EventCause, Guid, HeldChange,
-    HoldReason, PlanId, PlanState, RunId,
+    HoldReason, Holdable, PlanId, PlanState, RunId,
 };
 
 /// The circumstances of a held plan.
@@ -62,23 +62,23 @@ impl Store {
     /// new one. An empty plan is withdrawn. Rejected changes are in no open plan. Held changes of
     /// people outside `is_covered` stay, because the run has not decided about them.
     #[expect(clippy::too_many_arguments, reason = "each is a result of the run")]
-    pub async fn hold_changes(
+    pub async fn hold_changes<C: Holdable>(
         &self,
         directory: &DirectoryName,
         run: RunId,
         first_seq: u64,
-        held: &[HeldChange],
+        held: &[HeldChange<C>],
         by: &DecidedBy,
-        is_covered: impl Fn(Guid) -> bool,
+        is_covered: impl Fn(&HeldRow) -> bool,
         clock: &Clock,
     ) -> Result<Holding, StoreError> {
         let rejected: BTreeSet<Digest> =
             self.rejections(directory).await?.into_iter().map(|rejection| rejection.key).collect();
-        let is_rejected = |h: &HeldChange| {
+        let is_rejected = |h: &HeldChange<C>| {
             h.hold == HoldReason::Rejected
                 || h.change.rejection_keys().iter().any(|k| rejected.contains(k))
         };
-        let held: Vec<&HeldChange> = held.iter().filter(|h| !is_rejected(h)).collect();
+        let held: Vec<&HeldChange<C>> = held.iter().filter(|h| !is_rejected(h)).collect();
         let now = clock.now();
         loop {
             let current = self.current_plan(directory).await?;
@@ -86,15 +86,14 @@ impl Store {
                 Some(plan) => self.held_rows(plan.id).await?,
                 None => Vec::new(),
             };
-            let proposed: BTreeMap<Digest, &HeldChange> =
+            let proposed: BTreeMap<Digest, &HeldChange<C>> =
                 held.iter().map(|h| (h.change.digest(), *h)).collect();
             // An incomplete read covers few people, and still applies positive suspensions.
             let applied =
                 if stored.is_empty() { BTreeSet::new() } else { self.applied_by(run).await? };
             let is_decided =
                 |digest: &Digest| proposed.contains_key(digest) || applied.contains(digest);
-            let is_carried =
-                |row: &&HeldRow| !row.guid.is_some_and(&is_covered) && !is_decided(&row.digest);
+            let is_carried = |row: &&HeldRow| !is_covered(row) && !is_decided(&row.digest);
             let carried: BTreeSet<Digest> =
                 stored.iter().filter(is_carried).map(|row| row.digest).collect();
             let known: BTreeSet<Digest> = stored.iter().map(|row| row.digest).collect();
@@ -188,7 +187,7 @@ impl Store {
                                 approved: is_approved,
                                 at: now,
                             };
-                            recorded.fields(&h.change)
+                            recorded.fields(h.change.shown())
                         });
                         insert(&mut writing.tx, "changes", "", rows).await.doing("hold changes")?;
                     }

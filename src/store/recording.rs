@@ -6,6 +6,7 @@ use super::backlog::deliveries_of;
 use super::database::{Store, Writing};
 use super::error::{Doing as _, StoreError};
 use super::events::beginning;
+use super::followers::make_due;
 use super::rows::Columns;
 use super::sql::{Fields, Sql, insert};
 use crate::clock::Clock;
@@ -54,6 +55,7 @@ pub(super) async fn append(
     }
     insert(&mut writing.tx, "events", "", rows).await.doing("write events")?;
     writing.has_news = true;
+    make_due(writing, events, first, clock.now()).await?;
     enqueue(writing, first, seq, clock.now()).await
 }
 

@@ -16,8 +16,9 @@ use crate::model::{
 };
 
 /// A rejection belongs to the directory that its user is linked to now. Without a user, it belongs
-/// to the directory that proposed the change.
-pub(super) const OF_DIRECTORY: &str = " FROM rejections r LEFT JOIN users u ON u.id = r.user_id WHERE COALESCE(u.directory, r.directory) = ";
+/// to the directory that proposed the change. One of a target's step belongs to the target.
+pub(super) const OF_DIRECTORY: &str = " FROM rejections r LEFT JOIN users u ON u.id = r.user_id WHERE \
+    CASE WHEN r.of_target = 1 THEN r.directory ELSE COALESCE(u.directory, r.directory) END = ";
 
 row! {
     Rejection {
@@ -161,9 +162,15 @@ pub(super) async fn record(
     directory: &DirectoryName,
     scope: Option<&str>,
 ) -> Result<(), StoreError> {
-    let sql = Sql::new("SELECT scope_hash FROM directories WHERE name = ").bind(directory.as_str());
-    let accepted = sql.first(&mut *writing.tx).await.doing("read a directory's state")?;
-    let accepted = accepted.as_ref().map_or(Ok(None), |row| Columns::of(row).maybe_text())?;
+    let is_target = is_target(writing, directory).await?;
+    let sql = if is_target {
+        Sql::new("SELECT rules_hash FROM targets WHERE name = ")
+    } else {
+        Sql::new("SELECT scope_hash FROM directories WHERE name = ")
+    };
+    let row = sql.bind(directory.as_str()).first(&mut *writing.tx).await;
+    let row = row.doing("read the accepted scope")?;
+    let accepted = row.as_ref().map_or(Ok(None), |row| Columns::of(row).maybe_text())?;
     let is_pending = accepted.is_some_and(|accepted| Some(accepted.as_str()) != scope);
     let sql = Sql::new("SELECT digest, ")
         .push(WrittenChange::COLUMNS)
@@ -186,12 +193,19 @@ pub(super) async fn record(
                 ("reason", reason.map(Reason::as_str).into()),
                 ("cluster", change.cluster.as_deref().into()),
                 ("scope_pending", is_pending.into()),
+                ("of_target", is_target.into()),
             ]
         }));
     }
     // Changes of one plan never share a key. A key of an earlier plan moves to this one.
     let tail = "ON CONFLICT (rejection_key) DO UPDATE SET plan_id = excluded.plan_id, digest = excluded.digest";
     insert(&mut writing.tx, "rejections", tail, rows).await.doing("write rejections")
+}
+
+/// Returns whether a name is one of a target.
+async fn is_target(writing: &mut Writing<'_>, name: &DirectoryName) -> Result<bool, StoreError> {
+    let sql = Sql::new("SELECT COUNT(*) FROM targets WHERE name = ").bind(name.as_str());
+    Ok(sql.count(&mut *writing.tx).await.doing("read a target")? > 0)
 }
 
 /// Ends the rejections of removed users. A later user with such an id is another one.

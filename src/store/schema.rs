@@ -58,6 +58,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "domains" in "0021_domains.sql",
     "early leavers" in "0022_early_leavers.sql",
     "names" in "0030_names.sql",
+    "targets" in "0040_targets.sql",
 ];
 
 pub(super) async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {

@@ -1,4 +1,6 @@
-//! Subscriptions of hooks to events.
+//! Subscriptions of hooks and targets to events.
+
+use crate::model::{Handle, TargetName};
 
 /// The events that a hook subscribes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -6,4 +8,11 @@ pub struct Subscription {
     pub hook: String,
     /// Types, families (`user.*`) or all (`*`).
     pub events: Vec<String>,
+}
+
+/// A target that follows the users of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Follower {
+    pub target: TargetName,
+    pub account: Handle,
 }

@@ -40,6 +40,9 @@ pub struct Counters {
     pub(super) sign_ins: Family<Labels, Counter>,
     pub(super) refused_users: Counter,
     pub(super) deliveries: Family<Labels, Counter>,
+    pub(super) target_requests: Family<Labels, Counter>,
+    pub(super) target_seconds: Family<Labels, Histogram>,
+    pub(super) deactivation_seconds: Family<Labels, Histogram>,
 }
 
 words! {
@@ -64,6 +67,9 @@ impl Default for Counters {
             sign_ins: Family::default(),
             refused_users: Counter::default(),
             deliveries: Family::default(),
+            target_requests: Family::default(),
+            target_seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            deactivation_seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
         }
     }
 }
@@ -115,6 +121,22 @@ impl Counters {
                     .get_or_create(&labels([("hook", hook), ("outcome", outcome.as_str())])),
             );
         }
+    }
+
+    /// Counts a request to a target. The outcome is a status of HTTP, or `none` without an answer.
+    pub fn target_asked(&self, target: &str, operation: &str, outcome: &str, took: Duration) {
+        let series = [("target", target), ("operation", operation), ("outcome", outcome)];
+        self.target_requests.get_or_create(&labels(series)).inc();
+        self.target_seconds
+            .get_or_create(&labels([("target", target)]))
+            .observe(took.as_secs_f64());
+    }
+
+    /// Counts a leaver whose account is verified as inactive, by the time since the suspension.
+    pub fn deactivated(&self, target: &str, took: Duration) {
+        self.deactivation_seconds
+            .get_or_create(&labels([("target", target)]))
+            .observe(took.as_secs_f64());
     }
 
     /// Counts a delivery attempt whose outcome is stored.

@@ -64,6 +64,23 @@ pub struct StoreSnapshot {
     pub directories: Vec<DirectorySeries>,
     pub accounts: Vec<AccountSeries>,
     pub hooks: Vec<HookSeries>,
+    pub targets: Vec<TargetSeries>,
+}
+
+/// One target. An unknown value has no series.
+#[derive(Clone, Debug, Default)]
+pub struct TargetSeries {
+    pub name: String,
+    pub state: &'static str,
+    /// Accounts by state: active, inactive, unmanaged, left.
+    pub accounts: Vec<(&'static str, u64)>,
+    pub pending: u64,
+    pub quarantined: u64,
+    /// Steps that wait for approval.
+    pub held: u64,
+    pub oldest_deactivation: Option<Timestamp>,
+    pub last_complete_run: Option<Timestamp>,
+    pub token_expires: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -132,11 +149,18 @@ pub struct AccountSeries {
     pub claims: Vec<(&'static str, u64)>,
 }
 
-/// Returns the page. `states` are all states of a directory.
+/// All states of each kind of object.
+#[derive(Clone, Copy, Debug)]
+pub struct States<'a> {
+    pub directories: &'a [&'static str],
+    pub targets: &'a [&'static str],
+}
+
+/// Returns the page.
 pub fn page(
     counters: &Counters,
     snapshot: &Snapshot,
-    states: &[&'static str],
+    states: &States<'_>,
     format: Format,
 ) -> String {
     let mut registry = Registry::default();
@@ -154,7 +178,7 @@ pub fn page(
         "Whether the last write of the store succeeded",
         [(Vec::new(), (*writable).into())],
     );
-    if let Some(StoreSnapshot { bytes, events, directories, accounts, hooks }) = store {
+    if let Some(StoreSnapshot { bytes, events, directories, accounts, hooks, targets }) = store {
         let bytes = bytes.map(|bytes| (Vec::new(), bytes as i64));
         gauges_in(
             &mut registry,
@@ -168,10 +192,11 @@ pub fn page(
             "Events recorded in the log since it was created",
             ConstCounter::new(*events),
         );
-        of_directories(&mut registry, directories, states);
+        of_directories(&mut registry, directories, states.directories);
         of_servers(&mut registry, directories);
         of_accounts(&mut registry, accounts);
         of_hooks(&mut registry, hooks);
+        of_targets(&mut registry, targets, states.targets);
         for directory in directories {
             counters.start_directory(&directory.name);
         }
@@ -308,6 +333,55 @@ fn of_directories(
     }
 }
 
+fn of_targets(registry: &mut Registry, targets: &[TargetSeries], states: &[&'static str]) {
+    let name = |target: &TargetSeries| labels([("target", &target.name)]);
+    let is_in = targets.iter().flat_map(|target| {
+        let series = |state: &&'static str| {
+            let is_it = i64::from(*state == target.state);
+            (labels([("target", &target.name), ("state", state)]), is_it)
+        };
+        states.iter().map(series).collect::<Vec<_>>()
+    });
+    let help = "State of a target: 1 for the current one, 0 for the others";
+    gauges(registry, "rosterd_target_state", help, is_in);
+    let accounts = targets.iter().flat_map(|target| {
+        let series = |(state, count): &(&'static str, u64)| {
+            (labels([("target", &target.name), ("state", state)]), *count as i64)
+        };
+        target.accounts.iter().map(series).collect::<Vec<_>>()
+    });
+    gauges(registry, "rosterd_target_accounts", "Accounts at a target", accounts);
+    type Count = fn(&TargetSeries) -> u64;
+    let counts: [(&str, &str, Count); 3] = [
+        ("rosterd_target_due", "Users with work that is due at a target", |t| t.pending),
+        ("rosterd_target_quarantined", "Users that cannot be provisioned", |t| t.quarantined),
+        ("rosterd_target_held_changes", "Steps that wait for approval", |t| t.held),
+    ];
+    for (metric, help, count) in counts {
+        gauges(registry, metric, help, targets.iter().map(|t| (name(t), count(t) as i64)));
+    }
+    type Instant = fn(&TargetSeries) -> Option<Timestamp>;
+    let instants: [(&str, &str, Instant); 3] = [
+        (
+            "rosterd_target_oldest_deactivation_timestamp",
+            "Time of the oldest suspension that has not reached the target",
+            |t| t.oldest_deactivation,
+        ),
+        (
+            "rosterd_target_last_complete_run_timestamp",
+            "End of the last run that read all accounts of a target",
+            |t| t.last_complete_run,
+        ),
+        ("rosterd_target_token_expires_timestamp", "End of the validity of a token", |t| {
+            t.token_expires
+        }),
+    ];
+    for (metric, help, instant) in instants {
+        let series = targets.iter().map(|t| (name(t), instant(t).map(epoch)));
+        seconds(registry, metric, help, series);
+    }
+}
+
 fn of_servers(registry: &mut Registry, directories: &[DirectorySeries]) {
     type Flag = fn(&ServerSeries) -> Option<bool>;
     let servers = || directories.iter().flat_map(|d| d.servers.iter().map(move |s| (d, s)));
@@ -402,13 +476,31 @@ fn counted(registry: &mut Registry, counters: &Counters) {
         sign_ins,
         refused_users,
         deliveries,
+        target_requests,
+        target_seconds,
+        deactivation_seconds,
     } = counters.clone();
     registry.register(
         "rosterd_runs",
         "Runs that ended; runs without a directory are writes of operators",
         runs,
     );
-    registry.register_with_unit("rosterd_run_duration", "Duration of runs", Unit::Seconds, seconds);
+    for (name, help, histogram) in [
+        ("rosterd_run_duration", "Duration of runs", seconds),
+        ("rosterd_target_request_duration", "Duration of requests to a target", target_seconds),
+        (
+            "rosterd_target_deactivation",
+            "Time from a suspension until the account is verified as inactive",
+            deactivation_seconds,
+        ),
+    ] {
+        registry.register_with_unit(name, help, Unit::Seconds, histogram);
+    }
+    registry.register(
+        "rosterd_target_requests",
+        "Requests to a target, by operation and status of HTTP",
+        target_requests,
+    );
     registry.register("rosterd_entries_read", "Directory entries read", entries);
     registry.register("rosterd_changes_applied", "Applied changes of users", applied);
     registry.register(

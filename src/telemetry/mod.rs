@@ -12,5 +12,6 @@ mod process;
 pub use counters::{Counters, Delivered};
 pub use logs::{chain, init};
 pub use metrics::{
-    AccountSeries, DirectorySeries, Format, HookSeries, ServerSeries, Snapshot, StoreSnapshot, page,
+    AccountSeries, DirectorySeries, Format, HookSeries, ServerSeries, Snapshot, States,
+    StoreSnapshot, TargetSeries, page,
 };

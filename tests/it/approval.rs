@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use adsim::{Fault, NewPerson, What, When};
+use adsim::{Fault, NewPerson, What, When, names};
 use rosterd::engine::Selection;
 use rosterd::model::{PlanState, RunState, Status};
 
@@ -66,6 +66,33 @@ async fn a_plan_is_approved_by_cause_or_by_person_and_the_rest_stays_held() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_name_of_two_people_of_a_plan_approves_neither() {
+    let firm = Firm::of(100, |_| {}).await;
+    firm.sim.edit(|ad| {
+        for (n, letter) in ["a", "b"].iter().enumerate() {
+            let namesake = NewPerson::new(format!("twin{n}"))
+                .mail(&format!("twin-{letter}@example.com"))
+                .cn(&format!("Grace Twin {n}"))
+                .with("displayName", "Grace Twin")
+                .member_of(names::BASIC);
+            ad.add_person(namesake);
+        }
+    });
+    firm.sync().await;
+    let plan = held_plan(&firm).await;
+    let of = |who: &str| Selection { people: vec![who.to_owned()], ..Selection::default() };
+    let refused = firm.engine.approve_part(plan.id, &of("grace twin"), "", alice()).await;
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "2 people of this plan are called \"grace twin\": name one of twin-a@example.com, twin-b@example.com"
+    );
+    assert_eq!(firm.active().await, 0);
+    let approval = firm.engine.approve_part(plan.id, &of("twin1"), "", alice()).await.unwrap();
+    assert_eq!(approval.run.counts.create, 1);
+    assert_eq!(firm.user("twin-b@example.com").await.status(), Status::Active);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_approved_change_is_retried_until_the_approval_expires() {
     let firm = Firm::of(120, |_| {}).await;
     firm.sync().await;
@@ -83,7 +110,7 @@ async fn an_approved_change_is_retried_until_the_approval_expires() {
     firm.sim.faults().clear();
     // A joiner makes another plan, which still contains the approved changes.
     firm.sim.edit(|ad| {
-        ad.add_person(NewPerson::new("late").mail("late@example.com").member_of(adsim::names::PRO))
+        ad.add_person(NewPerson::new("late").mail("late@example.com").member_of(names::PRO))
     });
     let run = firm.sync().await;
     assert_eq!((run.counts.create, run.held), (1, plan.count), "{run:?}");

@@ -29,6 +29,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "hooks",
                 "model",
                 "reconcile",
+                "scim",
                 "store",
                 "telemetry",
                 "visible",

@@ -35,6 +35,7 @@ mod plans;
 mod preview;
 #[path = "../support/process.rs"]
 mod process;
+mod provision;
 mod replicas;
 mod retention;
 mod servers;

@@ -47,6 +47,7 @@ async fn reloads(mut asked: mpsc::Receiver<Ask>) {
         let well = Reloaded {
             directories: BTreeMap::new(),
             hooks: BTreeMap::new(),
+            targets: BTreeMap::new(),
             needs_restart: vec!["store.url"],
         };
         let _ = answer.send(if is_well {

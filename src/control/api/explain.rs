@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::changes::Change;
+use super::targets::TargetAccount;
 use super::users::{Done, User};
 use crate::model::QuarantineReason;
 
@@ -20,6 +21,9 @@ pub struct Explanation {
     pub entries: Vec<ExplainedEntry>,
     /// Directories without an entry of the person, and directories that cannot be read.
     pub elsewhere: Vec<Elsewhere>,
+    /// Accounts of the user at targets.
+    #[serde(default)]
+    pub targets: Vec<TargetAccount>,
     /// Changes of the user, the latest first; at most 20.
     pub history: Vec<Done>,
 }

@@ -25,6 +25,7 @@ mod reload;
 mod runs;
 mod sign_ins;
 mod status;
+mod targets;
 mod undo;
 mod users;
 
@@ -48,10 +49,14 @@ pub use invitations::{Invitation, InvitationOutcome, Invitations, NewInvitations
 pub use plans::{Plan, Previewing, Quarantined};
 pub use problem::{Problem, UNKNOWN_ROUTE};
 pub use quarantine::{Quarantine, QuarantinedEntry};
-pub use reload::{Reloaded, ReloadedDirectory, ReloadedHook};
+pub use reload::{Reloaded, ReloadedDirectory, ReloadedHook, ReloadedTarget};
 pub use runs::{Accepted, Changes, Read, Run, RunDetail, Runs};
 pub use sign_ins::{SignIn, SignInDecision, SignInVerdict};
 pub use status::Status;
+pub use targets::{
+    Adoption, Disowning, Forgotten, TargetAccount, TargetAccounts, TargetPlan, TargetPush,
+    TargetStatus, TargetStep, TargetSync, Targets, UnmanagedAccount, UnmanagedAccounts,
+};
 pub use undo::{LeftAlone, Undo};
 pub use users::{
     Activation, Done, NewTier, Relinking, Suspension, User, UserCause, UserDetail, UserLink,
@@ -60,7 +65,7 @@ pub use users::{
 
 pub use crate::engine::{
     CheckOutcome, Denied, DirectoryCondition as DirectoryState, HookState, Phase, ReleaseEffect,
-    ReloadOutcome,
+    ReloadOutcome, TargetCondition as TargetState,
 };
 pub use crate::model::{
     AccountKind, ChangeClass, ChangeOutcome, ChangeVerb, ClaimState, HoldReason, PlanState,

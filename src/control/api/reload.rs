@@ -13,6 +13,9 @@ pub struct Reloaded {
     /// Hooks of the old and the new configuration.
     #[serde(default)]
     pub hooks: Vec<ReloadedHook>,
+    /// Targets of the old and the new configuration.
+    #[serde(default)]
+    pub targets: Vec<ReloadedTarget>,
     /// Changed keys that take effect only when the daemon starts.
     pub needs_restart: Vec<String>,
 }
@@ -32,5 +35,14 @@ pub struct ReloadedHook {
     /// Name of the hook.
     pub name: String,
     /// Effect of the reload. The backlog of a `removed` hook is kept; a hook is never `rescoped`.
+    pub outcome: ReloadOutcome,
+}
+
+/// Effect of a reload on one target.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ReloadedTarget {
+    /// Name of the target.
+    pub name: String,
+    /// Effect of the reload. The accounts at a `removed` target stay as they are.
     pub outcome: ReloadOutcome,
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::directories::DirectoryStatus;
 use super::hooks::HookCounts;
+use super::targets::TargetStatus;
 
 /// Document of `GET /v1/status`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -16,6 +17,9 @@ pub struct Status {
     pub started_at: String,
     /// The configured directories, ordered by name.
     pub directories: Vec<DirectoryStatus>,
+    /// The targets, ordered by name; the removed ones that have accounts last.
+    #[serde(default)]
+    pub targets: Vec<TargetStatus>,
     /// Deliveries that have not succeeded.
     pub hooks: HookCounts,
 }

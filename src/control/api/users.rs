@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::changes::Change;
+use super::targets::TargetAccount;
 use crate::model::{QuarantineReason, Reason, Status, Tier};
 
 /// A list of users.
@@ -102,6 +103,9 @@ pub struct UserDetail {
     /// The user itself.
     #[serde(flatten)]
     pub user: User,
+    /// Accounts of the user at targets.
+    #[serde(default)]
+    pub targets: Vec<TargetAccount>,
     /// Changes of the user, the latest first; at most 20.
     #[serde(default)]
     pub history: Vec<Done>,

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 
 use super::request::{Answer, Shared};
-use super::{changes, users};
+use super::{changes, targets, users};
 use crate::control::api;
 use crate::control::operation::{Operation, TOO_LONG, read};
 use crate::engine::{Entry, Explanation};
@@ -24,17 +24,19 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
 
 async fn explain(State(control): Shared, Path(who): Path<String>) -> Answer<api::Explanation> {
     let mut explained = control.engine.explain(&who).await?;
-    let user = match explained.user.take() {
-        Some(user) => Some(users::show(&control, user).await?),
-        None => None,
+    let Some(user) = explained.user.take() else {
+        return Ok(Json(convert(&who, explained, None, Vec::new())));
     };
-    Ok(Json(convert(&who, explained, user)))
+    let targets = targets::of_user(&control, user.id).await?;
+    let user = users::show(&control, user).await?;
+    Ok(Json(convert(&who, explained, Some(user), targets)))
 }
 
 pub(in crate::control) fn convert(
     who: &str,
     explanation: Explanation,
     user: Option<api::User>,
+    targets: Vec<api::TargetAccount>,
 ) -> api::Explanation {
     let Explanation { user: _, remedies, entries, elsewhere, history } = explanation;
     api::Explanation {
@@ -46,6 +48,7 @@ pub(in crate::control) fn convert(
             .into_iter()
             .map(|(directory, why)| api::Elsewhere { directory: directory.to_string(), why })
             .collect(),
+        targets,
         history: users::history(history),
     }
 }

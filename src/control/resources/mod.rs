@@ -19,6 +19,7 @@ pub mod request;
 pub mod runs;
 pub mod sign_ins;
 pub mod status;
+pub mod targets;
 pub mod time;
 pub mod undo;
 pub mod users;
@@ -45,6 +46,7 @@ pub(super) fn operations() -> Vec<Operation> {
         runs::operations,
         sign_ins::operations,
         status::operations,
+        targets::operations,
         undo::operations,
         users::operations,
     ]

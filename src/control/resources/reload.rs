@@ -15,7 +15,7 @@ use crate::model::DirectoryName;
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
         act("configuration.reloaded", "/reload", reload, "Reload the configuration")
-            .answers::<api::Reloaded>("The effect on each directory and hook")
+            .answers::<api::Reloaded>("The effect on each directory, hook and target")
             .fails(&[(422, "The file has problems; nothing changes")]),
     ]
 }
@@ -32,7 +32,7 @@ async fn reload(State(control): Shared, Extension(by): By) -> Answer<api::Reload
 }
 
 pub(in crate::control) fn convert(reloaded: Reloaded) -> api::Reloaded {
-    let Reloaded { directories, hooks, needs_restart } = reloaded;
+    let Reloaded { directories, hooks, targets, needs_restart } = reloaded;
     let directory = |(name, outcome): (DirectoryName, ReloadOutcome)| api::ReloadedDirectory {
         name: name.to_string(),
         outcome,
@@ -42,6 +42,10 @@ pub(in crate::control) fn convert(reloaded: Reloaded) -> api::Reloaded {
         hooks: hooks
             .into_iter()
             .map(|(name, outcome)| api::ReloadedHook { name, outcome })
+            .collect(),
+        targets: targets
+            .into_iter()
+            .map(|(name, outcome)| api::ReloadedTarget { name: name.to_string(), outcome })
             .collect(),
         needs_restart: needs_restart.into_iter().map(str::to_owned).collect(),
     }

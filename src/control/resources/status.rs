@@ -3,9 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 
-use super::directories;
 use super::request::{Answer, Shared};
 use super::time::time;
+use super::{directories, targets};
 use crate::control::api;
 use crate::control::operation::{Operation, read};
 use crate::engine::HookStatus;
@@ -25,6 +25,7 @@ async fn get(State(control): Shared) -> Answer<api::Status> {
     Ok(Json(convert(
         control.engine.started_at,
         directories::statuses(&control).await?,
+        targets::statuses(&control).await?,
         &hooks,
         attention,
     )))
@@ -33,6 +34,7 @@ async fn get(State(control): Shared) -> Answer<api::Status> {
 pub(in crate::control) fn convert(
     started_at: Timestamp,
     directories: Vec<api::DirectoryStatus>,
+    targets: Vec<api::TargetStatus>,
     hooks: &[HookStatus],
     attention: Option<String>,
 ) -> api::Status {
@@ -51,6 +53,7 @@ pub(in crate::control) fn convert(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: time(started_at),
         directories,
+        targets,
         hooks,
     }
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::request::{Answer, By, Search, Shared, document, limit, optional_document, word};
 use super::time::time;
-use super::{changes, runs};
+use super::{changes, runs, targets};
 use crate::control::api;
 use crate::control::operation::{Operation, REFUSED, TOO_LONG, UNREADABLE, change, read};
 use crate::control::problem::Refusal;
@@ -162,7 +162,8 @@ async fn search(State(control): Shared, Query(what): Query<Search>) -> Answer<ap
 async fn get(State(control): Shared, Path(who): Path<String>) -> Answer<api::UserDetail> {
     let user = control.engine.find_user(&who).await?;
     let history = history(control.engine.history(&user).await?);
-    Ok(Json(api::UserDetail { user: show(&control, user).await?, history }))
+    let targets = targets::of_user(&control, user.id).await?;
+    Ok(Json(api::UserDetail { user: show(&control, user).await?, targets, history }))
 }
 
 async fn suspend(

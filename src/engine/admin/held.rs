@@ -1,12 +1,14 @@
 //! Decisions on held plans. An approval covers exactly the changes that were shown, or a part of
 //! them, and applies those that still hold. A rejection lasts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::engine::sync::stages::{Request, Source};
-use crate::engine::{Directory, Engine, EngineError};
+use crate::engine::{Directory, Engine, EngineError, Target, TargetRequest};
 use crate::model::{
-    Actor, ChangeOutcome, ChangeVerb, Digest, Guid, PlanId, PlanState, RunId, Trigger,
+    Actor, ChangeOutcome, ChangeVerb, Digest, DirectoryName, Guid, PlanId, PlanState, RunId,
+    Trigger, UserId,
 };
 use crate::store::{Decision, HeldPlan, HeldRow, Run, fold};
 
@@ -20,6 +22,8 @@ pub enum HeldError {
     NoSuchCause { cause: String, present: Vec<String> },
     #[error("nothing of this plan is about {0}: see rosterctl held show")]
     NoSuchPerson(String),
+    #[error("{} people of this plan are called \"{who}\": name one of {}", people.len(), people.join(", "))]
+    Ambiguous { who: String, people: Vec<String> },
     #[error(
         "the plan {0} has changed since it was shown: see rosterctl held show {0}, and decide then"
     )]
@@ -85,17 +89,29 @@ impl Selection {
             let present = keys.into_iter().map(|key| format!("\"{key}\"")).collect();
             return Err(HeldError::NoSuchCause { cause: cause.clone(), present });
         }
-        let names: Vec<Vec<String>> = rows.iter().map(names).collect();
-        let known: BTreeSet<&str> = names.iter().flatten().map(String::as_str).collect();
-        if let Some(who) = self.people.iter().find(|who| !known.contains(fold(who).as_str())) {
-            return Err(HeldError::NoSuchPerson(who.clone()));
+        let mut called: BTreeMap<String, BTreeMap<UserId, &HeldRow>> = BTreeMap::new();
+        for row in rows {
+            for name in names(row) {
+                called.entry(name).or_default().insert(row.user, row);
+            }
         }
-        let wanted: BTreeSet<String> = self.people.iter().map(|who| fold(who)).collect();
-        let is_chosen = |(row, names): &(&HeldRow, &Vec<String>)| {
-            self.causes.contains(&row.key) || names.iter().any(|name| wanted.contains(name))
-        };
-        let chosen: Vec<Digest> =
-            rows.iter().zip(&names).filter(is_chosen).map(|(row, _)| row.digest).collect();
+        let mut people: BTreeSet<UserId> = BTreeSet::new();
+        for who in &self.people {
+            match called.get(&fold(who)) {
+                None => return Err(HeldError::NoSuchPerson(who.clone())),
+                Some(found) if found.len() > 1 => {
+                    let address =
+                        |row: &&HeldRow| row.email.clone().unwrap_or_else(|| row.user.to_string());
+                    let mut people: Vec<String> = found.values().map(address).collect();
+                    people.sort();
+                    return Err(HeldError::Ambiguous { who: who.clone(), people });
+                }
+                Some(found) => people.extend(found.keys()),
+            }
+        }
+        let is_chosen =
+            |row: &&HeldRow| self.causes.contains(&row.key) || people.contains(&row.user);
+        let chosen: Vec<Digest> = rows.iter().filter(is_chosen).map(|row| row.digest).collect();
         Ok(Some(chosen).filter(|chosen| chosen.len() < rows.len()))
     }
 }
@@ -105,6 +121,21 @@ fn names(row: &HeldRow) -> Vec<String> {
     let ids = [row.email.clone(), Some(row.user.to_string()), row.guid.map(|g| g.to_string())];
     let ids = ids.iter().flatten().map(|name| fold(name));
     ids.chain(row.names.all().map(fold)).collect()
+}
+
+/// The place whose run applies a plan.
+enum Place {
+    Directory(Arc<Directory>),
+    Target(Arc<Target>),
+}
+
+impl Place {
+    fn of(engine: &Engine, name: &DirectoryName) -> Result<Self, EngineError> {
+        match engine.target(name.as_str()) {
+            Ok(target) => Ok(Self::Target(target)),
+            Err(_) => Ok(Self::Directory(engine.directory(name.as_str())?)),
+        }
+    }
 }
 
 impl Engine {
@@ -152,17 +183,17 @@ impl Engine {
                 return Err(HeldError::NotApprovable { plan: id, state }.into());
             }
         }
-        let directory = match plan.state {
-            PlanState::Rejected => {
-                self.directory(self.store.present_directory(&plan).await?.as_str())?
-            }
-            _ => self.directory(plan.directory.as_str())?,
+        let place = match plan.state {
+            PlanState::Rejected => self.store.present_directory(&plan).await?,
+            _ => plan.directory.clone(),
         };
+        let place = Place::of(self, &place)?;
         let mut chosen = self.with_users(which).await?.of(&rows)?;
         let is_chosen =
             |row: &&HeldRow| chosen.as_ref().is_none_or(|chosen| chosen.contains(&row.digest));
         let people: BTreeSet<Guid> =
             rows.iter().filter(is_chosen).filter_map(|row| row.guid).collect();
+        let users: BTreeSet<UserId> = rows.iter().filter(is_chosen).map(|row| row.user).collect();
         let decision = Decision { actor: &actor, comment };
         let mut plan = plan;
         if plan.state == PlanState::Rejected {
@@ -174,6 +205,17 @@ impl Engine {
         }
         self.store.approve_plan(&plan, chosen.as_deref(), decision, &self.clock).await?;
         drop(applying);
+        let directory = match place {
+            Place::Directory(directory) => directory,
+            Place::Target(target) => {
+                let request = TargetRequest {
+                    approves: Some(plan.id),
+                    ..TargetRequest::users(Trigger::Approval, users, Some(actor))
+                };
+                let run = self.run_target(&target, request).await?;
+                return Ok(Approval { run, waiting: self.waiting(&plan.directory).await? });
+            }
+        };
         let request = Request {
             approves: Some(plan.id),
             ..Self::request_for(people, Trigger::Approval, actor)
@@ -184,7 +226,7 @@ impl Engine {
         if let Some(other) = self.approve_elsewhere(&directory, plan.id, &run).await? {
             run = other;
         }
-        Ok(Approval { run, waiting: self.waiting(&directory).await? })
+        Ok(Approval { run, waiting: self.waiting(&directory.config.name).await? })
     }
 
     /// Replaces the names of users by their ids. A joiner has no user yet.
@@ -262,16 +304,12 @@ impl Engine {
         }
     }
 
-    /// Returns the open plan of a directory.
+    /// Returns the open plan of a directory or target.
     pub(in crate::engine) async fn waiting(
         &self,
-        directory: &Directory,
+        name: &DirectoryName,
     ) -> Result<Option<HeldPlan>, EngineError> {
-        Ok(self
-            .store
-            .current_plan(&directory.config.name)
-            .await?
-            .filter(|p| p.state == PlanState::Open))
+        Ok(self.store.current_plan(name).await?.filter(|p| p.state == PlanState::Open))
     }
 
     /// Rejects a plan, with a comment. Every later run holds its changes until the directory no

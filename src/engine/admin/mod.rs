@@ -10,6 +10,7 @@ pub(super) mod operator_run;
 pub(super) mod population;
 pub(super) mod preview;
 pub(super) mod search;
+pub(super) mod targets;
 pub(super) mod undo;
 pub(super) mod users;
 mod who;

@@ -89,7 +89,7 @@ impl Engine {
                     .inspect_err(|error| tracing::warn!("sync after undo failed: {}", chain(error)))
                     .ok();
             }
-            undone.waiting = self.waiting(&directory).await?;
+            undone.waiting = self.waiting(&directory.config.name).await?;
         }
         undone.run = Some(run);
         Ok(undone)

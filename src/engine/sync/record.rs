@@ -90,7 +90,15 @@ impl Engine {
         self.store.end_rejections(&applied.ended, self.clock.now()).await?;
         let reheld = self
             .store
-            .hold_changes(name, run.id, applied.first_seq, &held, &by, is_conclusive, &self.clock)
+            .hold_changes(
+                name,
+                run.id,
+                applied.first_seq,
+                &held,
+                &by,
+                |row| row.guid.is_some_and(&is_conclusive),
+                &self.clock,
+            )
             .await?;
         run.held = reheld.count;
         self.store.remove_pending_people(name, is_conclusive).await?;

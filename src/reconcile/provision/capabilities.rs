@@ -64,7 +64,7 @@ impl Declared {
 }
 
 /// The capabilities by which requests are made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one capability of RFC 7643, section 5")]
 pub struct Capabilities {
     pub patch: bool,

@@ -11,13 +11,18 @@
 //! read whole. RFC 7643 and RFC 7644 define the terms.
 
 mod capabilities;
+mod cleared;
+mod guard;
 mod listing;
 mod mapping;
 mod resource;
 mod steps;
 mod wire;
+mod wish;
 
 pub use capabilities::{Capabilities, Declared, Lesson, Paging, Quirks};
+pub use cleared::{Clearance, Cleared, Permission};
+pub use guard::{FoundStep, Ruling, TargetBounds, cluster_of, is_quarantine, rule};
 pub use listing::{Listed, Listing, NextPage, PageQuery, Partial};
 pub use mapping::{
     AttributePath, DEFAULT_MAPPING, Mapping, MappingError, Template, Unfit, Wanted, fields,
@@ -27,3 +32,4 @@ pub use steps::{Account, Decision, Sighting, Situation, Step, Wish, steps};
 pub use wire::{
     Answer, AnswerBody, Method, Operation, Outcome, Refusal, Request, Requests, meaning,
 };
+pub use wish::Followed;

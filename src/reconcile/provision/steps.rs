@@ -20,6 +20,16 @@ pub enum Wish {
     Nothing,
 }
 
+impl Wish {
+    /// Returns the names by which the account of the user is found.
+    pub fn wanted(&self) -> Option<&Wanted> {
+        match self {
+            Self::Present(wanted) | Self::Inactive(_, Some(wanted)) => Some(wanted),
+            Self::Inactive(_, None) | Self::Nothing => None,
+        }
+    }
+}
+
 /// An account as the target showed it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Account {
@@ -55,6 +65,8 @@ pub struct Situation {
     pub matched_by: MatchAttribute,
     /// Why the user is looked at: a change of it, or anything else.
     pub origin: StepOrigin,
+    /// The account has been inactive for so long that it is to be deleted.
+    pub is_overdue: bool,
 }
 
 /// One step for one user, at most one request.
@@ -171,6 +183,9 @@ impl Deciding<'_> {
         let is_out = active == Some(false) && self.situation.leaver == LeaverAction::Deactivate;
         if !is_out {
             self.take_out(reason, id, Nature::Following);
+        } else if self.situation.is_overdue {
+            // The user is out already. Without a reason, no deletion is one of a leaver.
+            self.step(StepKind::Delete, Nature::Concluded, Some(id));
         }
     }
 
@@ -338,6 +353,22 @@ impl Account {
             resource,
         })
     }
+
+    /// Returns whether an attribute, `userName`, `externalId` or `emails.value`, has this text.
+    pub fn has(&self, attribute: &str, text: &str) -> bool {
+        match attribute {
+            "externalId" => self.external_id.as_deref() == Some(text),
+            "emails.value" => self.emails.iter().any(|email| email.eq_ignore_ascii_case(text)),
+            _ => self.user_name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(text)),
+        }
+    }
+
+    /// Returns whether the account has one of the names of a user.
+    pub fn may_belong_to(&self, wanted: &Wanted) -> bool {
+        wanted.external_id.as_deref().is_some_and(|id| self.has("externalId", id))
+            || self.has("userName", &wanted.user_name)
+            || wanted.email().is_some_and(|email| self.has("emails.value", email))
+    }
 }
 
 #[cfg(test)]
@@ -393,6 +424,7 @@ mod tests {
         drift: DriftAction::Report,
         matched_by: MatchAttribute::UserName,
         origin: StepOrigin::Followed,
+        is_overdue: false,
     };
 
     /// Returns the kinds of the steps, `?` for a search, and the problem.
@@ -546,13 +578,17 @@ mod tests {
     }
 
     #[test]
-    fn a_target_without_active_deletes_leavers_and_nothing_else_deletes() {
+    fn only_leavers_of_a_target_without_active_and_overdue_accounts_are_deleted() {
         let inactive = Wish::Inactive(InactiveReason::Suspended, None);
         let linked = counterpart(CounterpartState::Linked);
         let deleting = Situation { leaver: LeaverAction::Delete, ..RULES };
         assert_eq!(decided(&inactive, Some(&linked), &Sighting::Unasked, deleting), "delete");
         assert_eq!(decided(&inactive, Some(&linked), &Sighting::Gone, deleting), "");
         assert_eq!(decided(&inactive, Some(&linked), &Sighting::Unasked, RULES), "deactivate");
+        let overdue = Situation { is_overdue: true, ..RULES };
+        let out = Sighting::Seen(vec![seen("7", "anna@example.com", "u1", Some(false))]);
+        assert_eq!(decided(&inactive, Some(&linked), &out, overdue), "delete!");
+        assert_eq!(decided(&inactive, Some(&linked), &out, RULES), "");
     }
 
     #[test]

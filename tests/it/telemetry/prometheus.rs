@@ -7,9 +7,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use clap::Parser as _;
+use rosterd::engine::{DirectoryCondition, TargetCondition};
 use rosterd::model::{ChangeCounts, DirectoryName, RunMode, RunState, Timestamp, Trigger};
 use rosterd::telemetry::{
-    AccountSeries, Counters, DirectorySeries, Format, HookSeries, Snapshot, StoreSnapshot, page,
+    AccountSeries, Counters, DirectorySeries, Format, HookSeries, Snapshot, States, StoreSnapshot,
+    TargetSeries, page,
 };
 
 fn shipped(name: &str) -> PathBuf {
@@ -61,12 +63,26 @@ fn everything(format: Format) -> String {
         delivered_at: at,
         disabled: false,
     };
+    counters.target_asked("slack", "modify", "200", Duration::from_millis(40));
+    counters.deactivated("slack", Duration::from_millis(300));
+    let target = TargetSeries {
+        name: "slack".to_owned(),
+        state: "ok",
+        accounts: vec![("active", 800), ("left", 1)],
+        pending: 1,
+        quarantined: 2,
+        held: 3,
+        oldest_deactivation: at,
+        last_complete_run: at,
+        token_expires: at,
+    };
     let store = StoreSnapshot {
         bytes: Some(4096),
         events: 7,
         directories: vec![directory],
         accounts: vec![account],
         hooks: vec![hook],
+        targets: vec![target],
     };
     let snapshot = Snapshot {
         started_at: Timestamp(1_795_530_000_000_000),
@@ -76,7 +92,10 @@ fn everything(format: Format) -> String {
     page(
         &counters,
         &snapshot,
-        &rosterd::engine::DirectoryCondition::ALL.map(rosterd::engine::DirectoryCondition::as_str),
+        &States {
+            directories: &DirectoryCondition::ALL.map(DirectoryCondition::as_str),
+            targets: &TargetCondition::ALL.map(TargetCondition::as_str),
+        },
         format,
     )
 }
@@ -116,7 +135,8 @@ fn every_alert_names_a_command_of_rosterctl() {
     let text = std::fs::read_to_string(shipped("prometheus/alerts.yml"))
         .unwrap()
         .replace("{{ $labels.directory }}", "corp")
-        .replace("{{ $labels.hook }}", "vpn");
+        .replace("{{ $labels.hook }}", "vpn")
+        .replace("{{ $labels.target }}", "slack");
     for alert in text.split("- alert: ").skip(1) {
         let prose = alert.split_whitespace().collect::<Vec<_>>().join(" ");
         let commands: Vec<&str> = prose

@@ -76,7 +76,8 @@ impl Engine {
         let (mut session, settings) = self.open_neighbour(directory).await?;
         let mut whereabouts =
             self.whereabouts_at(directory, &mut session, &settings, people).await?;
-        for url in settings.servers.iter().filter(|url| *url != session.url()) {
+        let asked = session.url().to_string();
+        for url in settings.servers.iter().filter(|url| url.to_string() != asked) {
             let missing: BTreeSet<Guid> = whereabouts
                 .iter()
                 .filter_map(|(guid, place)| (!place.is_in_scope()).then_some(*guid))

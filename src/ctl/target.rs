@@ -1,0 +1,472 @@
+//! `rosterctl target`: SCIM service providers that follow the users.
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use super::link::{Answer, Daemon, Failure};
+use super::text::{
+    Page, View, bold, count, dim, green, number, red, table, time, time_and_age, time_or_never,
+    yellow,
+};
+use super::{Exit, Output, change, run};
+use crate::control::api::{
+    Forgotten, Run, TargetAccount, TargetAccounts, TargetPlan, TargetState, TargetStatus,
+    TargetStep, Targets, UnmanagedAccounts,
+};
+use crate::control::client::Route;
+
+/// Applications whose accounts follow the users (SCIM 2.0)
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List all targets with their state
+    #[command(alias = "ls")]
+    List,
+    /// Show one target in full
+    Show {
+        /// The name of the target
+        name: String,
+    },
+    /// Show each step of a run now, and the reason that holds it; sends nothing
+    Plan {
+        /// The name of the target
+        name: String,
+        /// Only the steps of this user
+        #[arg(long, value_name = "WHO")]
+        user: Option<String>,
+    },
+    /// Run over a target now; exit status 3 if steps are held
+    Sync {
+        /// The name of the target
+        name: String,
+        /// Only this user
+        #[arg(long, value_name = "WHO")]
+        user: Option<String>,
+    },
+    /// List the accounts of users at a target, or those that belong to no user
+    Accounts(Accounts),
+    /// Link a user to an account that exists at the target
+    Adopt {
+        /// The name of the target
+        name: String,
+        /// A name of the user: address, id, logon name, employee id or DN
+        who: String,
+        /// The id of the account, as printed by `target accounts --unmanaged`
+        #[arg(long)]
+        id: String,
+    },
+    /// End the link between a user and its account, which is then never changed again
+    Disown {
+        /// The name of the target
+        name: String,
+        /// A name of the user: address, id, logon name, employee id or DN
+        who: String,
+    },
+    /// Send all attributes of a user again, also where another client deactivated the account
+    Push {
+        /// The name of the target
+        name: String,
+        /// A name of the user: address, id, logon name, employee id or DN
+        who: String,
+    },
+    /// Try a quarantined user again now
+    Retry {
+        /// The name of the target
+        name: String,
+        /// A name of the user: address, id, logon name, employee id or DN
+        who: String,
+    },
+    /// Send nothing for a time, not even deactivations
+    Pause {
+        /// The name of the target
+        name: String,
+        /// The length of the pause, such as 4h
+        #[arg(long = "for", value_name = "TIME", default_value = "4h")]
+        duration: String,
+    },
+    /// Resume a paused target
+    Resume {
+        /// The name of the target
+        name: String,
+    },
+    /// Try a target again that refused the token, or that was not recognised by its accounts
+    Unlock {
+        /// The name of the target
+        name: String,
+    },
+    /// Forget the accounts of a target that is no longer configured; asks first
+    Forget {
+        /// The name of the target
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Accounts {
+    /// The name of the target
+    name: String,
+    /// Only accounts with work that is due
+    #[arg(long, group = "which")]
+    pending: bool,
+    /// Only users that cannot be provisioned
+    #[arg(long, group = "which")]
+    quarantined: bool,
+    /// Only accounts that another client changed
+    #[arg(long, group = "which")]
+    drifted: bool,
+    /// Accounts that belong to no user
+    #[arg(long, group = "which")]
+    unmanaged: bool,
+    /// Active accounts that belong to no user and have the name of a suspended one
+    #[arg(long, group = "which")]
+    left: bool,
+}
+
+pub(super) async fn call(
+    command: &Command,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
+    match command {
+        Command::List => {
+            let targets: Answer<Targets> = daemon.get(&Route::to(["targets"])).await?;
+            output.data(&targets.raw, |view| list(&targets.value, view))?;
+        }
+        Command::Show { name } => {
+            let target: Answer<TargetStatus> = daemon.get(&Route::to(["targets", name])).await?;
+            output.data(&target.raw, |view| block(&target.value, view))?;
+        }
+        Command::Plan { name, user } => {
+            let route = Route::to(["targets", name, "plan"]).with_some("user", user.as_ref());
+            let plan: Answer<TargetPlan> = daemon.get(&route).await?;
+            output.data(&plan.raw, |view| self::plan(&plan.value, view))?;
+            let is_held = plan.value.steps.iter().any(|step| step.held.is_some());
+            return Ok(if is_held { Exit::Held } else { Exit::Done });
+        }
+        Command::Sync { name, user } => {
+            let route = Route::to(["targets", name, "sync"]);
+            let run: Answer<Run> = daemon.post(&route, &json!({ "user": user })).await?;
+            output.data(&run.raw, |view| run::summary(&run.value, view))?;
+            return Ok(run::exit(&run.value));
+        }
+        Command::Accounts(which) => accounts(which, daemon, output).await?,
+        Command::Adopt { name, who, id } => {
+            let body = json!({ "user": who, "id": id });
+            one(name, "adopt", &body, daemon, output).await?;
+        }
+        Command::Disown { name, who } => {
+            one(name, "disown", &json!({ "user": who }), daemon, output).await?;
+        }
+        Command::Push { name, who } => {
+            let body = json!({ "user": who, "again": true });
+            one(name, "push", &body, daemon, output).await?;
+        }
+        Command::Retry { name, who } => {
+            one(name, "push", &json!({ "user": who }), daemon, output).await?;
+        }
+        Command::Pause { name, duration } => {
+            status(name, "pause", &json!({ "duration": duration }), daemon, output).await?;
+        }
+        Command::Resume { name } => status(name, "resume", &json!({}), daemon, output).await?,
+        Command::Unlock { name } => status(name, "unlock", &json!({}), daemon, output).await?,
+        Command::Forget { name } => {
+            output.can_ask("target forget")?;
+            output.ask(&format!(
+                "Forget all accounts at {name}? They keep their state there, and nobody deactivates them when their users leave."
+            ))?;
+            let route = Route::to(["targets", name, "forget"]);
+            let done: Answer<Forgotten> = daemon.post(&route, &json!({})).await?;
+            output.data(&done.raw, |_| {
+                let Forgotten { target, accounts } = &done.value;
+                Page::from(format!("{} of {target} forgotten\n", count(*accounts, "account")))
+            })?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn status(
+    name: &str,
+    verb: &str,
+    body: &Value,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
+    let target: Answer<TargetStatus> =
+        daemon.post(&Route::to(["targets", name, verb]), body).await?;
+    output.data(&target.raw, |view| block(&target.value, view))?;
+    Ok(())
+}
+
+async fn one(
+    name: &str,
+    verb: &str,
+    body: &Value,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
+    let account: Answer<TargetAccount> =
+        daemon.post(&Route::to(["targets", name, verb]), body).await?;
+    output.data(&account.raw, |view| of_user(std::slice::from_ref(&account.value), view))?;
+    Ok(())
+}
+
+async fn accounts(
+    which: &Accounts,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
+    let Accounts { name, pending, quarantined, drifted, unmanaged, left } = which;
+    if *unmanaged || *left {
+        let found: Answer<UnmanagedAccounts> =
+            daemon.get(&Route::to(["targets", name, "unmanaged"])).await?;
+        output.data(&found.raw, |view| strangers(&found.value, *left, view))?;
+        return Ok(());
+    }
+    let state = [(*pending, "pending"), (*quarantined, "quarantined"), (*drifted, "drifted")]
+        .into_iter()
+        .find_map(|(is_set, word)| is_set.then_some(word));
+    let mut all = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let route = Route::to(["targets", name, "accounts"])
+            .with_some("state", state)
+            .with_some("after", after.as_ref())
+            .with("limit", 1000);
+        let page: Answer<TargetAccounts> = daemon.get(&route).await?;
+        all.extend(page.value.accounts);
+        after = page.value.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let mut document = Map::new();
+    document.insert("accounts".to_owned(), json!(all));
+    output.data(&Value::Object(document), |view| listed(&all, view))?;
+    Ok(())
+}
+
+pub fn list(targets: &Targets, view: &View) -> Page {
+    if targets.targets.is_empty() {
+        return Page::from(
+            "no target is configured: add a [[target]] to /etc/rosterd/rosterd.toml\n".to_owned(),
+        );
+    }
+    let mut page = Page::default();
+    for (at, target) in targets.targets.iter().enumerate() {
+        if at > 0 {
+            page.line("");
+        }
+        page.append(&block(target, view));
+    }
+    page
+}
+
+/// Shows one target, as `status` does.
+pub fn block(target: &TargetStatus, view: &View) -> Page {
+    let TargetStatus {
+        name,
+        account,
+        state,
+        host,
+        active,
+        inactive,
+        pending,
+        quarantined,
+        unmanaged,
+        left: _,
+        held,
+        oldest_deactivation,
+        last_attempt: _,
+        last_success: _,
+        last_complete_run,
+        listed,
+        next_run,
+        paused_until,
+        token_expires,
+        capabilities: _,
+        attention,
+    } = target;
+    let mut page = Page::default();
+    let host = host.as_ref().map(|host| format!(" ({host})")).unwrap_or_default();
+    page.line(format!(
+        "{} {}{host} ← account {account}: {}",
+        light(*state),
+        bold(name),
+        coloured(*state)
+    ));
+    let mut fields = vec![(
+        "accounts",
+        format!(
+            "{} active, {} inactive, {} of no user",
+            number(*active),
+            number(*inactive),
+            number(*unmanaged)
+        ),
+    )];
+    if pending + quarantined + held > 0 {
+        fields.push((
+            "work",
+            format!(
+                "{} pending, {} quarantined, {} held",
+                number(*pending),
+                number(*quarantined),
+                number(*held)
+            ),
+        ));
+    }
+    let listed = listed.map(|n| format!(", {}", count(n, "account"))).unwrap_or_default();
+    let last = time_or_never(last_complete_run.as_deref(), view);
+    fields.push(("last full run", format!("{last}{listed}")));
+    fields.extend(next_run.as_ref().map(|at| ("next full run", time(at, view))));
+    fields.extend(
+        oldest_deactivation.as_ref().map(|at| ("oldest leaver", red(time_and_age(at, view)))),
+    );
+    fields.extend(paused_until.as_ref().map(|at| ("paused until", time(at, view))));
+    fields.extend(token_expires.as_ref().map(|at| ("token until", time(at, view))));
+    page.fields(&fields, view);
+    for sentence in attention {
+        page.sentence(&format!("  {} ", yellow("!")), sentence, view);
+    }
+    page
+}
+
+fn light(state: TargetState) -> String {
+    match state {
+        TargetState::Ok => green("●"),
+        TargetState::New => dim("●"),
+        TargetState::Degraded | TargetState::Unauthorized | TargetState::Foreign => red("●"),
+        TargetState::PlanOnly | TargetState::Paused | TargetState::Removed => yellow("●"),
+    }
+}
+
+fn coloured(state: TargetState) -> String {
+    match state {
+        TargetState::Ok => green(state),
+        TargetState::New => dim(state),
+        TargetState::Degraded | TargetState::Unauthorized | TargetState::Foreign => red(state),
+        TargetState::PlanOnly | TargetState::Paused | TargetState::Removed => yellow(state),
+    }
+}
+
+fn plan(plan: &TargetPlan, view: &View) -> Page {
+    let TargetPlan { target, listed, partial, steps } = plan;
+    let mut page = Page::default();
+    let held = steps.iter().filter(|step| step.held.is_some()).count() as u64;
+    page.line(format!(
+        "{}: {} listed, {} to send, {} to hold",
+        bold(target),
+        count(*listed, "account"),
+        count(steps.len() as u64 - held, "step"),
+        number(held)
+    ));
+    if let Some(partial) = partial {
+        page.sentence(&format!("  {} ", yellow("!")), &format!("not a full list: {partial}"), view);
+    }
+    for step in steps {
+        let TargetStep {
+            step: kind,
+            user_id,
+            email,
+            display_name,
+            id: _,
+            reason,
+            before,
+            after,
+            held,
+        } = step;
+        let who = display_name.as_ref().or(email.as_ref()).unwrap_or(user_id);
+        let address = email.as_ref().filter(|email| *email != who);
+        let address = address.map(|email| format!(" <{email}>")).unwrap_or_default();
+        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        let held = held.map(|held| format!(" [{held}: {}]", change::why_held(held)));
+        page.sentence(
+            "  ",
+            &format!("{} {who}{address}{reason}{}", bold(kind), yellow(held.unwrap_or_default())),
+            view,
+        );
+        let nothing = Map::new();
+        for (name, value) in after.as_object().unwrap_or(&nothing) {
+            let before = before.get(name).filter(|before| !before.is_null());
+            let before = before.map(|before| format!("{} → ", text(before))).unwrap_or_default();
+            page.sentence("      ", &dim(format!("{name}: {before}{}", text(value))), view);
+        }
+    }
+    page
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| "nothing".to_owned(), str::to_owned)
+}
+
+fn listed(accounts: &[TargetAccount], view: &View) -> Page {
+    if accounts.is_empty() {
+        return Page::from("no such accounts\n".to_owned());
+    }
+    let rows = accounts.iter().map(|account| {
+        let who = account.email.as_ref().or(account.user_name.as_ref());
+        [
+            who.unwrap_or(&account.user_id).clone(),
+            account.id.clone().unwrap_or_default(),
+            state(account),
+            account.due_at.as_ref().map(|at| time(at, view)).unwrap_or_default(),
+            dim(problem(account)),
+        ]
+    });
+    let mut page = table(["USER", "ID", "STATE", "NEXT TRY", "PROBLEM"], rows, view);
+    page.line("");
+    page.line(count(accounts.len() as u64, "account"));
+    page
+}
+
+/// Lists the accounts of one user.
+pub(super) fn of_user(accounts: &[TargetAccount], view: &View) -> Page {
+    let mut page = Page::default();
+    for account in accounts {
+        let next = account.due_at.as_ref().map(|at| format!(", next try {}", time(at, view)));
+        let problem = Some(problem(account)).filter(|problem| !problem.is_empty());
+        let problem = problem.map(|problem| format!(": {problem}")).unwrap_or_default();
+        let id = account.id.as_ref().map(|id| format!(" (id {id})")).unwrap_or_default();
+        page.sentence(
+            "  ",
+            &format!(
+                "{}: {}{id}{}{problem}",
+                bold(&account.target),
+                state(account),
+                next.unwrap_or_default()
+            ),
+            view,
+        );
+    }
+    page
+}
+
+fn state(account: &TargetAccount) -> String {
+    match (account.state.as_str(), account.active) {
+        ("linked", Some(false)) => dim("inactive"),
+        ("linked", _) => green("active"),
+        (state, _) => state.to_owned(),
+    }
+}
+
+fn problem(account: &TargetAccount) -> String {
+    let parts = [account.problem.map(|problem| problem.to_string()), account.answer.clone()];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(": ")
+}
+
+fn strangers(found: &UnmanagedAccounts, left: bool, view: &View) -> Page {
+    let accounts: Vec<_> = found.accounts.iter().filter(|account| !left || account.left).collect();
+    if accounts.is_empty() {
+        return Page::from("no such accounts\n".to_owned());
+    }
+    let rows = accounts.into_iter().map(|account| {
+        let active = match account.active {
+            Some(true) => green("active"),
+            Some(false) => dim("inactive"),
+            None => "not shown".to_owned(),
+        };
+        let user = account.email.clone().or_else(|| account.user_id.clone()).unwrap_or_default();
+        let mark = if account.left { red("suspended here") } else { String::new() };
+        [account.id.clone(), account.user_name.clone().unwrap_or_default(), active, user, mark]
+    });
+    table(["ID", "USERNAME", "STATE", "NAME OF USER", ""], rows, view)
+}

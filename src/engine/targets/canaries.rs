@@ -1,0 +1,72 @@
+//! The canaries of a target: accounts by which it is recognised before anything is sent.
+
+use std::sync::atomic::Ordering;
+
+use crate::engine::Engine;
+use crate::engine::targets::Target;
+use crate::engine::targets::exchange::{Exchange, Halt};
+use crate::model::{CounterpartRow, Lane};
+use crate::reconcile::provision::{Account, Outcome, Request};
+use crate::store::RefusalKind;
+
+/// Accounts that are asked for.
+const CANARIES: u64 = 3;
+
+impl Engine {
+    /// Returns whether the target shows our accounts. Asked once after a start, a reload or another
+    /// secret, and in each run.
+    pub(in crate::engine) async fn is_recognised(&self, target: &Target) -> Result<bool, Halt> {
+        let secret = target.client.secret_identity();
+        let known =
+            target.recognised.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        if known.is_some() && known == secret {
+            return Ok(true);
+        }
+        let is_recognised = match self.look_at_canaries(target).await {
+            Ok(is_recognised) => is_recognised,
+            Err(Halt::Unauthorized(reason)) => {
+                self.refuse(target, RefusalKind::Unauthorized, &reason).await;
+                return Ok(false);
+            }
+            // The work itself finds that the target is down, and backs off.
+            Err(Halt::Later { .. }) => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        if is_recognised {
+            *target.recognised.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = secret;
+        } else {
+            let reason = "the target shows none of the accounts by which it is recognised, so that it may be another one";
+            self.refuse(target, RefusalKind::Foreign, reason).await;
+        }
+        Ok(is_recognised)
+    }
+
+    async fn look_at_canaries(&self, target: &Target) -> Result<bool, Halt> {
+        if target.work.is_trusted.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        let canaries = self.store.canary_counterparts(&target.config.name, CANARIES).await?;
+        let exchange = Exchange { engine: self, target, lane: Lane::Leaver };
+        for canary in &canaries {
+            let Some(id) = &canary.account.id else { continue };
+            match exchange.ask(&Request::read(id)).await? {
+                Outcome::Done(resource) => {
+                    let account = Account::of(resource, &target.config.mapping);
+                    if account.is_some_and(|account| is_ours(&account, canary)) {
+                        return Ok(true);
+                    }
+                }
+                Outcome::NotFound => {}
+                other => return Err(Halt::unexpected(&other)),
+            }
+        }
+        Ok(canaries.is_empty())
+    }
+}
+
+/// Returns whether an account has our `externalId`, or the name that it was last seen with.
+fn is_ours(account: &Account, canary: &CounterpartRow) -> bool {
+    let user = canary.account.user.to_string();
+    let has_name = canary.user_name.as_deref().is_some_and(|name| account.has("userName", name));
+    account.external_id.as_deref() == Some(user.as_str()) || has_name
+}

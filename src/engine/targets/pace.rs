@@ -1,0 +1,162 @@
+//! The pace of requests to one target: at most its rate, with leavers before all others.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::model::{Lane, Rate};
+
+/// Requests that may follow each other at once after a pause.
+const BURST: u32 = 5;
+
+/// The time without a refusal after which a quarter of the rate returns.
+const RECOVERY: Duration = Duration::from_mins(10);
+
+/// The slowest pace, as a multiple of the configured interval.
+const MAX_SLOWDOWN: f64 = 32.0;
+
+/// The shortest wait for a turn, so that waiting tasks do not spin.
+const SHORTEST: Duration = Duration::from_millis(2);
+
+#[derive(Debug)]
+pub(super) struct Pace {
+    state: Mutex<State>,
+    interval: Duration,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The time of the next request at the configured rate, without a burst.
+    next: Instant,
+    /// The same for steps of runs, which get half of the rate.
+    next_of_runs: Instant,
+    /// The number of tasks that wait, by lane.
+    waiting: [u32; Lane::ALL.len()],
+    /// The multiple of the interval after refusals as too many.
+    slowdown: f64,
+    slowed_at: Instant,
+}
+
+/// Counts a waiting task until it is dropped.
+struct Waiting<'a>(&'a Pace, Lane);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.locked().waiting[self.1 as usize] -= 1;
+    }
+}
+
+impl Pace {
+    pub(super) fn new(rate: Rate) -> Self {
+        let now = Instant::now();
+        let state = State {
+            next: now,
+            next_of_runs: now,
+            waiting: [0; Lane::ALL.len()],
+            slowdown: 1.0,
+            slowed_at: now,
+        };
+        Self { state: Mutex::new(state), interval: rate.per / rate.requests.max(1) }
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the turn of a request. A task of an earlier lane goes first.
+    pub(super) async fn turn(&self, lane: Lane) {
+        self.locked().waiting[lane as usize] += 1;
+        let _waiting = Waiting(self, lane);
+        while let Some(wait) = self.wait(lane) {
+            sleep(wait).await;
+        }
+    }
+
+    /// Takes a turn; returns the wait for the next try if there is none.
+    fn wait(&self, lane: Lane) -> Option<Duration> {
+        let mut state = self.locked();
+        let now = Instant::now();
+        if state.slowdown > 1.0 && now.duration_since(state.slowed_at) > RECOVERY {
+            (state.slowdown, state.slowed_at) = ((state.slowdown * 0.75).max(1.0), now);
+        }
+        let interval = self.interval.mul_f64(state.slowdown);
+        // A refusal takes the burst away, too.
+        let burst = if state.slowdown > 1.0 { Duration::ZERO } else { interval * (BURST - 1) };
+        let mut free = state.next.checked_sub(burst).unwrap_or(state.next);
+        if lane == Lane::Run {
+            free = free.max(state.next_of_runs.checked_sub(burst).unwrap_or(state.next_of_runs));
+        }
+        let is_outranked = state.waiting[..lane as usize].iter().any(|waiting| *waiting > 0);
+        if free > now || is_outranked {
+            return Some(free.saturating_duration_since(now).max(SHORTEST));
+        }
+        state.next = state.next.max(now) + interval;
+        if lane == Lane::Run {
+            state.next_of_runs = state.next_of_runs.max(now) + 2 * interval;
+        }
+        None
+    }
+
+    /// Halves the rate, because the target refused a request as one too many.
+    pub(super) fn slow_down(&self) {
+        let mut state = self.locked();
+        (state.slowdown, state.slowed_at) =
+            ((state.slowdown * 2.0).min(MAX_SLOWDOWN), Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace() -> Pace {
+        Pace::new(Rate { requests: 10, per: Duration::from_secs(1) })
+    }
+
+    /// Returns the milliseconds that so many turns take.
+    async fn millis(pace: &Pace, lane: Lane, turns: u32) -> u128 {
+        let begun = Instant::now();
+        for _ in 0..turns {
+            pace.turn(lane).await;
+        }
+        begun.elapsed().as_millis()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_is_followed_by_the_configured_rate_and_runs_get_half() {
+        let pace = pace();
+        assert!(millis(&pace, Lane::Change, 5).await < 50);
+        assert!((900..1100).contains(&millis(&pace, Lane::Change, 10).await));
+        sleep(Duration::from_secs(10)).await;
+        millis(&pace, Lane::Run, 5).await;
+        assert!((1800..2200).contains(&millis(&pace, Lane::Run, 10).await));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leaver_takes_the_next_turn_while_others_wait() {
+        let pace = std::sync::Arc::new(pace());
+        millis(&pace, Lane::Change, 5).await;
+        for lane in [Lane::Run, Lane::Run, Lane::Change, Lane::Change] {
+            let pace = std::sync::Arc::clone(&pace);
+            tokio::spawn(async move { pace.turn(lane).await });
+        }
+        tokio::task::yield_now().await;
+        let leaver = millis(&pace, Lane::Leaver, 1).await;
+        assert!(leaver <= 110, "{leaver}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_halves_the_rate_until_it_recovers() {
+        let pace = pace();
+        pace.slow_down();
+        millis(&pace, Lane::Change, 1).await;
+        assert!((1900..2100).contains(&millis(&pace, Lane::Change, 10).await));
+        for _ in 0..3 {
+            sleep(RECOVERY + Duration::from_secs(1)).await;
+            millis(&pace, Lane::Change, 1).await;
+        }
+        millis(&pace, Lane::Change, 5).await;
+        assert!((900..1100).contains(&millis(&pace, Lane::Change, 10).await));
+    }
+}

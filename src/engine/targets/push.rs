@@ -1,0 +1,360 @@
+//! The push: does what is due for counterparts, woken by the commit of an event.
+//!
+//! A target that is down would refuse every other request, too. It is paused, then tried with a
+//! single counterpart. A deactivation is never given up.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::engine::Engine;
+use crate::engine::backoff::{MAX_BACKOFF, backoff, jitter};
+use crate::engine::targets::Target;
+use crate::engine::targets::exchange::{Exchange, Halt};
+use crate::engine::targets::work::Work;
+use crate::model::{
+    Actor, CounterpartRow, Due, Event, EventCause, Lane, ProvisionProblem, Timestamp, UserId,
+};
+use crate::reconcile::provision::{Followed, Permission, is_quarantine};
+use crate::store::{RefusalKind, SettledBy, TargetRefusal};
+use crate::telemetry::chain;
+
+/// Maximum wait for the next due counterpart, because the clock may be set.
+const MAX_WAIT: Duration = Duration::from_mins(1);
+
+/// Interval at which a refused secret is compared with its file.
+const SECRET_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Maximum backoff of a deactivation.
+const MAX_LEAVER_BACKOFF: Duration = Duration::from_mins(5);
+
+/// Maximum pause of a target that is down, unless it asks for a longer one.
+const MAX_PAUSE: Duration = Duration::from_mins(1);
+
+/// Time after which a refused account is tried again without a change of its user.
+const QUARANTINE_RETRY: Duration = Duration::from_hours(24);
+
+/// Counterparts fetched in one query.
+const BATCH: u64 = 64;
+
+/// Time for the requests under way when the daemon stops.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
+
+/// The state of the push of one target.
+#[derive(Default)]
+struct PushState {
+    under_way: JoinSet<Result<(), Halt>>,
+    users: Arc<std::sync::Mutex<BTreeSet<UserId>>>,
+    failures: u32,
+    is_down: bool,
+    paused_until: Timestamp,
+}
+
+/// A user whose counterpart is being worked on, until it is dropped.
+struct Busy(Arc<std::sync::Mutex<BTreeSet<UserId>>>, UserId);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
+}
+
+impl Engine {
+    /// Does what is due for the counterparts of a target until its configuration is replaced.
+    pub(in crate::engine) async fn push(self: &Arc<Self>, target: &Arc<Target>) {
+        let name = &target.config.name;
+        let mut news = self.store.news();
+        let mut state = PushState::default();
+        while !target.cancel.is_cancelled() {
+            news.borrow_and_update();
+            let wait = match self.push_due(target, &mut state).await {
+                Ok(wait) => wait,
+                Err(error) => {
+                    tracing::error!(scim_target = %name, "{name}: cannot read what is due: {error}");
+                    SECRET_INTERVAL
+                }
+            };
+            tokio::select! {
+                () = target.cancel.cancelled() => {}
+                Some(ended) = state.under_way.join_next() => self.ended(target, &mut state, ended).await,
+                _ = news.changed() => {}
+                () = sleep(wait.min(MAX_WAIT)) => {}
+            }
+        }
+        let rest = async { while state.under_way.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(SHUTDOWN_GRACE, rest).await;
+    }
+
+    /// Starts the work that is due, and returns the wait for the next.
+    async fn push_due(
+        self: &Arc<Self>,
+        target: &Arc<Target>,
+        state: &mut PushState,
+    ) -> Result<Duration, Halt> {
+        let name = &target.config.name;
+        let now = self.clock.now();
+        if state.paused_until > now {
+            return Ok(state.paused_until.since(now));
+        }
+        let stored = self.target_state(target).await?;
+        if let Some(until) = stored.paused_until.filter(|until| *until > now) {
+            return Ok(until.since(now));
+        }
+        if let Some(refused) = &stored.refused {
+            if refused.secret == target.client.secret_identity() {
+                return Ok(SECRET_INTERVAL);
+            }
+            self.change_target_state(target, |state| state.refused = None).await?;
+        }
+        let Some(followed) = self.followed(target).await? else { return Ok(MAX_WAIT) };
+        let slots = if state.is_down { 1 } else { target.config.concurrency };
+        if state.under_way.len() >= slots {
+            return Ok(MAX_WAIT);
+        }
+        let due = self.store.due_counterparts(name, now, BATCH).await?;
+        if due.is_empty() {
+            let next = self.store.next_counterpart(name).await?;
+            return Ok(next.map_or(MAX_WAIT, |at| at.since(now)));
+        }
+        if !self.is_recognised(target).await? {
+            return Ok(SECRET_INTERVAL);
+        }
+        let permission = Self::permission(target, &stored);
+        for row in due {
+            if state.under_way.len() >= slots {
+                break;
+            }
+            let user = row.account.user;
+            if !state.users.lock().unwrap_or_else(PoisonError::into_inner).insert(user) {
+                continue;
+            }
+            let busy = Busy(Arc::clone(&state.users), user);
+            let (engine, target, followed) =
+                (Arc::clone(self), Arc::clone(target), followed.clone());
+            state.under_way.spawn(async move {
+                let _busy = busy;
+                engine.push_one(&target, row, &followed, permission).await
+            });
+        }
+        Ok(MAX_WAIT)
+    }
+
+    /// Works on one counterpart, and stores the result.
+    pub(in crate::engine) async fn push_one(
+        &self,
+        target: &Target,
+        row: CounterpartRow,
+        followed: &Followed,
+        permission: Permission,
+    ) -> Result<(), Halt> {
+        let lane = row.due.lane.unwrap_or(Lane::Run);
+        let exchange = Exchange { engine: self, target, lane };
+        let mut work = Work::on(row);
+        let former = work.row.problem;
+        let done = exchange.work(&mut work, followed, permission).await;
+        let now = self.clock.now();
+        let name = &target.config.name;
+        match &done {
+            Ok(()) => work.row.due = after_work(&work.row, now),
+            Err(Halt::Later { reason, after, .. }) => {
+                work.row.due = after_failure(name.as_str(), &work.row, *after, now);
+                work.row.answer.get_or_insert_with(|| reason.clone());
+            }
+            Err(Halt::Unauthorized(_) | Halt::Engine(_)) => {}
+        }
+        if let Some(problem) = work.row.problem
+            && is_quarantine(problem)
+            && former != Some(problem)
+        {
+            work.events.push(quarantined(target, &work.row, problem, followed, now));
+        }
+        self.store.settle(name, &[work.settled(SettledBy::Push)], &self.clock).await?;
+        // Steps that a run did not admit although it was asked wait for the next run.
+        if work.waits && !work.is_admitted() {
+            target.work.ask(work.user());
+        }
+        done
+    }
+
+    /// Takes the end of one piece of work.
+    async fn ended(
+        &self,
+        target: &Target,
+        state: &mut PushState,
+        ended: Result<Result<(), Halt>, tokio::task::JoinError>,
+    ) {
+        let name = &target.config.name;
+        let now = self.clock.now();
+        match ended {
+            Ok(Ok(())) => {
+                self.is_up(target, state).await;
+            }
+            Ok(Err(Halt::Later { reason, after, is_down })) => {
+                if is_down {
+                    state.failures = state.failures.saturating_add(1);
+                    let wait =
+                        backoff(state.failures - 1, jitter(name.as_str(), 0, state.failures))
+                            .min(MAX_PAUSE)
+                            .max(after.unwrap_or_default().min(MAX_BACKOFF));
+                    state.paused_until = now.plus(wait);
+                    if !std::mem::replace(&mut state.is_down, true) {
+                        self.is_unreachable(target, &reason, now).await;
+                    }
+                }
+            }
+            Ok(Err(Halt::Unauthorized(reason))) => {
+                self.refuse(target, RefusalKind::Unauthorized, &reason).await;
+            }
+            Ok(Err(Halt::Engine(error))) => {
+                tracing::error!(scim_target = %name, "{name}: work on a counterpart failed: {}", chain(&error));
+                state.paused_until = now.plus(SECRET_INTERVAL);
+            }
+            Err(panic) => {
+                tracing::error!(scim_target = %name, "{name}: work on a counterpart panicked: {panic}");
+                state.paused_until = now.plus(SECRET_INTERVAL);
+            }
+        }
+    }
+
+    async fn is_up(&self, target: &Target, state: &mut PushState) {
+        let was_down = std::mem::take(&mut state.is_down);
+        (state.failures, state.paused_until) = (0, Timestamp::default());
+        let down = target.work.down.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if !was_down || down.is_none() {
+            return;
+        }
+        let name = &target.config.name;
+        tracing::info!(scim_target = %name, "{name}: the target answers again");
+        self.tell(target, "target.recovered", serde_json::json!({})).await;
+    }
+
+    async fn is_unreachable(&self, target: &Target, reason: &str, now: Timestamp) {
+        let name = &target.config.name;
+        tracing::warn!(scim_target = %name, "{name}: the target cannot be used, and is tried again: {reason}");
+        *target.work.down.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((reason.to_owned(), now));
+        self.tell(target, "target.unreachable", serde_json::json!({ "error": reason })).await;
+    }
+
+    /// Stores that the target gets no requests until its secret changes or an operator unlocks it.
+    pub(in crate::engine) async fn refuse(&self, target: &Target, kind: RefusalKind, reason: &str) {
+        let name = &target.config.name;
+        let secret = target.client.secret_identity();
+        let refusal = TargetRefusal { kind, reason: reason.to_owned(), secret };
+        let mut is_new = false;
+        let changed = self
+            .change_target_state(target, |state| {
+                is_new = state.refused.as_ref() != Some(&refusal);
+                state.refused = Some(refusal);
+            })
+            .await;
+        if let Err(error) = changed {
+            tracing::error!(scim_target = %name, "{name}: cannot store a refusal: {}", chain(&error));
+        }
+        if is_new {
+            let remedy = match kind {
+                RefusalKind::Unauthorized => {
+                    format!("replace the secret, or run rosterctl target unlock {name}")
+                }
+                RefusalKind::Foreign => format!(
+                    "check url and token; only if this is the right service: rosterctl target unlock {name}"
+                ),
+            };
+            tracing::error!(scim_target = %name, "{name}: nothing is sent: {reason}; {remedy}");
+            let kind = match kind {
+                RefusalKind::Unauthorized => "target.unauthorized",
+                RefusalKind::Foreign => "target.foreign",
+            };
+            self.tell(target, kind, serde_json::json!({ "error": reason, "remedy": remedy })).await;
+        }
+    }
+
+    /// Records an event about a target.
+    pub(in crate::engine) async fn tell(
+        &self,
+        target: &Target,
+        kind: &'static str,
+        after: serde_json::Value,
+    ) {
+        let name = &target.config.name;
+        let cause = EventCause {
+            actor: Actor::rosterd(),
+            run: None,
+            account: Some(target.config.account.clone()),
+            at: self.clock.now(),
+        };
+        let event = Event::about(kind, name.as_str(), &cause, serde_json::Value::Null, after);
+        if let Err(error) = self.store.record(&[event], &self.clock).await {
+            tracing::error!(scim_target = %name, "{name}: cannot record an event: {}", chain(&error));
+        }
+    }
+}
+
+impl From<Halt> for crate::engine::EngineError {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::Engine(error) => error,
+            other => Self::Target(other.to_string()),
+        }
+    }
+}
+
+/// Returns the work that is left after all steps were done. A refused account is tried once a day.
+fn after_work(row: &CounterpartRow, now: Timestamp) -> Due {
+    let seq = row.due.seq;
+    match row.problem {
+        Some(ProvisionProblem::Refused | ProvisionProblem::TakenInvisibly) => Due {
+            at: Some(now.plus(QUARANTINE_RETRY)),
+            lane: Some(Lane::Run),
+            attempts: 0,
+            failing_since: None,
+            ..row.due.clone()
+        },
+        _ => Due { seq, ..Due::default() },
+    }
+}
+
+/// Returns the work after a failed attempt.
+fn after_failure(
+    target: &str,
+    row: &CounterpartRow,
+    after: Option<Duration>,
+    now: Timestamp,
+) -> Due {
+    let attempts = row.due.attempts;
+    let is_leaver = row.due.lane == Some(Lane::Leaver);
+    let longest = if is_leaver { MAX_LEAVER_BACKOFF } else { MAX_BACKOFF };
+    let wait = backoff(attempts, jitter(target, row.due.seq, attempts)).min(longest);
+    Due {
+        at: Some(now.plus(wait.max(after.unwrap_or_default().min(MAX_BACKOFF)))),
+        attempts: attempts.saturating_add(1),
+        failing_since: Some(row.due.failing_since.unwrap_or(now)),
+        ..row.due.clone()
+    }
+}
+
+fn quarantined(
+    target: &Target,
+    row: &CounterpartRow,
+    problem: ProvisionProblem,
+    followed: &Followed,
+    now: Timestamp,
+) -> Event {
+    let cause = EventCause {
+        actor: Actor::rosterd(),
+        run: row.due.run,
+        account: Some(followed.handle.clone()),
+        at: now,
+    };
+    let after = serde_json::json!({
+        "target": target.config.name,
+        "remote_id": row.account.id,
+        "problem": problem,
+        "answer": row.answer,
+    });
+    let (kind, user) = ("provision.quarantined", row.account.user);
+    Event::about(kind, user, &cause, serde_json::Value::Null, after)
+}

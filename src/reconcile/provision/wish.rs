@@ -1,0 +1,46 @@
+//! The wish for the account of a user: present, inactive or nothing.
+
+use std::collections::BTreeSet;
+
+use super::mapping::{Mapping, Unfit};
+use super::steps::Wish;
+use crate::model::{AccountId, Handle, InactiveReason, ProvisionProblem, Status, Tier, User};
+use crate::reconcile::Exclude;
+
+/// The users whom a target follows.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    pub account: AccountId,
+    pub handle: Handle,
+    pub tiers: BTreeSet<Tier>,
+    pub exclude: Exclude,
+}
+
+impl Followed {
+    /// Returns the wish for a user; `None` is a user who was removed.
+    pub fn wish(&self, user: Option<&User>, mapping: &Mapping) -> Result<Wish, ProvisionProblem> {
+        let Some(user) = user else { return Ok(Wish::Inactive(InactiveReason::Removed, None)) };
+        let wanted = || mapping.wanted(user, &self.handle);
+        let out = |reason| Ok(Wish::Inactive(reason, wanted().ok()));
+        if user.account != self.account {
+            return out(InactiveReason::Transferred);
+        }
+        match user.status() {
+            Status::Suspended => return out(InactiveReason::Suspended),
+            Status::Released => return out(InactiveReason::Released),
+            Status::Invited => return Ok(Wish::Nothing),
+            Status::Active => {}
+        }
+        let is_excluded = |address| self.exclude.matching(address).is_some();
+        if user.addresses.primary.as_ref().is_some_and(is_excluded) {
+            return Ok(Wish::Nothing);
+        }
+        if !self.tiers.contains(&user.tier) {
+            return out(InactiveReason::OutOfScope);
+        }
+        match wanted() {
+            Ok(wanted) => Ok(Wish::Present(wanted)),
+            Err(Unfit::NoUserName) => Err(ProvisionProblem::NoUserName),
+        }
+    }
+}
