@@ -15,7 +15,7 @@ use super::values::{
 use super::{files, safety};
 use crate::model::{
     Adopt, ChangeClass, Cron, DriftAction, Handle, LeaverAction, MatchAttribute, Mode, Rate,
-    TargetCredential, TargetGroup, TargetName, Tier, Timestamp,
+    RemoteId, TargetCredential, TargetGroup, TargetName, Tier, Timestamp,
 };
 use crate::reconcile::provision::{
     AttributePath, DEFAULT_MAPPING, Mapping, Paging, Quirks, Template, fields,
@@ -380,8 +380,9 @@ fn read_groups(table: &mut Table<'_>) -> Option<Vec<TargetGroup>> {
             }
         });
         let tier = table.text("tier", one_of(&Tier::ALL.map(|tier| (tier.as_str(), tier))));
+        let id = table.text("id", some_text).map(RemoteId);
         table.finish();
-        Some(TargetGroup { name: name?, tier: tier? })
+        Some(TargetGroup { name: name?, tier: tier?, id })
     };
     // Collect twice, so that every table is checked.
     tables.into_iter().map(read_one).collect::<Vec<_>>().into_iter().collect()

@@ -164,7 +164,7 @@ pub(super) async fn call(
             one(name, "push", &json!({ "user": who }), daemon, output).await?;
         }
         Command::Pause { name, duration } => {
-            status(name, "pause", &json!({ "duration": duration }), daemon, output).await?;
+            status(name, "pause", &json!({ "for": duration }), daemon, output).await?;
         }
         Command::Resume { name } => status(name, "resume", &json!({}), daemon, output).await?,
         Command::Unlock { name } => status(name, "unlock", &json!({}), daemon, output).await?,

@@ -329,6 +329,8 @@ pub struct Rate {
 pub struct TargetGroup {
     pub name: String,
     pub tier: Tier,
+    /// The id of an existing group to use; `None` creates one.
+    pub id: Option<RemoteId>,
 }
 
 /// A step that a run of a target proposes.

@@ -381,7 +381,7 @@ impl Store {
     pub async fn forget_target(&self, target: &TargetName) -> Result<u64, StoreError> {
         let mut writing = self.begin().await?;
         let mut count = 0;
-        for table in ["unmanaged_accounts", "counterparts"] {
+        for table in ["unmanaged_accounts", "target_groups", "target_members", "counterparts"] {
             let sql = Sql::new("DELETE FROM ").push(table).push(" WHERE target = ");
             count = sql
                 .bind(target.as_str())

@@ -57,6 +57,7 @@ mod scratch;
 mod sign_ins;
 mod sql;
 mod subscription;
+mod target_groups;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -93,6 +94,7 @@ pub use scope::ScopeState;
 pub use scratch::Scratch;
 pub use sign_ins::{AttemptLimit, SignInAttempt};
 pub use subscription::{Follower, Subscription};
+pub use target_groups::Member;
 pub use targets::{RefusalKind, TargetRefusal, TargetState, UnmanagedAccount};
 pub use users::{UserFilter, fold};
 pub use writer::Writer;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rosterd::config::{self, Config, Problems, Servers};
 use rosterd::model::{
     Adopt, AttributeNames, ChangeClass, Credential, Discovery, DriftAction, LeaverAction, Mode,
-    Program, Rate, ServerUrl, TargetCredential, TargetGroup, Tier,
+    Program, Rate, ServerUrl, TargetCredential, Tier,
 };
 use rosterd::reconcile::Limits;
 use rosterd::reconcile::provision::{DEFAULT_MAPPING, Paging};
@@ -733,7 +733,9 @@ fn directories_hooks_and_gates_have_their_configured_values() {
         matches!(&slack.credential, TargetCredential::OAuth { client_id, .. } if client_id == "rosterd")
     );
     assert_eq!((slack.mode, slack.quirks.scim_json), (Mode::PlanOnly, Some(false)));
-    assert_eq!(slack.groups, [TargetGroup { name: "Roster Pro".to_owned(), tier: Tier::Pro }]);
+    let group = &slack.groups[0];
+    assert_eq!((group.name.as_str(), group.tier), ("Roster Pro", Tier::Pro));
+    assert!(group.id.is_some());
     let corp = &config.directories[0];
     assert_eq!(
         corp.servers,

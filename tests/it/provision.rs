@@ -8,8 +8,8 @@ use rosterd::engine::{Selection, TargetConfig, TargetRequest};
 use rosterd::http::Transport;
 use rosterd::model::{
     Adopt, CounterpartRow, CounterpartState, DriftAction, HoldReason, LeaverAction, MatchAttribute,
-    Mode, PlanState, ProvisionProblem, Rate, RunState, TargetCredential, TargetName, Tier, Trigger,
-    User,
+    Mode, PlanState, ProvisionProblem, Rate, RunState, TargetCredential, TargetGroup, TargetName,
+    Tier, Trigger, User,
 };
 use rosterd::reconcile::Limits;
 use rosterd::reconcile::provision::Quirks;
@@ -21,6 +21,8 @@ use crate::firm::{Firm, alice, no_full_runs};
 use crate::hooks::until;
 use crate::targets::mapping;
 
+mod groups;
+mod law;
 mod leavers;
 mod ownership;
 mod plans;
@@ -32,9 +34,10 @@ struct Office {
     sim: Sim,
 }
 
-const NAME: &str = "app";
+pub(crate) const NAME: &str = "app";
 
-fn config(sim: &Sim, folder: &Path) -> TargetConfig {
+/// Returns the configuration of a target on this simulator, and writes its token.
+pub(crate) fn config(sim: &Sim, folder: &Path) -> TargetConfig {
     let file = folder.join("app.token");
     crate::folder::write(&file, &sim.token(), 0o600);
     TargetConfig {

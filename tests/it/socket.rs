@@ -18,12 +18,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ctl::Output;
 use crate::firm::{Firm, guid_of};
+use crate::provision;
 
 const NO_GROUP: &str = "no-such-group-of-rosterd";
 
 /// An engine that serves the control socket.
 struct Office {
     firm: Firm,
+    /// The service of the target `app`.
+    target: scimsim::Sim,
     /// User name of the caller.
     me: String,
     socket: PathBuf,
@@ -71,6 +74,8 @@ impl Office {
             max_age: Duration::from_hours(1),
             concurrency: 2,
         }]);
+        let target = scimsim::Sim::start().await.unwrap();
+        firm.engine.reconfigure_targets(vec![provision::config(&target, firm.folder.path())]);
         let hook = firm.engine.hook("vpn").unwrap();
         tokio::spawn(Arc::clone(&firm.engine).run_deliveries(hook));
         let socket = firm.folder.path().join("control.sock");
@@ -107,6 +112,7 @@ impl Office {
             .map_or_else(|| format!("uid:{me}"), |user| user.name);
         Self {
             firm,
+            target,
             me,
             socket,
             http,
@@ -308,6 +314,11 @@ impl Office {
         self.firm.engine.reconfigure(vec![corp, emea], was.rules.clone());
     }
 
+    /// Removes the target from the configuration.
+    fn remove_target(&self) {
+        self.firm.engine.reconfigure_targets(Vec::new());
+    }
+
     /// Renames the directory in the configuration.
     fn rename_section(&self) {
         self.firm.reconfigure(|config| config.name = DirectoryName::parse("hq").unwrap());
@@ -440,6 +451,28 @@ async fn every_answer_matches_the_openapi_document() {
     office.post("/v1/users/guest@example.net/remove", None).await;
     office.post("/v1/accounts/lab/delete", Some(json!({ "confirm": "lab" }))).await;
     office.get("/v1/quarantine").await;
+    office.post("/v1/targets/app/sync", None).await;
+    office.post("/v1/targets/app/sync", Some(json!({ "user": who }))).await;
+    office.get("/v1/targets").await;
+    office.get("/v1/targets/app").await;
+    office.get("/v1/targets/app/accounts?state=pending&limit=2").await;
+    office.get("/v1/targets/app/unmanaged").await;
+    office.get(&format!("/v1/targets/app/plan?user={who}")).await;
+    office.post("/v1/targets/app/push", Some(json!({ "user": who, "again": true }))).await;
+    let account = office.target.add_user("other@example.net");
+    office.post("/v1/targets/app/adopt", Some(json!({ "user": who, "id": account }))).await;
+    let nowhere = Some(json!({ "user": who, "id": "nowhere" }));
+    office.expect(409, "post /v1/targets/app/adopt", nowhere).await;
+    office.get(&format!("/v1/users/{who}")).await;
+    office.post("/v1/targets/app/disown", Some(json!({ "user": who }))).await;
+    office.post("/v1/targets/app/pause", Some(json!({ "for": "4h" }))).await;
+    for what in ["resume", "unlock"] {
+        office.post(&format!("/v1/targets/app/{what}"), None).await;
+    }
+    office.expect(409, "post /v1/targets/app/forget", None).await;
+    office.remove_target();
+    office.post("/v1/targets/app/forget", None).await;
+    office.expect(404, "post /v1/targets/app/forget", None).await;
     let [recreated, left, overruled, person] = office.leavers().await;
     office
         .post(&format!("/v1/users/{recreated}/relink"), Some(json!({ "object_guid": person })))
@@ -592,6 +625,7 @@ async fn every_command_of_rosterctl_uses_the_api_and_parses_its_answers() {
     office.post("/v1/directories/corp/sync", None).await;
     let held = office.get("/v1/held").await["held"][0]["id"].as_str().unwrap().to_owned();
     let run = office.get("/v1/runs?limit=1").await["runs"][0]["id"].as_str().unwrap().to_owned();
+    let id = office.target.add_user("other@example.net");
     let copy = office.firm.folder.path().join("copy.db").display().to_string();
     let configuration = office.firm.folder.path().join("new.toml").display().to_string();
     std::fs::write(&configuration, "as it is").unwrap();
@@ -663,6 +697,19 @@ async fn every_command_of_rosterctl_uses_the_api_and_parses_its_answers() {
         "hook deliveries vpn --limit 5".to_owned(),
         "hook deliveries vpn --seq 1".to_owned(),
         "hook redeliver vpn --all".to_owned(),
+        "target sync app".to_owned(),
+        "target list".to_owned(),
+        "target show app".to_owned(),
+        "target plan app".to_owned(),
+        "target accounts app".to_owned(),
+        "target accounts app --unmanaged".to_owned(),
+        format!("target adopt app {who} --id {id}"),
+        format!("target push app {who}"),
+        format!("target retry app {who}"),
+        format!("target disown app {who}"),
+        "target pause app --for 2h".to_owned(),
+        "target resume app".to_owned(),
+        "target unlock app".to_owned(),
         "reload".to_owned(),
         format!("backup {copy}"),
     ];
@@ -678,6 +725,9 @@ async fn every_command_of_rosterctl_uses_the_api_and_parses_its_answers() {
     for command in &of_leavers {
         succeeds(&office, command).await;
     }
+    office.remove_target();
+    let of_target = "target forget app".to_owned();
+    succeeds(&office, &of_target).await;
     office.migrate_one().await;
     let of_migration = "directory relink emea --sid-history".to_owned();
     succeeds(&office, &of_migration).await;
@@ -698,7 +748,7 @@ async fn every_command_of_rosterctl_uses_the_api_and_parses_its_answers() {
             !commands
                 .iter()
                 .chain(&of_leavers)
-                .chain([&of_migration, &of_section])
+                .chain([&of_migration, &of_section, &of_target])
                 .any(|c| format!("{c} ").starts_with(&format!("{leaf} ")))
         })
         .collect();

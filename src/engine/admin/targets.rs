@@ -171,6 +171,9 @@ impl Engine {
                 counts.pending
             ));
         }
+        let problems = target.work.group_problems.lock().unwrap_or_else(PoisonError::into_inner);
+        attention.extend(problems.iter().cloned());
+        drop(problems);
         if left > 0 {
             attention.push(format!(
                 "{name}: {left} active accounts have the name of a suspended user: see rosterctl target accounts {name} --left"

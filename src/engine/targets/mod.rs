@@ -10,6 +10,7 @@
 
 pub(in crate::engine) mod canaries;
 pub(in crate::engine) mod exchange;
+pub(in crate::engine) mod groups;
 mod pace;
 pub(in crate::engine) mod push;
 pub(in crate::engine) mod record;
@@ -76,7 +77,10 @@ impl TargetConfig {
             self.matched_by,
             attributes,
             self.mapping.values,
-            self.groups.iter().map(|group| (&group.name, group.tier)).collect::<Vec<_>>(),
+            self.groups
+                .iter()
+                .map(|group| (&group.name, group.tier, &group.id))
+                .collect::<Vec<_>>(),
         ]);
         format!("{:016x}", xxhash_rust::xxh3::xxh3_64(rules.to_string().as_bytes()))
     }
@@ -127,6 +131,10 @@ pub(in crate::engine) struct TargetWork {
     pub(in crate::engine) wake: Notify,
     /// An operator says that this is the right service, whatever accounts it shows.
     pub(in crate::engine) is_trusted: AtomicBool,
+    /// Accounts or rules have changed since the groups were brought up to date.
+    pub(in crate::engine) has_group_work: AtomicBool,
+    /// Why groups cannot be brought up to date.
+    pub(in crate::engine) group_problems: Mutex<Vec<String>>,
     /// Why the target does not answer, since when.
     pub(in crate::engine) down: Mutex<Option<(String, Timestamp)>>,
 }

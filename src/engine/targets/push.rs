@@ -4,6 +4,7 @@
 //! single counterpart. A deactivation is never given up.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 struct PushState {
     under_way: JoinSet<Result<(), Halt>>,
     users: Arc<std::sync::Mutex<BTreeSet<UserId>>>,
+    /// The groups are being brought up to date.
+    is_grouping: bool,
     failures: u32,
     is_down: bool,
     paused_until: Timestamp,
@@ -68,6 +71,7 @@ impl Engine {
         let name = &target.config.name;
         let mut news = self.store.news();
         let mut state = PushState::default();
+        target.work.has_group_work.store(true, Ordering::Release);
         while !target.cancel.is_cancelled() {
             news.borrow_and_update();
             let wait = match self.push_due(target, &mut state).await {
@@ -115,6 +119,9 @@ impl Engine {
             return Ok(MAX_WAIT);
         }
         let due = self.store.due_counterparts(name, now, BATCH).await?;
+        if due.is_empty() && self.start_groups(target, state) {
+            return Ok(MAX_WAIT);
+        }
         if due.is_empty() {
             let next = self.store.next_counterpart(name).await?;
             return Ok(next.map_or(MAX_WAIT, |at| at.since(now)));
@@ -140,6 +147,25 @@ impl Engine {
             });
         }
         Ok(MAX_WAIT)
+    }
+
+    /// Starts the work on groups, if there is any and no account is being worked on. Members follow
+    /// after their accounts.
+    fn start_groups(self: &Arc<Self>, target: &Arc<Target>, state: &mut PushState) -> bool {
+        let is_idle = state.under_way.is_empty() && !target.config.groups.is_empty();
+        if !is_idle || !target.work.has_group_work.swap(false, Ordering::AcqRel) {
+            return false;
+        }
+        state.is_grouping = true;
+        let (engine, target) = (Arc::clone(self), Arc::clone(target));
+        state.under_way.spawn(async move {
+            let done = engine.sync_groups(&target).await;
+            if done.is_err() {
+                target.work.has_group_work.store(true, Ordering::Release);
+            }
+            done
+        });
+        true
     }
 
     /// Works on one counterpart, and stores the result.
@@ -190,6 +216,9 @@ impl Engine {
         let now = self.clock.now();
         match ended {
             Ok(Ok(())) => {
+                if !std::mem::take(&mut state.is_grouping) {
+                    target.work.has_group_work.store(true, Ordering::Release);
+                }
                 self.is_up(target, state).await;
             }
             Ok(Err(Halt::Later { reason, after, is_down })) => {

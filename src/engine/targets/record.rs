@@ -1,6 +1,7 @@
 //! The record of a run over a target: the guard's rulings, the held plan, and the run's row.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
@@ -155,6 +156,8 @@ impl Engine {
         run.quarantined = counts.quarantined;
         let is_rejected = self.store.is_scope_rejected(&name).await?;
         let hash = target.config.rules_hash();
+        // The change of the state wakes the push.
+        target.work.has_group_work.store(true, Ordering::Release);
         self.change_target_state(target, |state| {
             state.last_success = Some(now);
             if run.complete {

@@ -71,6 +71,13 @@ impl Resource {
             .any(|schema| schema.to_ascii_lowercase().starts_with("urn:ietf:params:scim:"))
     }
 
+    /// Returns the ids of the members of a group.
+    pub fn members(&self) -> Vec<String> {
+        let items = self.get("members").and_then(Value::as_array);
+        let id = |item: &Value| text_of(find(item.as_object()?, "value")?);
+        items.into_iter().flatten().filter_map(id).collect()
+    }
+
     /// Returns all addresses.
     pub fn emails(&self) -> Vec<&str> {
         let items = self.get("emails").and_then(Value::as_array);

@@ -68,6 +68,9 @@ pub enum Requests {
 /// The schema of a PATCH (RFC 7644, 3.5.2).
 const PATCH_OP: &str = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
 
+/// The schema of a group (RFC 7643, 4.2).
+const GROUP: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
+
 /// Encodes everything but the unreserved characters of RFC 3986, because an id may have any.
 fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut encoded, byte| {
@@ -120,6 +123,44 @@ impl Request {
         Self::new(Operation::Delete, Method::Delete, user_path(id), None)
     }
 
+    /// Searches the groups of a name.
+    pub fn search_group(name: &str) -> Self {
+        let search = Self::new(Operation::Search, Method::Get, "Groups".to_owned(), None);
+        let filter = format!("displayName eq {}", json!(name));
+        let query = query(&[("filter", filter), ("excludedAttributes", "members".to_owned())]);
+        Self { query, ..search }
+    }
+
+    pub fn create_group(name: &str, external_id: &str) -> Self {
+        let body = json!({ "schemas": [GROUP], "displayName": name, "externalId": external_id });
+        Self::new(Operation::Create, Method::Post, "Groups".to_owned(), Some(body))
+    }
+
+    /// Reads a group with its members.
+    pub fn read_group(id: &RemoteId) -> Self {
+        Self::new(Operation::Read, Method::Get, group_path(id), None)
+    }
+
+    /// Adds accounts to a group.
+    pub fn add_members(id: &RemoteId, members: &[&RemoteId]) -> Self {
+        let values: Vec<Value> = members.iter().map(|id| json!({ "value": id })).collect();
+        let add = json!({ "op": "add", "path": "members", "value": values });
+        let body = json!({ "schemas": [PATCH_OP], "Operations": [add] });
+        Self::new(Operation::Modify, Method::Patch, group_path(id), Some(body))
+    }
+
+    /// Removes accounts from a group. Each has an operation with a filter of its own, because a
+    /// removal of `members` without one empties the group.
+    pub fn remove_members(id: &RemoteId, members: &[&RemoteId]) -> Self {
+        let remove = |id: &&RemoteId| {
+            let path = format!("members[value eq {}]", json!(id));
+            json!({ "op": "remove", "path": path })
+        };
+        let operations: Vec<Value> = members.iter().map(remove).collect();
+        let body = json!({ "schemas": [PATCH_OP], "Operations": operations });
+        Self::new(Operation::Modify, Method::Patch, group_path(id), Some(body))
+    }
+
     fn patch(id: &RemoteId, operations: &[Value]) -> Self {
         let body = json!({ "schemas": [PATCH_OP], "Operations": operations });
         Self::new(Operation::Modify, Method::Patch, user_path(id), Some(body))
@@ -132,6 +173,10 @@ impl Request {
 
 fn user_path(id: &RemoteId) -> String {
     format!("Users/{}", encoded(&id.0))
+}
+
+fn group_path(id: &RemoteId) -> String {
+    format!("Groups/{}", encoded(&id.0))
 }
 
 fn replace_active(active: bool) -> Value {
@@ -461,6 +506,20 @@ mod tests {
                 "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User": { "department": "Sales" },
                 "schemas": [USER, super::super::resource::ENTERPRISE_USER],
             })
+        );
+    }
+
+    #[test]
+    fn each_member_is_removed_by_a_filter_of_its_own() {
+        let ids = ["7", "a\"b"].map(|id| RemoteId(id.to_owned()));
+        let request = Request::remove_members(&RemoteId("g".to_owned()), &[&ids[0], &ids[1]]);
+        assert_eq!(request.path, "Groups/g");
+        assert_eq!(
+            request.body.unwrap()["Operations"],
+            json!([
+                { "op": "remove", "path": "members[value eq \"7\"]" },
+                { "op": "remove", "path": "members[value eq \"a\\\"b\"]" },
+            ])
         );
     }
 

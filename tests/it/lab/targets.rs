@@ -3,14 +3,26 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use rosterd::model::{Address, CheckOutcome, TargetCredential, Timestamp};
+use rosterd::engine::{TargetConfig, TargetRequest};
+use rosterd::model::{
+    Address, Adopt, CheckOutcome, Cron, DriftAction, Handle, LeaverAction, MatchAttribute, Mode,
+    Rate, TargetCredential, TargetName, Tier, Timestamp, Trigger,
+};
+use rosterd::reconcile::Limits;
 use rosterd::reconcile::provision::{
-    AttributePath, Capabilities, Mapping, Method, Operation, Paging, Quirks, Request, USER,
+    AttributePath, Capabilities, Mapping, Method, Operation, Outcome, Paging, Quirks, Request,
+    USER, meaning,
 };
 use rosterd::scim::{self, Client, Settings};
 
+use super::branch::{Branch, PROVISIONED};
 use super::controller::{facts, script, text};
+use super::staff;
+use crate::acme;
+use crate::hooks::until;
 use crate::targets::{capabilities, checked, mapping, settings, step};
 
 /// An independent SCIM server of one test.
@@ -212,4 +224,90 @@ async fn check_target_prints_findings_and_remedies_and_its_exit_status() {
     assert!(output.ends_with("app: requests can work\n"), "{output}");
     let (status, _, errors) = run(&["other"]);
     assert_eq!((status, errors.contains("no target \"other\"")), (Some(1), true), "{errors}");
+}
+
+/// Returns the configuration of a target on this server.
+fn target(name: &str, server: &Server) -> TargetConfig {
+    TargetConfig {
+        name: TargetName::parse(name).expect("a name"),
+        account: Handle::parse("acme").expect("a handle"),
+        mode: Mode::Apply,
+        client: server.settings(),
+        token_expires: None,
+        rate: Rate { requests: 100, per: Duration::from_secs(1) },
+        concurrency: 2,
+        tiers: Tier::ALL.into(),
+        exclude: Vec::new(),
+        adopt: Adopt::Ask,
+        matched_by: MatchAttribute::UserName,
+        leaver: LeaverAction::Deactivate,
+        delete_after: None,
+        drift: DriftAction::Report,
+        full: Cron::parse("0 0 29 2 *", chrono_tz::Tz::UTC).expect("a schedule"),
+        mapping: mapping(&[]),
+        limits: Limits::default(),
+        groups: Vec::new(),
+    }
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaver_of_samba_is_inactive_at_three_independent_servers() {
+    let branch = Branch::running(|_| {}).await;
+    let kinds = ["scim2", "scim2-limited", "scimmy"];
+    let servers = kinds.map(Server::start);
+    let targets: Vec<TargetConfig> =
+        kinds.iter().zip(&servers).map(|(kind, server)| target(kind, server)).collect();
+    let names: Vec<TargetName> = targets.iter().map(|target| target.name.clone()).collect();
+    branch.engine.reconfigure_targets(targets);
+    for target in branch.engine.targets().values() {
+        tokio::spawn(Arc::clone(&branch.engine).follow_users(Arc::clone(target)));
+    }
+    for name in &names {
+        until("each user has an account", async || {
+            let counts = branch.engine.store.counterpart_counts(name).await.expect("counts");
+            (counts.active == PROVISIONED as u64 && counts.pending == 0).then_some(())
+        })
+        .await;
+    }
+    for (who, dn) in [
+        ("diego.garcia@example.com", staff("Sales", "Diego García")),
+        ("hana.suzuki@example.com", staff("Sales", "Hana Suzuki")),
+    ] {
+        branch.lab.disable(&dn);
+        branch.sync().await;
+        let suspended = Instant::now();
+        let user = branch.user(who).await;
+        for (name, server) in names.iter().zip(&servers) {
+            let id = until("the account is inactive", async || {
+                let row = branch.engine.store.counterpart(name, user.id).await.expect("a row")?;
+                row.account.id.filter(|_| row.account.active == Some(false))
+            })
+            .await;
+            println!("{who}: inactive at {name} {:?} after the run", suspended.elapsed());
+            // The server says so itself.
+            let client = server.client();
+            let request = Request::read(&id);
+            let answer = client.send(&request, &capabilities(&client), Timestamp(0)).await;
+            match meaning(&request, &answer.expect("an answer")) {
+                Outcome::Done(account) => assert_eq!(account.active(), Some(false), "{name}"),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+        branch.lab.enable(&dn);
+        branch.sync().await;
+        for name in &names {
+            until("the account is active again", async || {
+                let row = branch.engine.store.counterpart(name, user.id).await.expect("a row")?;
+                (row.account.active == Some(true)).then_some(())
+            })
+            .await;
+        }
+    }
+    for name in &names {
+        let target = branch.engine.target(name.as_str()).expect("the target");
+        let request = TargetRequest::full(Trigger::Manual, Some(acme::alice()));
+        let run = branch.engine.run_target(&target, request).await.expect("a run");
+        assert_eq!((run.counts.total(), run.held, run.error), (0, 0, None), "{name}");
+    }
 }

@@ -124,6 +124,24 @@ impl Service {
         self.users.values().cloned().map(Value::from).collect()
     }
 
+    pub(crate) fn groups(&self) -> Vec<Value> {
+        self.groups.values().cloned().map(Value::from).collect()
+    }
+
+    pub(crate) fn add_group(&mut self, resource: Resource) -> String {
+        let mut taken = resource;
+        taken.entry("schemas").or_insert_with(|| json!([GROUP]));
+        self.store("Groups", None, taken)["id"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Adds a member to each group of a name, as another client would.
+    pub(crate) fn join(&mut self, group: &str, member: &str) {
+        for group in self.groups.values_mut().filter(|g| g["displayName"] == group) {
+            let members = group.entry("members").or_insert_with(|| json!([]));
+            members.as_array_mut().into_iter().for_each(|m| m.push(json!({ "value": member })));
+        }
+    }
+
     pub(crate) fn change_user(&mut self, id: &str, change: impl FnOnce(&mut Resource)) {
         if let Some(number) = self.number("Users", id)
             && let Some(user) = self.users.get_mut(&number)

@@ -150,6 +150,28 @@ impl Sim {
         locked(&self.desk.service).users()
     }
 
+    /// Adds a group of this name; returns its id.
+    pub fn add_group(&self, name: &str) -> String {
+        let group = json!({ "displayName": name }).as_object().cloned().unwrap_or_default();
+        locked(&self.desk.service).add_group(group)
+    }
+
+    /// Adds a member to a group, as another client would.
+    pub fn join(&self, group: &str, member: &str) {
+        locked(&self.desk.service).join(group, member);
+    }
+
+    /// Returns the ids of the members of a group, in order; `None` if there is no such group.
+    pub fn members(&self, group: &str) -> Option<Vec<String>> {
+        let groups = locked(&self.desk.service).groups();
+        let found = groups.into_iter().find(|found| found["displayName"] == group)?;
+        let ids = found["members"].as_array().into_iter().flatten();
+        let mut ids: Vec<String> =
+            ids.filter_map(|member| Some(member["value"].as_str()?.to_owned())).collect();
+        ids.sort();
+        Some(ids)
+    }
+
     /// Returns the user of a name.
     pub fn user(&self, name: &str) -> Option<Value> {
         self.users().into_iter().find(|user| user["userName"] == name)

@@ -55,5 +55,21 @@ CREATE TABLE unmanaged_accounts (
     PRIMARY KEY (target, remote_id)
 );
 
+-- The groups of a target, and the members that rosterd added.
+CREATE TABLE target_groups (
+    target    TEXT NOT NULL,
+    name      TEXT NOT NULL,
+    remote_id TEXT NOT NULL,
+    PRIMARY KEY (target, name)
+);
+
+CREATE TABLE target_members (
+    target     TEXT NOT NULL,
+    group_name TEXT NOT NULL,
+    user_id    BYTEA NOT NULL,
+    remote_id  TEXT NOT NULL,
+    PRIMARY KEY (target, group_name, user_id)
+);
+
 -- A rejection of a target's step belongs to the target, whatever directory its user is linked to.
 ALTER TABLE rejections ADD COLUMN of_target BIGINT NOT NULL DEFAULT 0;
