@@ -123,6 +123,8 @@ async fn main() {
     }
     let operator = Operator { socket: folder.path().join("control.sock").display().to_string() };
     story(&operator, &sim).await;
+    let app = scimsim::Sim::start().await.expect("an application");
+    provision(&operator, &sim, &app, &configuration, folder.path()).await;
     if !once {
         daemon::watch_signals(stop.clone(), reloader).expect("signals");
         stay(&operator.socket, &stop).await;
@@ -212,6 +214,48 @@ async fn story(operator: &Operator, sim: &Sim) {
     operator.run("run list --limit 8").await;
     operator.run("event list --limit 6").await;
     operator.run("status").await;
+}
+
+/// Shows an application whose accounts follow the users over SCIM 2.0.
+async fn provision(
+    operator: &Operator,
+    sim: &Sim,
+    app: &scimsim::Sim,
+    configuration: &str,
+    folder: &Path,
+) {
+    section("An application with SCIM 2.0 (simulated) becomes a target: its accounts follow");
+    let token_file = folder.join("app.token");
+    folder::write(&token_file, &app.token(), 0o600);
+    let target = format!(
+        "[[target]]\nname = \"app\"\naccount = \"acme\"\nurl = \"{}\"\ntoken-file = \"{}\"\nrate = \"1000/s\"\n",
+        app.url(),
+        token_file.display()
+    );
+    println!("{target}");
+    std::fs::write(folder.join("rosterd.toml"), format!("{configuration}\n{target}"))
+        .expect("a file");
+    operator.run("reload").await;
+    operator.run("target sync app").await;
+    operator.run(&format!("held approve {} --first 3", operator.held().await)).await;
+    operator.run(&format!("held approve {}", operator.held().await)).await;
+    let accounts = || app.users().iter().filter(|user| user["active"] == true).count();
+    let mut before = usize::MAX;
+    while before != accounts() {
+        before = accounts();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    operator.run("target show app").await;
+
+    section("A leaver is inactive there, too, a moment after the run");
+    let leaver = sim.look(|ad| ad.members(adsim::names::PRO).into_iter().nth(5).expect("a person"));
+    sim.edit(|ad| ad.disable(leaver));
+    operator.run("sync corp").await;
+    while before == accounts() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    operator.run(&format!("user show {leaver}")).await;
+    operator.run("event list --type provision.deactivated").await;
 }
 
 async fn stay(socket: &str, stop: &CancellationToken) {

@@ -278,6 +278,8 @@ impl Engine {
         let mut was_foreign = false;
         self.change_target_state(&target, |state| {
             let refused = state.refused.take();
+            // Disproved capabilities are tried again.
+            state.capabilities = None;
             was_foreign = refused.is_some_and(|r| r.kind == RefusalKind::Foreign);
         })
         .await?;

@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::engine::targets::Target;
 use crate::engine::targets::exchange::{Exchange, Halt};
 use crate::model::{CounterpartRow, Lane};
-use crate::reconcile::provision::{Account, Outcome, Request};
+use crate::reconcile::provision::{Account, Capabilities, Declared, Outcome, Request};
 use crate::store::RefusalKind;
 
 /// Accounts that are asked for.
@@ -22,6 +22,7 @@ impl Engine {
         if known.is_some() && known == secret {
             return Ok(true);
         }
+        self.discover(target).await?;
         let is_recognised = match self.look_at_canaries(target).await {
             Ok(is_recognised) => is_recognised,
             Err(Halt::Unauthorized(reason)) => {
@@ -39,6 +40,30 @@ impl Engine {
             self.refuse(target, RefusalKind::Foreign, reason).await;
         }
         Ok(is_recognised)
+    }
+
+    /// Reads the capabilities that the service declares. A capability that an answer disproved stays
+    /// disproved, unless the configuration overrules it.
+    async fn discover(&self, target: &Target) -> Result<(), Halt> {
+        let exchange = Exchange { engine: self, target, lane: Lane::Leaver };
+        let declared = match exchange.ask(&Request::describe("ServiceProviderConfig")).await {
+            Ok(Outcome::Done(config)) => Declared::read(&config),
+            Err(Halt::Engine(error)) => return Err(Halt::Engine(error)),
+            // A service may have no such document. The next request finds what is wrong.
+            Ok(_) | Err(_) => return Ok(()),
+        };
+        let quirks = &target.config.client.quirks;
+        let mut known = Capabilities::of(&declared, quirks);
+        let stored = self.target_state(target).await?.capabilities;
+        if let Some(learned) = stored {
+            known.patch &= learned.patch || quirks.patch == Some(true);
+            known.filter &= learned.filter || quirks.filter == Some(true);
+            known.scim_json &= learned.scim_json || quirks.scim_json == Some(true);
+        }
+        if stored != Some(known) {
+            self.change_target_state(target, |state| state.capabilities = Some(known)).await?;
+        }
+        Ok(())
     }
 
     async fn look_at_canaries(&self, target: &Target) -> Result<bool, Halt> {

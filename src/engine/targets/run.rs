@@ -149,7 +149,7 @@ impl Engine {
         let Some(followed) = self.followed(target).await? else {
             let account = &target.config.account;
             return Err(Halt::later(format!(
-                "there is no account {account}: rosterctl account create {account}"
+                "there is no account {account}: rosterctl account create {account} --name …"
             )));
         };
         // Each run recognises the target anew.

@@ -354,9 +354,7 @@ pub fn meaning(request: &Request, answer: &Answer) -> Outcome {
         400 | 403 | 404 | 405 | 501 if operation == Operation::Search => {
             Outcome::Learned(Lesson::NoFilter)
         }
-        403 if matches!(operation, Operation::List | Operation::Describe) => {
-            Outcome::Unauthorized(refusal)
-        }
+        403 if operation == Operation::List => Outcome::Unauthorized(refusal),
         400 if operation == Operation::Create && refusal.is("uniqueness") => {
             Outcome::Conflict(refusal)
         }
@@ -581,6 +579,7 @@ mod tests {
             (Read, 408, "", "Retry"),
             (List, 200, list, "Done"),
             (List, 403, "", "Unauthorized"),
+            (Describe, 403, "", "Refused"),
             (List, 404, "notFound", "NotScim"),
             (List, 400, "expiredCursor", "CursorExpired"),
             (List, 400, "invalidCursor", "CursorExpired"),
