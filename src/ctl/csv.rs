@@ -14,10 +14,18 @@ pub(super) fn csv<'a>(
     header: impl IntoIterator<Item = &'a str>,
     rows: impl IntoIterator<Item: IntoIterator<Item = String>>,
 ) -> Page {
+    let header = header.into_iter().map(str::to_owned);
+    let mut page = csv_rows([header]);
+    page.append(&csv_rows(rows));
+    page
+}
+
+/// Formats rows that follow a header or other rows.
+pub(super) fn csv_rows(rows: impl IntoIterator<Item: IntoIterator<Item = String>>) -> Page {
     let mut lines =
         csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     // Writing to memory does not fail, and every row has as many cells as the header.
-    let mut written = lines.write_record(header);
+    let mut written = Ok(());
     for row in rows {
         let cells = row.into_iter().map(|cell| plain(&cell).into_owned());
         written = written.and(lines.write_record(cells));

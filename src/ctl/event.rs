@@ -274,11 +274,11 @@ fn brief(after: &Value) -> String {
     }
 }
 
-fn field<'a>(document: &'a Value, name: &str) -> &'a str {
+pub(super) fn field<'a>(document: &'a Value, name: &str) -> &'a str {
     document.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn data<'a>(document: &'a Value, name: &str) -> &'a Value {
+pub(super) fn data<'a>(document: &'a Value, name: &str) -> &'a Value {
     document.get("data").and_then(|d| d.get(name)).unwrap_or(&Value::Null)
 }
 
@@ -331,7 +331,7 @@ fn name_of<'a>(document: &'a Value, when: &str, name: &str) -> &'a str {
 }
 
 /// Returns the present name of the event's user, or the last one of a removed user.
-fn present_name<'a>(document: &'a Value, name: &str) -> &'a str {
+pub(super) fn present_name<'a>(document: &'a Value, name: &str) -> &'a str {
     match name_of(document, "after", name) {
         "" => name_of(document, "before", name),
         name => name,
@@ -339,7 +339,7 @@ fn present_name<'a>(document: &'a Value, name: &str) -> &'a str {
 }
 
 /// Returns the name before a change that gives the user another one.
-fn former_name<'a>(document: &'a Value, name: &str) -> &'a str {
+pub(super) fn former_name<'a>(document: &'a Value, name: &str) -> &'a str {
     let (was, is) = (name_of(document, "before", name), name_of(document, "after", name));
     if was == is || is.is_empty() { "" } else { was }
 }

@@ -33,6 +33,11 @@ impl<T: DeserializeOwned> Answer<T> {
         let value = client.read(harmless_value(raw.clone()))?;
         Ok(Self { raw, value })
     }
+
+    /// Returns the document as it was sent.
+    pub(super) fn unescaped(self, daemon: &Daemon) -> Result<T, Failure> {
+        Ok(daemon.0.read(self.raw)?)
+    }
 }
 
 /// The page size of a list that is read to its end.

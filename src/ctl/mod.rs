@@ -17,9 +17,11 @@ pub mod held;
 pub mod hook;
 pub mod id;
 mod link;
+mod new_file;
 pub mod plan;
 mod progress;
 pub mod reload;
+pub mod report;
 pub mod review;
 pub mod run;
 mod selection;
@@ -120,6 +122,8 @@ enum Command {
     Run(run::Command),
     #[command(subcommand)]
     Event(event::Command),
+    #[command(subcommand)]
+    Report(report::Command),
     Backup(backup::Arguments),
     Completions(shell::Completions),
     /// Print the version
@@ -134,7 +138,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("Every day", &["status", "sync", "plan", "held"]),
     ("People", &["user", "search", "sign-in"]),
     ("Setup", &["account", "domain", "directory", "target", "hook", "reload"]),
-    ("Records", &["run", "event", "backup", "completions", "version", "help"]),
+    ("Records", &["run", "event", "report", "backup", "completions", "version", "help"]),
 ];
 
 /// Returns the definition of the commands, with the help text in groups.
@@ -240,6 +244,7 @@ impl Command {
             Self::Directory(command) => directory::call(command, daemon, output).await,
             Self::Target(command) => target::call(command, daemon, output).await,
             Self::Hook(command) => hook::call(command, daemon, output).await,
+            Self::Report(command) => report::call(command, daemon, output).await,
             Self::Event(command) => event::call(command, daemon, output).await,
             Self::SignIn(arguments) => sign_in::call(arguments, daemon, output).await,
             Self::Backup(arguments) => backup::call(arguments, socket, daemon, output).await,

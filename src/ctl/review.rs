@@ -42,9 +42,15 @@ pub(super) fn ou(change: &Change) -> String {
 }
 
 /// Returns the DN without its first part. A comma in a name is escaped (RFC 4514).
-fn parent(dn: &str) -> Option<&str> {
+pub(super) fn parent(dn: &str) -> Option<&str> {
     let is_comma = |(at, _): &(usize, &str)| !dn[..*at].ends_with('\\');
     dn.match_indices(',').find(is_comma).map(|(at, _)| &dn[at + 1..])
+}
+
+/// Returns the value of the first part of a DN: the name of a manager.
+pub(super) fn name_of(dn: &str) -> String {
+    let first = parent(dn).map_or(dn, |parent| &dn[..dn.len() - parent.len() - 1]);
+    first.split_once('=').map(|(_, name)| name.replace('\\', "")).unwrap_or_default()
 }
 
 /// Returns the name of an OU without its parents.
@@ -58,7 +64,7 @@ pub(super) fn department(change: &Change) -> String {
 
 fn manager(change: &Change) -> String {
     let dn = change.person.as_ref().and_then(|person| person.manager.clone()).unwrap_or_default();
-    name_of_ou(&dn).split_once('=').map(|(_, name)| name.to_owned()).unwrap_or_default()
+    name_of(&dn)
 }
 
 fn tier(change: &Change) -> String {

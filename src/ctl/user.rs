@@ -421,6 +421,7 @@ pub fn show(user: &User, view: &View) -> Page {
         overrides,
         invited_at,
         joined_at,
+        last_sign_in_at,
         created_at,
         updated_at,
     } = user;
@@ -473,6 +474,7 @@ pub fn show(user: &User, view: &View) -> Page {
         ("expires", expires_at.as_ref()),
         ("invited", invited_at.as_ref()),
         ("joined", joined_at.as_ref()),
+        ("signed in", last_sign_in_at.as_ref()),
         ("created", Some(created_at)),
         ("updated", Some(updated_at)),
     ] {

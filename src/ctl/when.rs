@@ -43,6 +43,21 @@ fn past(text: &str, view: &View) -> Option<DateTime<Utc>> {
     view.now.checked_sub_signed(chrono::Duration::from_std(age).ok()?)
 }
 
+/// Parses a time to come, and returns it in RFC 3339: a day, or a duration from now.
+pub(super) fn coming(option: &str, text: &str, view: &View) -> Result<String, Failure> {
+    let word = text.trim().to_ascii_lowercase();
+    let after = || {
+        let duration = humantime::parse_duration(&word).ok()?;
+        view.now.checked_add_signed(chrono::Duration::from_std(duration).ok()?)
+    };
+    let at = after().or_else(|| future(&word, view)).ok_or_else(|| {
+        Failure::Usage(format!(
+            "{option} {text} is not a time to come: write 14d, tomorrow, monday or 2027-01-31"
+        ))
+    })?;
+    Ok(at.to_rfc3339_opts(SecondsFormat::Millis, true))
+}
+
 /// Returns the number of a weekday from Monday, which may be abbreviated to three letters.
 fn weekday(word: &str) -> Option<u32> {
     WEEKDAYS
@@ -127,6 +142,18 @@ mod tests {
             assert_eq!(instant("--since", typed, &view()).expect(typed), at, "{typed}");
         }
         assert!(instant("--since", "soonish", &view()).is_err());
+    }
+
+    #[test]
+    fn a_time_to_come_is_a_duration_or_a_local_day() {
+        for (typed, at) in [
+            ("14d", "2026-12-08T03:01:00.000Z"),
+            ("tomorrow", "2026-11-24T23:00:00.000Z"),
+            ("2027-01-31", "2027-01-30T23:00:00.000Z"),
+        ] {
+            assert_eq!(coming("--until", typed, &view()).expect(typed), at, "{typed}");
+        }
+        assert!(coming("--until", "yesterday", &view()).is_err());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::dn::Dn;
 use super::email::{Address, Addresses};
 use super::ids::{AccountId, ClaimId, DirectoryName, EventId, Guid, PlanId, RunId, UserId};
 use super::profile::Profile;
+use super::tier::Tier;
 use super::time::Timestamp;
 use super::user::{Status, User};
 
@@ -53,6 +54,16 @@ pub struct Event {
     pub evidence: Value,
     /// The names of the user of a `user.*` event.
     pub user: Option<Box<KnownAs>>,
+    /// The approval of a change that had been held.
+    pub approval: Option<Approval>,
+}
+
+/// The operator's approval of a held change.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Approval {
+    pub plan: PlanId,
+    pub by: Actor,
+    pub comment: Option<String>,
 }
 
 /// The names of a user before and after all changes of one transaction.
@@ -76,6 +87,9 @@ pub struct Identity {
     sam_account_name: Option<String>,
     user_principal_name: Option<String>,
     employee_id: Option<String>,
+    department: Option<String>,
+    manager: Option<String>,
+    tier: Tier,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     extra: BTreeMap<String, BTreeSet<String>>,
     directory: Option<DirectoryName>,
@@ -87,7 +101,14 @@ impl Identity {
     /// Returns the names of a user. `dn` is the present name of the entry, if it was read.
     pub fn of(user: &User, dn: Option<&Dn>) -> Self {
         let Profile {
-            display_name, sam_account_name, user_principal_name, employee_id, extra, ..
+            display_name,
+            sam_account_name,
+            user_principal_name,
+            employee_id,
+            department,
+            manager,
+            extra,
+            ..
         } = user.profile.clone();
         let Addresses { primary, secondary } = user.addresses.clone();
         let link = user.link.as_ref();
@@ -99,6 +120,9 @@ impl Identity {
             sam_account_name,
             user_principal_name,
             employee_id,
+            department,
+            manager,
+            tier: user.tier,
             extra,
             directory: link.map(|link| link.directory.clone()),
             object_guid: link.map(|link| link.guid),
@@ -149,6 +173,7 @@ impl Event {
             after: change.after(),
             evidence: json!(change.evidence()),
             user: None,
+            approval: None,
         };
         accounts.into_iter().map(event).collect()
     }
@@ -169,6 +194,7 @@ impl Event {
             after,
             evidence: Value::Null,
             user: None,
+            approval: None,
         }
     }
 
@@ -208,6 +234,7 @@ impl Event {
             after,
             evidence,
             user,
+            approval,
         } = self;
         let mut document = json!({
             "specversion": "1.0",
@@ -221,6 +248,9 @@ impl Event {
         if let Some(user) = user {
             let KnownAs { before, after } = &**user;
             document["data"]["user"] = json!({ "before": before, "after": after });
+        }
+        if let Some(approval) = approval {
+            document["data"]["approval"] = json!(approval);
         }
         document
     }

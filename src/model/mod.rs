@@ -57,7 +57,7 @@ pub use digest::Digest;
 pub use discovery::Discovery;
 pub use dn::Dn;
 pub use email::{Address, AddressError, AddressKey, Addresses, Domain, DomainError};
-pub use event::{Event, EventCause, Identity, KnownAs, Subject};
+pub use event::{Approval, Event, EventCause, Identity, KnownAs, Subject};
 pub use filter::{Filter, FilterError, GroupAssertion, Truth, unknown_rule};
 pub use group_name::GroupName;
 pub use ids::{AccountId, ClaimId, DirectoryName, EventId, Guid, PlanId, RunId, UserId};

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::approvals::approvals_of;
 use super::changes::Recorded;
 use super::conflicts::refused;
 use super::database::{Store, Writing};
@@ -173,6 +174,7 @@ async fn apply_batch(
         _ => false,
     };
     let refused = refused(writing, batch, &is_current).await?;
+    let approvals = approvals_of(writing, writer.directory, batch).await?;
     let cause = writer.cause(now);
     let mut dropped = BTreeSet::new();
     let mut removed = BTreeSet::new();
@@ -216,7 +218,12 @@ async fn apply_batch(
                 (None, _) => {}
             }
             applied.counts.add(change.kind.verb(), 1);
-            events.extend(Event::of(change, &cause).into_iter().map(|event| (change.user, event)));
+            let approval = approvals.get(&change.digest()).filter(|_| *approved);
+            events.extend(
+                Event::of(change, &cause)
+                    .into_iter()
+                    .map(|event| (change.user, Event { approval: approval.cloned(), ..event })),
+            );
             ChangeOutcome::Applied
         } else {
             dropped.insert(change.user);

@@ -2,6 +2,8 @@
 //!
 //! Each compares the plan with the one that the caller read, and fails if it has changed.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value as Json, json};
 use sqlx::any::AnyRow;
 
@@ -14,7 +16,9 @@ use super::rows::Columns;
 use super::sql::{Sql, pieces};
 use super::transitions::{close, insert_plan, raced, seize, set_state, waiting_now};
 use crate::clock::Clock;
-use crate::model::{Actor, Digest, DirectoryName, Event, EventCause, PlanId, PlanState};
+use crate::model::{
+    Actor, Approval, Change, Digest, DirectoryName, Event, EventCause, PlanId, PlanState,
+};
 
 /// An operator's decision about a held plan.
 #[derive(Debug, Clone, Copy)]
@@ -390,4 +394,31 @@ async fn record(
         "comment": non_empty(decision.comment),
     });
     append(writing, &[Event::about(kind, plan.id, &cause, Json::Null, after)], clock).await
+}
+
+/// Returns the approvals of the held changes that a run of the directory is about to apply, by digest.
+pub(super) async fn approvals_of(
+    writing: &mut Writing<'_>,
+    directory: Option<&DirectoryName>,
+    batch: &[(&Change, bool)],
+) -> Result<BTreeMap<Digest, Approval>, StoreError> {
+    let mut approvals = BTreeMap::new();
+    let Some(directory) = directory else { return Ok(approvals) };
+    let approved = batch.iter().filter(|(_, approved)| *approved);
+    for piece in pieces(approved.map(|(change, _)| change.digest().0)) {
+        let sql = Sql::new(
+            "SELECT c.digest, p.id, p.actor, p.comment FROM plans p JOIN changes c ON c.plan_id = p.id \
+             WHERE p.approved_at IS NOT NULL AND p.actor IS NOT NULL AND c.outcome = 'held' AND c.approved = 1 AND p.directory = ",
+        );
+        let sql = sql.bind(directory.as_str()).push(" AND c.digest IN ").list(piece);
+        let sql = sql.push(" ORDER BY p.approved_at");
+        for row in sql.all(&mut *writing.tx).await.doing("read approvals")? {
+            let mut c = Columns::of(&row);
+            let digest = c.read()?;
+            let approval =
+                Approval { plan: c.read()?, by: Actor(c.text()?), comment: c.maybe_text()? };
+            approvals.insert(digest, approval);
+        }
+    }
+    Ok(approvals)
 }

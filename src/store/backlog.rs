@@ -9,7 +9,7 @@ use std::sync::PoisonError;
 
 use super::database::{Store, Writing};
 use super::error::{Doing as _, StoreError};
-use super::events::of_kind;
+use super::events::of_kinds;
 use super::sql::Sql;
 use super::subscription::Subscription;
 use crate::model::Timestamp;
@@ -57,11 +57,11 @@ pub(super) fn deliveries_of(
 
 /// Appends the condition that the hook subscribes to an event.
 fn subscribed(sql: Sql, alias: &str, hook: &str, events: &[String]) -> Sql {
-    let mut sql = sql.push("(");
-    for (at, kind) in events.iter().enumerate() {
-        sql = of_kind(sql.push(if at > 0 { " OR " } else { "" }), alias, kind);
-    }
-    let sql = sql.push(") AND NOT (").push(alias).push("kind = ").bind(DEAD_LETTERED);
+    let sql = of_kinds(sql, alias, events)
+        .push(" AND NOT (")
+        .push(alias)
+        .push("kind = ")
+        .bind(DEAD_LETTERED);
     sql.push(" AND ").push(alias).push("subject = ").bind(hook).push(")")
 }
 

@@ -27,8 +27,8 @@ pub struct StoredEvent {
 pub struct EventFilter {
     /// List the first events after this number. Without it, list the newest events.
     pub after: Option<u64>,
-    /// A type, or a family such as `user.*`.
-    pub kind: Option<String>,
+    /// Types, or families such as `user.*`; empty for all.
+    pub kinds: Vec<String>,
     /// Empty for all subjects.
     pub subjects: Vec<String>,
     pub account: Option<AccountScope>,
@@ -305,9 +305,9 @@ fn page(filter: &EventFilter, from: Option<u64>, limit: u64) -> Sql {
 }
 
 fn conditions(mut sql: Sql, filter: &EventFilter) -> Sql {
-    let EventFilter { after: _, kind, subjects, account: _, run, since, until, limit: _ } = filter;
-    if let Some(kind) = kind {
-        sql = of_kind(sql.push(" AND "), "", kind);
+    let EventFilter { after: _, kinds, subjects, account: _, run, since, until, limit: _ } = filter;
+    if !kinds.is_empty() {
+        sql = of_kinds(sql.push(" AND "), "", kinds);
     }
     if !subjects.is_empty() {
         sql = sql.push(" AND subject IN ").list(subjects.iter().map(String::as_str));
@@ -322,6 +322,15 @@ fn conditions(mut sql: Sql, filter: &EventFilter) -> Sql {
         sql = sql.push(" AND at < ").bind(*until);
     }
     sql
+}
+
+/// Appends the condition that `kind` is one of these types or families.
+pub(super) fn of_kinds(sql: Sql, alias: &str, kinds: &[String]) -> Sql {
+    let mut sql = sql.push("(");
+    for (at, kind) in kinds.iter().enumerate() {
+        sql = of_kind(sql.push(if at > 0 { " OR " } else { "" }), alias, kind);
+    }
+    sql.push(")")
 }
 
 /// Appends the condition that `kind` is this type, of the family (`user.*`), or any (`*`).

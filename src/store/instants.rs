@@ -21,6 +21,7 @@ pub(super) const HAPPENED: &[(&str, &[&str])] = &[
     ("claims", &["claimed_at", "verified_at", "checked_at"]),
     ("deliveries", &["first_at", "done_at"]),
     ("early_leavers", &["noted_at"]),
+    ("last_sign_ins", &["at"]),
     ("hooks", &["delivered_at", "error_at", "removed_at"]),
     ("people", &["quarantined_at", "seen_at", "behind_since", "unseen_since"]),
     ("plans", &["created_at", "updated_at", "approved_at", "announced_at"]),

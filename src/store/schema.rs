@@ -59,6 +59,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "early leavers" in "0022_early_leavers.sql",
     "names" in "0030_names.sql",
     "targets" in "0040_targets.sql",
+    "last sign-ins" in "0045_last_sign_ins.sql",
 ];
 
 pub(super) async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {

@@ -1,5 +1,6 @@
 //! Sign-in attempts. Each is written before the bind, and counts until AD's answer clears it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -10,6 +11,9 @@ use super::flavour::Flavour;
 use super::rows::Columns;
 use super::sql::Sql;
 use crate::model::{DirectoryName, Guid, Timestamp, UserId};
+
+/// The precision of the last sign-in. A finer one would write at each sign-in.
+const SIGN_IN_PRECISION: Duration = Duration::from_hours(1);
 
 /// An attempt under way, with the earlier refused attempts of the user.
 #[derive(Debug)]
@@ -116,6 +120,32 @@ impl Store {
         let sql = Sql::new("DELETE FROM sign_in_attempts WHERE id IN ").list(ids);
         sql.execute(&mut *writing.tx).await.doing("take sign-in attempts back")?;
         writing.commit().await
+    }
+
+    /// Notes a sign-in of a user. A note within an hour of the last one writes nothing.
+    pub async fn note_sign_in(&self, user: UserId, now: Timestamp) -> Result<(), StoreError> {
+        let sql = Sql::new("SELECT 1 FROM last_sign_ins WHERE user_id = ").bind(user.0);
+        let sql = sql.push(" AND at > ").bind(now.minus(SIGN_IN_PRECISION));
+        if sql.first(&self.readers).await.doing("read the last sign-in")?.is_some() {
+            return Ok(());
+        }
+        let mut writing = self.begin().await?;
+        // The user may have been removed since.
+        let sql = Sql::new("INSERT INTO last_sign_ins (user_id, at) SELECT id, ").bind(now);
+        let sql = sql.push(" FROM users WHERE id = ").bind(user.0);
+        sql.push(" ON CONFLICT (user_id) DO UPDATE SET at = excluded.at")
+            .execute(&mut *writing.tx)
+            .await
+            .doing("note a sign-in")?;
+        writing.commit().await
+    }
+
+    /// Returns the last sign-in of these users, to the hour.
+    pub async fn last_sign_ins_of(
+        &self,
+        users: impl IntoIterator<Item = UserId>,
+    ) -> Result<BTreeMap<UserId, Timestamp>, StoreError> {
+        self.instants_of("SELECT user_id, at FROM last_sign_ins WHERE user_id IN ", users).await
     }
 
     /// Returns accountExpires of a person, as last read.

@@ -266,7 +266,7 @@ async fn applied_changes_are_read_back_with_their_events(f: Fresh) {
     assert_eq!((zoe.status(), zoe.causes.weightiest().cloned()), (Status::Suspended, Some(cause)));
     let events = f
         .store
-        .events(&EventFilter { kind: Some("user.*".into()), limit: 10, ..EventFilter::default() })
+        .events(&EventFilter { kinds: vec!["user.*".into()], limit: 10, ..EventFilter::default() })
         .await
         .unwrap();
     let kinds: Vec<_> =

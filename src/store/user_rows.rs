@@ -63,6 +63,7 @@ pub(super) async fn remove_users(
         "DELETE FROM name_keys WHERE user_id IN ",
         "DELETE FROM logon_names WHERE user_id IN ",
         "DELETE FROM sign_in_attempts WHERE user_id IN ",
+        "DELETE FROM last_sign_ins WHERE user_id IN ",
         "DELETE FROM users WHERE id IN ",
     ] {
         Sql::new(table)

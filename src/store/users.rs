@@ -254,19 +254,26 @@ impl Store {
         &self,
         users: impl IntoIterator<Item = UserId>,
     ) -> Result<BTreeMap<UserId, Timestamp>, StoreError> {
-        let mut expiries = BTreeMap::new();
+        let sql = "SELECT u.id, p.expires FROM users u JOIN people p ON p.directory = u.directory AND p.guid = u.guid \
+                   WHERE p.expires IS NOT NULL AND u.id IN ";
+        self.instants_of(sql, users).await
+    }
+
+    /// Returns an instant of each of these users, if it has one. The query ends with `IN`.
+    pub(super) async fn instants_of(
+        &self,
+        query: &str,
+        users: impl IntoIterator<Item = UserId>,
+    ) -> Result<BTreeMap<UserId, Timestamp>, StoreError> {
+        let mut instants = BTreeMap::new();
         for piece in pieces(users) {
-            let sql = Sql::new(
-                "SELECT u.id, p.expires FROM users u JOIN people p ON p.directory = u.directory AND p.guid = u.guid \
-                 WHERE p.expires IS NOT NULL AND u.id IN ",
-            )
-            .list(piece.into_iter().map(|id| id.0));
-            for row in sql.all(&self.readers).await.doing("read expiries")? {
+            let sql = Sql::new(query).list(piece.into_iter().map(|id| id.0));
+            for row in sql.all(&self.readers).await.doing("read instants of users")? {
                 let mut c = Columns::of(&row);
-                expiries.insert(c.read()?, c.read()?);
+                instants.insert(c.read()?, c.read()?);
             }
         }
-        Ok(expiries)
+        Ok(instants)
     }
 
     /// Returns the users with this logon name or employee id, regardless of accents and case.

@@ -87,7 +87,7 @@ impl Firm {
     /// Returns the events of a type, oldest first.
     pub(crate) async fn events(&self, kind: &str) -> Vec<serde_json::Value> {
         let filter =
-            EventFilter { kind: Some(kind.to_owned()), limit: 1_000, ..EventFilter::default() };
+            EventFilter { kinds: vec![kind.to_owned()], limit: 1_000, ..EventFilter::default() };
         self.engine
             .store
             .events(&filter)

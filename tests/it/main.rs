@@ -37,6 +37,7 @@ mod preview;
 mod process;
 mod provision;
 mod replicas;
+mod reports;
 mod retention;
 mod servers;
 mod service;

@@ -23,12 +23,12 @@ use crate::provision;
 const NO_GROUP: &str = "no-such-group-of-rosterd";
 
 /// An engine that serves the control socket.
-struct Office {
-    firm: Firm,
+pub(crate) struct Office {
+    pub(crate) firm: Firm,
     /// The service of the target `app`.
     target: scimsim::Sim,
     /// User name of the caller.
-    me: String,
+    pub(crate) me: String,
     socket: PathBuf,
     http: reqwest::Client,
     stop: CancellationToken,
@@ -64,7 +64,7 @@ async fn reloads(mut asked: mpsc::Receiver<Ask>) {
 
 impl Office {
     /// Starts in plan-only mode, in which only confirmed suspensions are applied.
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let firm = Firm::running(40, |config| config.mode = Mode::PlanOnly).await;
         firm.engine.reconfigure_hooks(vec![Hook {
             name: "vpn".to_owned(),
@@ -572,15 +572,26 @@ async fn idle_callers_delay_neither_runs_nor_backups() {
 }
 
 /// Runs a command. Returns exit status, output and errors.
-async fn rosterctl(office: &Office, command: &str) -> (Exit, String, String) {
+pub(crate) async fn rosterctl(office: &Office, command: &str) -> (Exit, String, String) {
+    let out = Output::default();
+    let (exit, err) = rosterctl_to(office, command, out.clone()).await;
+    (exit, out.text(), err)
+}
+
+/// Runs a command with this output. Returns exit status and errors.
+pub(crate) async fn rosterctl_to(
+    office: &Office,
+    command: &str,
+    out: impl std::io::Write + Send + 'static,
+) -> (Exit, String) {
     let socket = office.socket.to_str().unwrap();
     let cli = Cli::try_parse_from(
         ["rosterctl", "--yes", "--socket", socket].into_iter().chain(command.split(' ')),
     )
     .unwrap();
-    let (out, err) = (Output::default(), Output::default());
+    let err = Output::default();
     let mut terminal = Terminal {
-        out: Box::new(out.clone()),
+        out: Box::new(out),
         err: Box::new(err.clone()),
         width: 80,
         colour: false,
@@ -592,7 +603,7 @@ async fn rosterctl(office: &Office, command: &str) -> (Exit, String, String) {
         now: Box::new(|| rosterd::clock::Clock::system().now().to_utc()),
     };
     let exit = ctl::run(cli, &mut terminal).await;
-    (exit, out.text(), err.text())
+    (exit, err.text())
 }
 
 /// Runs a command that succeeds with output of 80 columns at most.
@@ -629,6 +640,7 @@ async fn every_command_of_rosterctl_uses_the_api_and_parses_its_answers() {
     let copy = office.firm.folder.path().join("copy.db").display().to_string();
     let configuration = office.firm.folder.path().join("new.toml").display().to_string();
     std::fs::write(&configuration, "as it is").unwrap();
+    let report = office.firm.folder.path().join("review.html").display().to_string();
     let commands = [
         "status".to_owned(),
         "plan corp".to_owned(),
@@ -691,6 +703,16 @@ async fn every_command_of_rosterctl_uses_the_api_and_parses_its_answers() {
         format!("event list --person {who} --csv"),
         "event tail --after 1 --limit 2".to_owned(),
         "event verify".to_owned(),
+        "report leavers --since 90d --csv".to_owned(),
+        "report leavers --by cause".to_owned(),
+        "report joiners --until 1h".to_owned(),
+        "report joiners --by ou --json".to_owned(),
+        "report changes --limit 3".to_owned(),
+        "report access-review --by manager".to_owned(),
+        "report expiring --until 14d --json".to_owned(),
+        "report inactive --since 0s --by department --csv".to_owned(),
+        "report licences".to_owned(),
+        format!("report access-review --html {report}"),
         "hook list".to_owned(),
         "hook test vpn".to_owned(),
         "hook replay vpn --since 2h".to_owned(),

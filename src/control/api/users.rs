@@ -56,6 +56,9 @@ pub struct User {
     pub invited_at: Option<String>,
     /// Time of the first sign-in.
     pub joined_at: Option<String>,
+    /// Time of the last sign-in, to the hour.
+    #[serde(default)]
+    pub last_sign_in_at: Option<String>,
     /// Time of its creation.
     pub created_at: String,
     /// Time of the last change.

@@ -42,7 +42,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(25);
 struct ListQuery {
     /// Sequence number. The events after it are returned; without it, the newest ones.
     after: Option<u64>,
-    /// Event type; `user.*` covers all types with this prefix.
+    /// Event types, separated by commas; `user.*` covers all types with this prefix.
     #[serde(rename = "type")]
     kind: Option<String>,
     /// Subject: a user id, account, directory or other object.
@@ -125,6 +125,9 @@ impl Control {
             limit: asked,
             wait: _,
         } = query;
+        let kinds =
+            kind.iter().flat_map(|kinds| kinds.split(',')).map(|kind| kind.trim().to_owned());
+        let kinds = kinds.filter(|kind| !kind.is_empty()).collect();
         let mut subjects: Vec<String> = subject.into_iter().collect();
         if let Some(who) = person {
             subjects.extend(self.subjects_of(&who).await?);
@@ -140,7 +143,7 @@ impl Control {
                 Some(AccountScope { account: account.id, handle: account.handle, directories })
             }
         };
-        Ok(EventFilter { after, kind, subjects, account, run, since, until, limit: limit(asked) })
+        Ok(EventFilter { after, kinds, subjects, account, run, since, until, limit: limit(asked) })
     }
 
     /// Returns the subjects of a person's events: the id of its user, and its objectGUID. Events

@@ -240,7 +240,8 @@ pub(in crate::control) async fn show(control: &Control, user: User) -> Result<ap
     let expires = control.engine.store.expiries_of([user.id]).await?.remove(&user.id);
     let handles = control.handles([user.account]).await?;
     let account = handle(&handles, user.account)?;
-    Ok(convert(user, account, &quarantine, expires))
+    let signed_in = control.engine.store.last_sign_ins_of([user.id]).await?.remove(&user.id);
+    Ok(convert(user, account, &quarantine, expires, signed_in))
 }
 
 async fn show_all(control: &Control, users: Vec<User>) -> Result<Vec<api::User>, Refusal> {
@@ -250,11 +251,13 @@ async fn show_all(control: &Control, users: Vec<User>) -> Result<Vec<api::User>,
         .quarantine(users.iter().filter_map(|u| u.link.as_ref()).map(|l| l.directory.clone()))
         .await?;
     let expiries = control.engine.store.expiries_of(users.iter().map(|u| u.id)).await?;
+    let sign_ins = control.engine.store.last_sign_ins_of(users.iter().map(|u| u.id)).await?;
     let show = |user: User| {
         let expires = expiries.get(&user.id).copied();
+        let signed_in = sign_ins.get(&user.id).copied();
         let account = handle(&handles, user.account)?;
         let quarantine = quarantined.get(&user.id).map_or(&[][..], Vec::as_slice);
-        Ok(convert(user, account, quarantine, expires))
+        Ok(convert(user, account, quarantine, expires, signed_in))
     };
     users.into_iter().map(show).collect()
 }
@@ -265,6 +268,7 @@ pub(in crate::control) fn convert(
     account: &Handle,
     quarantine: &[QuarantineReason],
     expires: Option<Timestamp>,
+    signed_in: Option<Timestamp>,
 ) -> api::User {
     let status = user.status();
     let User {
@@ -309,6 +313,7 @@ pub(in crate::control) fn convert(
         overrides: overrides.iter().map(ToString::to_string).collect(),
         invited_at: invited_at.map(time),
         joined_at: joined_at.map(time),
+        last_sign_in_at: signed_in.map(time),
         created_at: time(created_at),
         updated_at: time(updated_at),
     }

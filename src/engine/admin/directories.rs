@@ -181,7 +181,7 @@ impl Engine {
             return Ok(());
         }
         let last_reminder = EventFilter {
-            kind: Some(PAUSED.to_owned()),
+            kinds: vec![PAUSED.to_owned()],
             subjects: vec![name.to_string()],
             since: Some(now.minus(REMINDER_INTERVAL)),
             limit: 1,

@@ -142,7 +142,7 @@ impl Engine {
             return Ok(());
         }
         let last_report = EventFilter {
-            kind: Some(STALE.to_owned()),
+            kinds: vec![STALE.to_owned()],
             subjects: vec![name.to_string()],
             since: Some(since),
             limit: 1,

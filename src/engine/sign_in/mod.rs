@@ -27,6 +27,7 @@ use crate::model::{
     Account, AccountRef, Actor, Address, Change, ChangeKind, Link, Status, Trigger, User, UserId,
     words,
 };
+use crate::telemetry::chain;
 
 pub(super) use attempts::Attempts;
 pub(super) use budget::Budget;
@@ -378,6 +379,10 @@ impl Engine {
                 }
                 _ => return Ok(Verdict::Deny(RefusalReason::UnknownUser)),
             };
+        }
+        // A note that cannot be written bars no user.
+        if let Err(error) = self.store.note_sign_in(user.id, self.clock.now()).await {
+            tracing::warn!("last sign-in of {} cannot be stored: {}", user.id, chain(&error));
         }
         Ok(Verdict::Allow { account: Box::new(account), user: Box::new(user) })
     }

@@ -147,7 +147,7 @@ async fn a_dead_letter_is_recorded_once_and_not_sent_to_its_own_hook(f: Fresh) {
     let events = f
         .store
         .events(&EventFilter {
-            kind: Some("hook.dead_lettered".into()),
+            kinds: vec!["hook.dead_lettered".into()],
             limit: 10,
             ..EventFilter::default()
         })
@@ -183,7 +183,7 @@ async fn a_dead_letter_is_recorded_once_and_not_sent_to_its_own_hook(f: Fresh) {
     );
     let events = f
         .store
-        .events(&EventFilter { kind: Some("hook.*".into()), limit: 10, ..EventFilter::default() })
+        .events(&EventFilter { kinds: vec!["hook.*".into()], limit: 10, ..EventFilter::default() })
         .await
         .unwrap();
     assert_eq!(

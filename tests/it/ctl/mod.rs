@@ -4,6 +4,7 @@ mod domain;
 mod event;
 mod held;
 mod plan;
+mod report;
 mod run;
 mod status;
 mod terminal;

@@ -572,7 +572,7 @@ async fn a_plan_that_was_rejected_and_reopened_is_one_event_each() {
             .contains("is open, not rejected")
     );
     let filter =
-        EventFilter { kind: Some("plan.*".to_owned()), limit: 100, ..EventFilter::default() };
+        EventFilter { kinds: vec!["plan.*".to_owned()], limit: 100, ..EventFilter::default() };
     let told = firm.engine.store.events(&filter).await.unwrap();
     let of_it: Vec<&str> = told
         .iter()

@@ -131,7 +131,7 @@ impl Desk {
     /// Returns the latest events of a type.
     async fn events(&self, kind: &str) -> Vec<Value> {
         let filter =
-            EventFilter { kind: Some(kind.to_owned()), limit: 100, ..EventFilter::default() };
+            EventFilter { kinds: vec![kind.to_owned()], limit: 100, ..EventFilter::default() };
         self.engine.store.events(&filter).await.unwrap().into_iter().map(|e| e.document).collect()
     }
 

@@ -12,7 +12,7 @@ async fn a_stale_directory_is_reported_once_for_each_period() {
     let told = async || {
         firm.engine.send_reminders().await.unwrap();
         let filter = EventFilter {
-            kind: Some("directory.stale".into()),
+            kinds: vec!["directory.stale".into()],
             limit: 10,
             ..EventFilter::default()
         };
