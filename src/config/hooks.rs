@@ -8,10 +8,10 @@ use reqwest::Url;
 use super::files;
 use super::table::Table;
 use super::values::{duration, hook_name, is_open, nearest, path, web_url};
-use crate::model::{Gate, Program};
+use crate::model::{Gate, Mail, Program};
 
 /// All types of events.
-pub const EVENT_TYPES: [&str; 51] = [
+pub const EVENT_TYPES: [&str; 53] = [
     "account.created",
     "account.renamed",
     "account.converted",
@@ -43,6 +43,7 @@ pub const EVENT_TYPES: [&str; 51] = [
     "plan.approved",
     "plan.rejected",
     "plan.reopened",
+    "plan.expiring",
     "plan.expired",
     "directory.unreachable",
     "directory.recovered",
@@ -63,6 +64,7 @@ pub const EVENT_TYPES: [&str; 51] = [
     "configuration.reloaded",
     "operation.requested",
     "log.keyed",
+    "digest.daily",
 ];
 
 /// A `[[hook]]` section.
@@ -87,6 +89,8 @@ pub enum Receiver {
     Exec(Program),
     /// A web server that gets the event as a POST.
     Webhook(Webhook),
+    /// The section `[mail]`.
+    Mail(Box<Mail>),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -217,7 +221,7 @@ fn read_exec(table: &mut Table<'_>) -> Option<Program> {
     exec.as_deref().map(Program::of)
 }
 
-fn event(text: &str) -> Result<String, String> {
+pub(super) fn event(text: &str) -> Result<String, String> {
     let family = |kind: &'static str| kind.split_once('.').map_or(kind, |(family, _)| family);
     let is_known = match text.strip_suffix(".*") {
         Some(wanted) => EVENT_TYPES.iter().any(|kind| family(kind) == wanted),

@@ -11,6 +11,7 @@ mod credential;
 mod directory;
 mod files;
 mod hooks;
+mod mail;
 mod problems;
 mod programs;
 mod safety;
@@ -26,7 +27,7 @@ use std::path::{Path, PathBuf};
 use chrono_tz::Tz;
 use toml::de::DeTable;
 
-use crate::model::{Domain, Gate, Resolver, Retention};
+use crate::model::{Cron, Domain, Gate, Resolver, Retention};
 use crate::ownership::{self, Owners};
 use crate::reconcile::Limits;
 use table::{Reading, Table};
@@ -54,8 +55,10 @@ pub struct Config {
     pub log_keys: Option<PathBuf>,
     /// The directories in the order of the file. Names are unique.
     pub directories: Vec<Directory>,
-    /// The hooks in the order of the file. Names are unique.
+    /// The hooks in the order of the file, then the deliveries of `[mail]`. Names are unique.
     pub hooks: Vec<Hook>,
+    /// The times of the digest that `[mail]` sends.
+    pub digest: Option<Cron>,
     /// The gates in the order of the file, all of which are asked. Names are unique.
     pub gates: Vec<Gate>,
     /// The targets in the order of the file. Names are unique.
@@ -165,7 +168,15 @@ fn read_root(mut root: Table<'_>, credentials: Option<&Path>) -> Option<Config> 
     let targets = named(&mut root, "target", |table| {
         targets::read(table, credentials, timezone, &safety, &accounts)
     });
-    let hooks = named(&mut root, "hook", |table| hooks::read_hook(table, credentials));
+    let (mail, digest) = mail::read(root.table("mail"), credentials, timezone);
+    let has_mail = root.has("mail");
+    let hooks = named(&mut root, "hook", |table| {
+        if has_mail && table.peek_text("name") == Some(mail::NAME) {
+            let message = "the section [mail] has this name: give the hook another one";
+            table.problem_at("name", message);
+        }
+        hooks::read_hook(table, credentials)
+    });
     let gates = named(&mut root, "gate", hooks::read_gate);
     let metrics_listen = read_metrics(root.table("metrics"));
     root.finish();
@@ -179,7 +190,8 @@ fn read_root(mut root: Table<'_>, credentials: Option<&Path>) -> Option<Config> 
         retention,
         log_keys,
         directories: directories?,
-        hooks: hooks?,
+        hooks: hooks?.into_iter().chain(mail).collect(),
+        digest,
         gates: gates?,
         targets: targets?,
         metrics_listen,

@@ -32,6 +32,7 @@ impl Config {
         let secrets = self.directories.iter().map(|directory| directory.credential.file());
         let keys = self.hooks.iter().filter_map(|hook| match &hook.receiver {
             Receiver::Webhook(webhook) => webhook.secret_file.as_deref(),
+            Receiver::Mail(mail) => mail.login.as_ref().map(|login| login.password_file.as_path()),
             Receiver::Exec(_) => None,
         });
         let tokens = self.targets.iter().map(|target| target.credential.file());

@@ -279,35 +279,6 @@ fn one_evidence(evidence: &Value, view: &View) -> Option<String> {
     Some(format!("{attribute} = {seen}{object}{server}{at}"))
 }
 
-/// Explains a hold reason.
-pub(super) fn why_held(held: HoldReason) -> &'static str {
-    match held {
-        HoldReason::Limit => "more than [safety] allows in one window",
-        HoldReason::Cluster => "many changes share one cause",
-        HoldReason::Protected => "the person is on the protect list",
-        HoldReason::NoWitness => {
-            "not visible: rosterd cannot tell \"deleted\" from \"no right to see it\""
-        }
-        HoldReason::OtherServer => {
-            "another server showed the suspension, and this one may not have heard of it"
-        }
-        HoldReason::Relink => {
-            "the entry's sIDHistory has the SID of the user's present entry; approve what is the same person"
-        }
-        HoldReason::PlanOnly => {
-            "the directory is plan-only, or the configuration changed who is in scope"
-        }
-        HoldReason::Gate => "a gate held the plan",
-        HoldReason::GracePeriod => "checked again after the grace period, then applied",
-        HoldReason::Adoption => {
-            "the account exists at the target already, and is taken over by approval"
-        }
-        HoldReason::Rejected => {
-            "an operator rejected it, or a change that it depends on: rosterctl held list --rejected"
-        }
-    }
-}
-
 /// Lists the hold reasons that occur, each with its explanation.
 pub(super) fn reasons_to_wait(changes: &[Change], view: &View) -> Page {
     let mut reasons: BTreeMap<&str, (HoldReason, u64)> = BTreeMap::new();
@@ -321,7 +292,7 @@ pub(super) fn reasons_to_wait(changes: &[Change], view: &View) -> Page {
     for (held, n) in reasons.into_values() {
         page.sentence(
             &format!("{}  ", yellow(format!("held: {held}"))),
-            &format!("{}: {}", count(n, "change"), why_held(held)),
+            &format!("{}: {}", count(n, "change"), held.explanation()),
             view,
         );
     }

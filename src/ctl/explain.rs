@@ -164,10 +164,8 @@ fn one(entry: &ExplainedEntry, is_user: bool, view: &View) -> Page {
         changes => {
             page.line("  a run would now:");
             for change in changes {
-                let held = change
-                    .held
-                    .map(|held| format!(": {}", change::why_held(held)))
-                    .unwrap_or_default();
+                let held =
+                    change.held.map(|held| format!(": {}", held.explanation())).unwrap_or_default();
                 page.sentence(
                     "    ",
                     &format!("{}{}", change::sentence(change), yellow(held)),

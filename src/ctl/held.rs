@@ -478,7 +478,7 @@ fn why(group: &HeldGroup) -> String {
             let what = if group.count == 1 { "change has" } else { "changes share" };
             format!("{} {what} one cause", number(group.count))
         }
-        _ => change::why_held(held).to_owned(),
+        _ => held.explanation().to_owned(),
     };
     format!("{}: {reason}", yellow(held))
 }

@@ -8,7 +8,7 @@ use super::text::{
     Page, View, bold, count, dim, green, number, red, table, time, time_and_age, time_or_never,
     yellow,
 };
-use super::{Exit, Output, change, run};
+use super::{Exit, Output, run};
 use crate::control::api::{
     Forgotten, Run, TargetAccount, TargetAccounts, TargetPlan, TargetState, TargetStatus,
     TargetStep, Targets, UnmanagedAccounts,
@@ -378,7 +378,7 @@ fn plan(plan: &TargetPlan, view: &View) -> Page {
         let address = email.as_ref().filter(|email| *email != who);
         let address = address.map(|email| format!(" <{email}>")).unwrap_or_default();
         let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-        let held = held.map(|held| format!(" [{held}: {}]", change::why_held(held)));
+        let held = held.map(|held| format!(" [{held}: {}]", held.explanation()));
         page.sentence(
             "  ",
             &format!("{} {who}{address}{reason}{}", bold(kind), yellow(held.unwrap_or_default())),

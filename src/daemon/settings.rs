@@ -28,6 +28,7 @@ pub fn setup(config: &Config) -> Setup {
             max_failures: config.sign_in.max_failures,
             gates: config.gates.clone(),
             retention: config.retention,
+            digest: config.digest.clone(),
         },
         metrics: config.metrics_listen,
         directories: config.directories.iter().map(directory).collect(),
@@ -50,6 +51,7 @@ fn hook(hook: &config::Hook) -> Hook {
     let config::Hook { name, events, receiver, timeout, max_age, concurrency } = hook;
     let receiver = match receiver {
         config::Receiver::Exec(program) => Receiver::Exec(program.clone()),
+        config::Receiver::Mail(mail) => Receiver::Mail(mail.clone()),
         config::Receiver::Webhook(config::Webhook {
             url,
             secret_file,

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use crate::engine::registry::{Registry, ReloadOutcome};
 use crate::engine::{ConfiguredHook, Directory, DirectoryConfig, Engine};
 use crate::hooks::Hook;
-use crate::model::{DirectoryName, Domain, Gate, Resolver, Retention};
+use crate::model::{Cron, DirectoryName, Domain, Gate, Resolver, Retention};
 
 /// The configuration that holds for all directories.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Rules {
     /// Domains whose claim needs no record.
     pub trusted: BTreeSet<Domain>,
@@ -18,6 +18,8 @@ pub struct Rules {
     pub max_failures: u32,
     pub gates: Vec<Gate>,
     pub retention: Retention,
+    /// The times of the digest.
+    pub digest: Option<Cron>,
 }
 
 impl Default for Rules {
@@ -28,6 +30,7 @@ impl Default for Rules {
             max_failures: 3,
             gates: Vec::new(),
             retention: Retention::default(),
+            digest: None,
         }
     }
 }

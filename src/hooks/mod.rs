@@ -1,4 +1,4 @@
-//! Hooks, which receive events by program or HTTP, and gates, which approve plans.
+//! Hooks, which receive events by program, HTTP or mail, and gates, which approve plans.
 //!
 //! The [hook runner](runner), a process with its own user, runs the programs. This module performs
 //! one attempt and returns its outcome. The engine decides order, backoff and storage.
@@ -9,9 +9,11 @@
 mod exec;
 pub mod gate;
 pub mod leftovers;
+pub mod mail;
 mod program;
 pub mod runner;
 mod sign;
+mod text;
 pub mod webhook;
 
 use std::time::Duration;
@@ -20,7 +22,9 @@ pub use gate::GateVerdict;
 pub use runner::Runner;
 pub use webhook::Webhook;
 
-use crate::model::Program;
+pub use text::{Text, text_of};
+
+use crate::model::{Mail, Program};
 
 /// A configured hook.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,11 +41,13 @@ pub struct Hook {
     pub concurrency: usize,
 }
 
-/// The program or web server of a hook.
+/// The program or server of a hook.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Receiver {
     Exec(Program),
     Webhook(Webhook),
+    /// The section `[mail]`.
+    Mail(Box<Mail>),
 }
 
 /// An event on its way to a hook.

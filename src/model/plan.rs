@@ -41,6 +41,37 @@ words! {
     }
 }
 
+impl HoldReason {
+    /// Explains the reason to an operator.
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::Limit => "more than [safety] allows in one window",
+            Self::Cluster => "many changes share one cause",
+            Self::Protected => "the person is on the protect list",
+            Self::NoWitness => {
+                "not visible: rosterd cannot tell \"deleted\" from \"no right to see it\""
+            }
+            Self::OtherServer => {
+                "another server showed the suspension, and this one may not have heard of it"
+            }
+            Self::Relink => {
+                "the entry's sIDHistory has the SID of the user's present entry; approve what is the same person"
+            }
+            Self::PlanOnly => {
+                "the directory is plan-only, or the configuration changed who is in scope"
+            }
+            Self::Gate => "a gate held the plan",
+            Self::GracePeriod => "checked again after the grace period, then applied",
+            Self::Adoption => {
+                "the account exists at the target already, and is taken over by approval"
+            }
+            Self::Rejected => {
+                "an operator rejected it, or a change that it depends on: rosterctl held list --rejected"
+            }
+        }
+    }
+}
+
 /// A change with the reason why it is held.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HeldChange<C = Change> {

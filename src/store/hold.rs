@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
+use super::baseline::{BaselineKind, BaselineObject};
 use super::changes::Recorded;
 use super::database::Store;
 use super::error::{Doing as _, StoreError};
-use super::plans::{HeldPlan, HeldRow};
+use super::plans::{HeldPlan, HeldRow, HeldSummary, summary_of};
 use super::recording::append;
 use super::rows::Columns;
 use super::sql::{Sql, insert};
@@ -15,7 +16,7 @@ use super::transitions::{carry, insert_plan, lose, seize, set_state, waiting_now
 use crate::clock::Clock;
 use crate::model::{
     Actor, ChangeCounts, ChangeOutcome, Digest, DirectoryName, Event, EventCause, Guid, HeldChange,
-    HoldReason, Holdable, PlanId, PlanState, RunId,
+    HoldReason, Holdable, Names, PlanId, PlanState, RunId,
 };
 
 /// The circumstances of a held plan.
@@ -80,6 +81,7 @@ impl Store {
         };
         let held: Vec<&HeldChange<C>> = held.iter().filter(|h| !is_rejected(h)).collect();
         let now = clock.now();
+        let baseline = self.baseline(directory, BaselineKind::Group).await?;
         loop {
             let current = self.current_plan(directory).await?;
             let stored = match &current {
@@ -171,6 +173,10 @@ impl Store {
                         announced_at: None,
                     };
                     insert_plan(&mut writing, &plan).await?;
+                    let mut people = FirstPeople::default();
+                    for row in stored.iter().filter(|row| carried.contains(&row.digest)) {
+                        people.add(row.email.as_deref(), &row.names);
+                    }
                     // In pieces: a million rows at once would take more memory than the run itself.
                     for (piece, seq) in
                         held.chunks(HELD_AT_ONCE).zip((first_seq..).step_by(HELD_AT_ONCE))
@@ -187,7 +193,9 @@ impl Store {
                                 approved: is_approved,
                                 at: now,
                             };
-                            recorded.fields(h.change.shown())
+                            let shown = h.change.shown();
+                            people.add(shown.email.as_deref(), &shown.names);
+                            recorded.fields(shown)
                         });
                         insert(&mut writing.tx, "changes", "", rows).await.doing("hold changes")?;
                     }
@@ -197,7 +205,11 @@ impl Store {
                         account: None,
                         at: now,
                     };
-                    let after = serde_json::json!({ "plan": id, "directory": directory, "count": count, "held": count, "changes": by.applied });
+                    let summary = summary_of(&mut *writing.tx, id).await?;
+                    let after = serde_json::json!({
+                        "plan": id, "directory": directory, "count": count, "held": count, "changes": by.applied,
+                        "by": groups(&summary, &baseline), "people": people.named(),
+                    });
                     append(
                         &mut writing,
                         &[Event::about("run.held", run, &cause, Json::Null, after)],
@@ -210,5 +222,48 @@ impl Store {
             writing.commit().await?;
             return Ok(result);
         }
+    }
+}
+
+/// People that the event about a new plan names.
+const NAMED: usize = 10;
+
+/// Returns the groups of a plan, the largest first, for the event about it.
+fn groups(summary: &[HeldSummary], baseline: &BTreeMap<String, Vec<BaselineObject>>) -> Vec<Json> {
+    let name = |cluster: &Option<String>| {
+        let guid: Guid = cluster.as_deref()?.strip_prefix("group:")?.parse().ok()?;
+        let is_it = |objects: &[BaselineObject]| objects.iter().any(|object| object.guid == guid);
+        baseline.iter().find(|(_, objects)| is_it(objects)).map(|(name, _)| name)
+    };
+    let group = |group: &HeldSummary| {
+        let HeldSummary { kind, class, hold, cluster, reason, count, approved: _ } = group;
+        serde_json::json!({
+            "kind": kind, "class": class, "reason": reason, "cause": cluster, "name": name(cluster), "held": hold, "count": count,
+        })
+    };
+    summary.iter().map(group).collect()
+}
+
+/// The first people of a plan by name, each with address and logon name.
+#[derive(Default)]
+struct FirstPeople(BTreeMap<(String, Option<String>), Names>);
+
+impl FirstPeople {
+    fn add(&mut self, email: Option<&str>, names: &Names) {
+        let name = names.display_name.as_deref().or(email).unwrap_or_default().to_lowercase();
+        self.0.insert((name, email.map(str::to_owned)), names.clone());
+        if self.0.len() > NAMED {
+            self.0.pop_last();
+        }
+    }
+
+    fn named(self) -> Vec<Json> {
+        let named = |((_, email), names): ((String, Option<String>), Names)| {
+            serde_json::json!({
+                "display_name": names.display_name, "primary_email": email,
+                "sam_account_name": names.sam_account_name,
+            })
+        };
+        self.0.into_iter().map(named).collect()
     }
 }

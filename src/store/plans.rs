@@ -1,6 +1,8 @@
 //! Held plans. Their changes are rows of `changes` with the outcome `held`, recognised from run to
 //! run by their digests.
 
+use sqlx::{Any, Executor};
+
 use super::database::Store;
 use super::directories::lenient_default;
 use super::error::{Doing as _, StoreError};
@@ -113,6 +115,20 @@ pub(super) fn select() -> Sql {
     Sql::select::<HeldPlan>().push(" FROM plans p")
 }
 
+/// Returns the summary of a plan, also inside the transaction that writes it.
+pub(super) async fn summary_of<'e>(
+    db: impl Executor<'e, Database = Any>,
+    id: PlanId,
+) -> Result<Vec<HeldSummary>, StoreError> {
+    let sql = Sql::select::<HeldSummary>().push(" FROM changes WHERE plan_id = ").bind(id.0);
+    let rows = sql
+        .push(" GROUP BY kind, class, hold, cluster, reason ORDER BY 6 DESC, 1, 2, 3, 4")
+        .all(db)
+        .await
+        .doing("summarise a plan")?;
+    rows.iter().map(HeldSummary::of).collect()
+}
+
 impl Store {
     /// Returns the open or approved plan of a directory. There is never more than one.
     pub async fn current_plan(
@@ -147,13 +163,7 @@ impl Store {
 
     /// Returns the summary of a plan by class, hold, cluster and reason.
     pub async fn plan_summary(&self, id: PlanId) -> Result<Vec<HeldSummary>, StoreError> {
-        let sql = Sql::select::<HeldSummary>().push(" FROM changes WHERE plan_id = ").bind(id.0);
-        let rows = sql
-            .push(" GROUP BY kind, class, hold, cluster, reason ORDER BY 6 DESC, 1, 2, 3, 4")
-            .all(&self.readers)
-            .await
-            .doing("summarise a plan")?;
-        rows.iter().map(HeldSummary::of).collect()
+        summary_of(&self.readers, id).await
     }
 
     /// Returns the held changes of a plan, in order.

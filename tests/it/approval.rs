@@ -93,6 +93,51 @@ async fn a_name_of_two_people_of_a_plan_approves_neither() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_held_plan_is_reported_with_its_groups_and_its_first_people_by_name() {
+    let firm = Firm::of(120, |_| {}).await;
+    firm.sync().await;
+    let plan = held_plan(&firm).await;
+    let [event] = firm.events("run.held").await.try_into().unwrap();
+    let after = &event["data"]["after"];
+    let by = after["by"].as_array().unwrap();
+    let count: u64 = by.iter().map(|group| group["count"].as_u64().unwrap()).sum();
+    assert_eq!(
+        (count, &by[0]["kind"], &by[0]["held"]),
+        (plan.count, &"create".into(), &"limit".into())
+    );
+    let names: Vec<String> = after["people"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|person| person["display_name"].as_str().unwrap().to_lowercase())
+        .collect();
+    let rows = firm.engine.store.held_rows(plan.id).await.unwrap();
+    let mut all: Vec<String> = rows
+        .iter()
+        .filter_map(|row| Some(row.names.display_name.as_ref()?.to_lowercase()))
+        .collect();
+    all.sort();
+    assert_eq!(names, all[..10]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_that_is_about_to_expire_is_reported_once() {
+    let firm = Firm::of(120, |_| {}).await;
+    firm.sync().await;
+    let plan = held_plan(&firm).await;
+    firm.sim.faults().push(Fault::new(When::Bind, What::Anonymous).always());
+    firm.engine.approve(plan.id, alice()).await.unwrap();
+    firm.engine.send_reminders().await.unwrap();
+    assert_eq!(firm.events("plan.expiring").await.len(), 0, "a day is left");
+    firm.later(Duration::from_hours(19));
+    firm.engine.send_reminders().await.unwrap();
+    firm.engine.send_reminders().await.unwrap();
+    let [event] = firm.events("plan.expiring").await.try_into().unwrap();
+    let after = &event["data"]["after"];
+    assert_eq!((&after["count"], &after["approved_by"]), (&plan.count.into(), &"alice".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_approved_change_is_retried_until_the_approval_expires() {
     let firm = Firm::of(120, |_| {}).await;
     firm.sync().await;

@@ -5,10 +5,10 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use rosterd::config::{self, Config, Problems, Servers};
+use rosterd::config::{self, Config, Problems, Receiver, Servers};
 use rosterd::model::{
-    Adopt, AttributeNames, ChangeClass, Credential, Discovery, DriftAction, LeaverAction, Mode,
-    Program, Rate, ServerUrl, TargetCredential, Tier,
+    Adopt, AttributeNames, ChangeClass, Credential, Discovery, DriftAction, LeaverAction, MailTls,
+    Mode, Program, Rate, ServerUrl, TargetCredential, Tier,
 };
 use rosterd::reconcile::Limits;
 use rosterd::reconcile::provision::{DEFAULT_MAPPING, Paging};
@@ -28,6 +28,8 @@ impl Machine {
         let ca = rcgen::generate_simple_self_signed(["ca.example.com".to_owned()])
             .expect("a certificate");
         machine.file("corp.password", "correct horse\n", 0o640);
+        machine.file("mail.password", "correct battery\n", 0o640);
+        machine.file("mail-ca.pem", &ca.cert.pem(), 0o644);
         machine.file("slack.token", "xoxp-1\n", 0o600);
         machine.file("corp-ca.pem", &ca.cert.pem(), 0o644);
         machine.file("krb5.conf", "[libdefaults]\n", 0o644);
@@ -159,12 +161,14 @@ fn the_shipped_examples_are_valid_except_for_alternatives() {
     rosterd.toml:132:21: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.keytab to the unit, or use keytab
     rosterd.toml:134:1: principal belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
     rosterd.toml:137:1: krb5-conf belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
-    rosterd.toml:248:1: there are both secret-file and secret-credential: remove one of them
-    rosterd.toml:248:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
-    rosterd.toml:279:1: there are both token-file and token-credential: remove one of them
-    rosterd.toml:279:20: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.token to the unit, or use token-file
-    rosterd.toml:322:1: there are both client-secret-file and client-secret-credential: remove one of them
-    rosterd.toml:322:28: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.secret to the unit, or use client-secret-file
+    rosterd.toml:217:1: there are both password-file and password-credential: remove one of them
+    rosterd.toml:217:23: systemd gave no credential "mail": add LoadCredential=mail:/etc/rosterd/mail.password to the unit, or use password-file
+    rosterd.toml:276:1: there are both secret-file and secret-credential: remove one of them
+    rosterd.toml:276:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
+    rosterd.toml:307:1: there are both token-file and token-credential: remove one of them
+    rosterd.toml:307:20: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.token to the unit, or use token-file
+    rosterd.toml:350:1: there are both client-secret-file and client-secret-credential: remove one of them
+    rosterd.toml:350:28: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.secret to the unit, or use client-secret-file
     "#);
 }
 
@@ -237,6 +241,79 @@ schedule = "61 * * * *"
     rosterd.toml:15:1: password is never inline: write it to a file that only rosterd can read, and name that in password-file
     rosterd.toml:17:30: the bases "DC=example,DC=com" and "OU=Staff,DC=example,DC=com" overlap: remove the inner one
     rosterd.toml:18:12: "61 * * * *" is not a schedule: write five fields (minute hour day month weekday), six with seconds first, or @hourly, @daily, @weekly
+    "#);
+}
+
+const MAIL: &str = r#"
+[mail]
+server = "mail.example.com"
+from = "rosterd <rosterd@example.com>"
+to = ["it-team@example.com"]
+"#;
+
+#[test]
+fn a_mail_section_is_a_hook_with_starttls_and_a_digest() {
+    let machine = Machine::new();
+    let config = machine.config(MAIL);
+    let [hook] = config.hooks.as_slice() else { panic!("one hook") };
+    let Receiver::Mail(mail) = &hook.receiver else { panic!("a mail server") };
+    assert_eq!((hook.name.as_str(), mail.port, mail.tls), ("mail", 587, MailTls::StartTls));
+    assert!(hook.events.contains(&"run.held".to_owned()) && config.digest.is_some());
+    for (keys, port, has_digest) in [
+        ("tls = \"tls\"", 465, true),
+        ("port = 2525\ndigest = \"off\"", 2525, false),
+        ("digest = \"30 6 * * mon-fri\"", 587, true),
+    ] {
+        let config = machine.config(&format!("{MAIL}{keys}\n"));
+        let Receiver::Mail(mail) = &config.hooks[0].receiver else { panic!("a mail server") };
+        assert_eq!((mail.port, config.digest.is_some()), (port, has_digest), "{keys}");
+    }
+    let here = MAIL.replace("mail.example.com", "localhost") + "tls = \"off\"\n";
+    assert!(machine.parse(&here).is_ok());
+    assert_eq!(machine.config("").digest, None);
+    let login = "user = \"rosterd\"\npassword-file = \"/etc/rosterd/mail.password\"\n";
+    let config = machine.config(&format!("{MAIL}{login}"));
+    let Receiver::Mail(mail) = &config.hooks[0].receiver else { panic!("a mail server") };
+    assert_eq!(mail.login.as_ref().map(|login| login.user.as_str()), Some("rosterd"));
+}
+
+#[test]
+fn a_wrong_mail_section_is_reported_with_line_and_remedy() {
+    let text = r#"
+[mail]
+server = "https://mail.example.com"
+tls = "ssl"
+from = "rosterd"
+to = []
+events = ["run.hold"]
+user = "rosterd"
+digest = "at seven"
+
+[[hook]]
+name = "mail"
+events = ["*"]
+exec = ["/bin/true"]
+"#;
+    insta::assert_snapshot!(Machine::new().problems(text), @r#"
+    rosterd.toml:2:1: password-file is missing: write password-file = "/etc/rosterd/mail.password"
+    rosterd.toml:3:10: "https://mail.example.com" is not the name of a server: write mail.example.com, and the port as port = 587
+    rosterd.toml:4:7: "ssl" is not known here: write "starttls" or "tls" or "off"
+    rosterd.toml:5:8: "rosterd" is not a mail address: write it-team@example.com, or "IT <it-team@example.com>"
+    rosterd.toml:6:1: to is empty, so no mail is sent: write an address
+    rosterd.toml:7:11: there is no event "run.hold": did you mean run.held?
+    rosterd.toml:9:10: "at seven" is not a schedule: write five fields (minute hour day month weekday), six with seconds first, or @hourly, @daily, @weekly; or "off"
+    rosterd.toml:12:1: the section [mail] has this name: give the hook another one
+    "#);
+    let machine = Machine::new();
+    let open = format!("{MAIL}tls = \"off\"\n");
+    assert!(machine.problems(&open).contains("without TLS, others on the network"));
+    let twice =
+        format!("{MAIL}[[hook]]\nname = \"mail\"\nevents = [\"*\"]\nexec = [\"/bin/true\"]\n");
+    assert!(machine.problems(&twice).contains("the section [mail] has this name"));
+    insta::assert_snapshot!(machine.problems("[mail]\n"), @r#"
+    rosterd.toml:1:1: from is missing: write from = "rosterd <rosterd@example.com>"
+    rosterd.toml:1:1: server is missing: write server = "mail.example.com"
+    rosterd.toml:1:1: to is missing: write to = ["it-team@example.com"]
     "#);
 }
 
@@ -675,7 +752,7 @@ fn a_secret_may_be_a_symbolic_link_and_a_systemd_credential() {
         "{problems}"
     );
     let hook = "[[hook]]\nname = \"a\"\nevents = [\"*\"]\nurl = \"https://siem.example.com/\"\nsecret-credential = \"siem.secret\"";
-    let config::Receiver::Webhook(signed) =
+    let Receiver::Webhook(signed) =
         &machine.config(&format!("{MINIMAL}\n{hook}")).hooks[0].receiver
     else {
         panic!("no web server")
@@ -717,6 +794,7 @@ fn directories_hooks_and_gates_have_their_configured_values() {
         .replace("site = \"Berlin\"", "")
         .replace("discover-suffixes = [\"dc.example.net\"]", "")
         .replace("password-credential = \"corp\"", "")
+        .replace("password-credential = \"mail\"", "")
         .replace("keytab-credential = \"corp\"", "")
         .replace("keytab = \"/etc/rosterd/corp.keytab\"", "")
         .replace("principal = \"svc-rosterd@CORP.EXAMPLE.COM\"", "")
@@ -748,12 +826,13 @@ fn directories_hooks_and_gates_have_their_configured_values() {
     );
     assert_eq!(corp.exclude, ["svc-*@xn--bcher-kva.example"]);
     assert_eq!(corp.ca_file.as_deref(), Some(&*machine.etc.path().join("corp-ca.pem")));
-    let [vpn, siem] = &*config.hooks else { panic!("{:?}", config.hooks) };
+    let [vpn, siem, mail] = &*config.hooks else { panic!("{:?}", config.hooks) };
+    assert_eq!((mail.name.as_str(), config.digest.is_some()), ("mail", true));
     assert_eq!(
         vpn.receiver,
-        config::Receiver::Exec(Program::of(&["/usr/libexec/rosterd/revoke-vpn".to_owned()]))
+        Receiver::Exec(Program::of(&["/usr/libexec/rosterd/revoke-vpn".to_owned()]))
     );
-    let config::Receiver::Webhook(webhook) = &siem.receiver else { panic!("{siem:?}") };
+    let Receiver::Webhook(webhook) = &siem.receiver else { panic!("{siem:?}") };
     assert!(webhook.allow_http);
     assert_eq!(
         webhook.proxy.as_ref().map(|url| url.as_str()),

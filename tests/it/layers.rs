@@ -19,7 +19,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("store", &["clock", "model", "reconcile", "telemetry"]),
         ("config", &["model", "ownership", "reconcile"]),
         ("http", &["model", "telemetry"]),
-        ("hooks", &["http", "model", "telemetry"]),
+        ("hooks", &["http", "model", "ownership", "telemetry", "visible"]),
         (
             "engine",
             &[

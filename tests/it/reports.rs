@@ -163,6 +163,13 @@ async fn a_printed_review_has_each_person_below_its_manager_and_is_private() {
     assert_eq!(out, format!("{}: {people} people with access\n", file.display()));
     assert_eq!(page.matches("☐ keep ☐ remove").count(), people);
     assert!(page.matches("<h2>").count() > 2, "a heading for each department");
+    let (_, table, _) = rosterctl(&office, "report access-review --limit 5").await;
+    let names: Vec<String> = table
+        .lines()
+        .filter(|line| line.contains('@') && !line.starts_with(' '))
+        .map(str::to_lowercase)
+        .collect();
+    assert!(names.len() == 5 && names.is_sorted(), "{table}");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let unfinished = office.firm.folder.path().join("review.html.part");
     assert!(!unfinished.exists());

@@ -8,7 +8,7 @@ use chrono::{Datelike as _, Days, Months, NaiveDate};
 use maud::{DOCTYPE, Markup, html};
 use serde_json::json;
 
-use super::rows::{Column, Report, Row, Source};
+use super::rows::{self, Column, Report, Row, Source};
 use super::tally::Tally;
 use super::{By, Period};
 use crate::ctl::Output;
@@ -77,8 +77,8 @@ pub(super) async fn write(
     };
     put(document.head())?;
     let mut pages = source.pages();
-    if by.is_some() {
-        // The rows come in the order of the log, so those of a group are collected first.
+    if by.is_some() || !source.report.is_about_events() {
+        // The rows of a group are collected first, because they come in another order.
         let mut groups: BTreeMap<String, Vec<Row>> = BTreeMap::new();
         while let Some(page) = pages.next().await? {
             for row in page {
@@ -86,7 +86,10 @@ pub(super) async fn write(
                 groups.entry(group).or_default().push(row);
             }
         }
-        for (group, rows) in groups {
+        for (group, mut rows) in groups {
+            if !source.report.is_about_events() {
+                rows::sort(&mut rows);
+            }
             put(document.heading(&group, rows.len()))?;
             put(document.begin())?;
             put(document.rows(&rows))?;

@@ -72,7 +72,7 @@ pub struct Past {
 /// The form of a report.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Form {
-    /// Count by ou, department, manager, tier, cause or account; an HTML file lists the people of each
+    /// Count by ou, department, manager, tier, cause or account; an HTML file lists the rows of each
     #[arg(long, value_name = "WHAT", hide_possible_values = true)]
     by: Option<By>,
     /// Print all rows as CSV
@@ -165,6 +165,8 @@ pub(super) async fn call(
 }
 
 /// Shows the first rows as a table, and counts the others.
+///
+/// People are held in memory, as `user list` does.
 async fn show(
     source: &rows::Source<'_>,
     limit: usize,
@@ -172,14 +174,20 @@ async fn show(
 ) -> Result<(), Failure> {
     let mut shown: Vec<Row> = Vec::new();
     let mut tally = Tally::default();
+    let is_about_events = source.report.is_about_events();
     let mut pages = source.pages();
     while let Some(page) = pages.next().await? {
         for row in page {
             tally.add(&row, None);
-            if shown.len() < limit {
+            // People are sorted, so the last one read may be the first.
+            if !is_about_events || shown.len() < limit {
                 shown.push(row);
             }
         }
+    }
+    if !is_about_events {
+        rows::sort(&mut shown);
+        shown.truncate(limit);
     }
     let view = output.terminal.view();
     let mut page = listed(source.report, &shown, &view);

@@ -179,6 +179,12 @@ impl Report {
         }
     }
 
+    /// Returns whether it is about events, which come in the order of their time. People come in that
+    /// of their ids.
+    pub(super) fn is_about_events(self) -> bool {
+        self.events().is_some()
+    }
+
     /// Returns the types of its events; `None` for a report about the present users.
     fn events(self) -> Option<&'static str> {
         match self {
@@ -188,6 +194,11 @@ impl Report {
             Self::AccessReview | Self::Expiring | Self::Inactive | Self::Licences => None,
         }
     }
+}
+
+/// Sorts people as a reader looks for one: by the first column, a name or an expiry.
+pub(super) fn sort(people: &mut [Row]) {
+    people.sort_by_cached_key(|row| row.cells[0].to_lowercase());
 }
 
 /// The rows of one report.

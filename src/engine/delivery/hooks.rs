@@ -188,6 +188,7 @@ impl Engine {
 fn address(receiver: &Receiver) -> String {
     match receiver {
         Receiver::Exec(program) => program.path.display().to_string(),
+        Receiver::Mail(mail) => format!("{}:{}", mail.server, mail.port),
         Receiver::Webhook(server) => format!("{}/…", server.url.origin().ascii_serialization()),
     }
 }
@@ -201,6 +202,7 @@ fn sample_type(wanted: &str) -> &str {
         Some("run.") => "run.failed",
         Some("plan.") => "plan.approved",
         Some("directory.") => "directory.unreachable",
+        Some("digest.") => "digest.daily",
         Some("hook.") => "hook.dead_lettered",
         Some("store.") => "store.backed_up",
         Some("configuration.") => "configuration.reloaded",

@@ -1,5 +1,5 @@
-//! Delivers events from the backlog to programs and web servers, in order for each subject. A
-//! delivery ends when it has succeeded or is too old.
+//! Delivers events from the backlog to programs, web servers and mail servers, in order for each
+//! subject. A delivery ends when it has succeeded or is too old.
 //!
 //! Every hook has a worker of its own, which a commit wakes. No worker waits for another, and no
 //! run waits for a worker. The state of a delivery is in the store. After a crash the daemon
@@ -22,7 +22,9 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::Engine;
 use crate::engine::backoff::{MAX_BACKOFF, backoff, jitter};
 use crate::engine::registry::Configurable;
-use crate::hooks::{Attempt, AttemptOutcome, Hook, Message, Receiver, leftovers, runner, webhook};
+use crate::hooks::{
+    Attempt, AttemptOutcome, Hook, Message, Receiver, leftovers, mail, runner, webhook,
+};
 use crate::model::Timestamp;
 use crate::store::{self, AttemptResult, DueDelivery, StoreError, Subscription};
 use crate::telemetry::chain;
@@ -251,6 +253,9 @@ impl Engine {
             Receiver::Webhook(server) => {
                 webhook::deliver(server, message, hook.timeout, self.clock.now()).await
             }
+            Receiver::Mail(server) => {
+                mail::deliver(server, message, hook.timeout, self.clock.now()).await
+            }
         }
     }
 
@@ -424,6 +429,7 @@ fn address(hook: &Hook) -> String {
     let address = match &hook.receiver {
         Receiver::Exec(program) => program.path.display().to_string(),
         Receiver::Webhook(server) => server.url.to_string(),
+        Receiver::Mail(mail) => mail.server.clone(),
     };
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(address.as_bytes()))
 }

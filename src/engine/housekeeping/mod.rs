@@ -1,6 +1,8 @@
-//! The periodic tasks of the engine, three of which are here: retention, reminders and server checks.
+//! The periodic tasks of the engine, four of which are here: retention, reminders, the daily digest and
+//! server checks.
 //! Also the keys of the event log.
 
+mod digest;
 mod log_keys;
 pub(super) mod reminders;
 pub(super) mod retention;
@@ -15,6 +17,7 @@ use crate::engine::delivery::removed_hooks::RemovedHooks;
 use crate::engine::periodic::Periodic;
 use crate::engine::sign_in::SignInReports;
 
+use digest::DailyDigest;
 use reminders::Reminders;
 use retention::RetentionTask;
 use server_checks::ServerChecks;
@@ -31,6 +34,7 @@ impl Engine {
         vec![
             of(self, ClaimCheck::new(self)),
             of(self, Reminders::new(self)),
+            of(self, DailyDigest::new(self)),
             of(self, RetentionTask::new(self)),
             of(self, RemovedHooks::new(self)),
             of(self, ServerChecks::new(self)),

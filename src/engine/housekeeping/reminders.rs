@@ -1,5 +1,5 @@
 //! Reports states that last: a directory without a complete read, an open plan, and an approval
-//! that expired.
+//! that expires.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,8 @@ const PERIOD: Duration = Duration::from_mins(1);
 const REMINDER_INTERVAL: Duration = Duration::from_hours(24);
 
 const STALE: &str = "directory.stale";
+
+const EXPIRING: &str = "plan.expiring";
 
 /// The periodic task that reports stale directories, lasting pauses and pending approvals.
 pub(in crate::engine) struct Reminders(Arc<Engine>);
@@ -54,6 +56,7 @@ impl Engine {
                     let _applying = self.apply_lock.lock().await;
                     self.store.expire_approval(&plan, &self.clock).await?;
                 }
+                self.warn_of_expiry(directory, &plan).await?;
                 self.remind_of_plan(directory, &plan).await?;
             }
             for plan in self.store.rejected_plans(Some(&directory.config.name)).await? {
@@ -71,6 +74,45 @@ impl Engine {
     /// Returns the end of an approval.
     pub fn approval_expires(&self, directory: &Directory, plan: &HeldPlan) -> Option<Timestamp> {
         plan.approved_at.map(|at| at.plus(directory.config.limits.approval_expires))
+    }
+
+    /// Records once that an approval is about to expire: in its last quarter.
+    async fn warn_of_expiry(
+        &self,
+        directory: &Directory,
+        plan: &HeldPlan,
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let (Some(approved_at), Some(expires_at)) =
+            (plan.approved_at, self.approval_expires(directory, plan))
+        else {
+            return Ok(());
+        };
+        let last_quarter = directory.config.limits.approval_expires / 4;
+        if now < expires_at.minus(last_quarter) || now > expires_at {
+            return Ok(());
+        }
+        let warned = EventFilter {
+            kinds: vec![EXPIRING.to_owned()],
+            subjects: vec![plan.id.to_string()],
+            since: Some(approved_at),
+            limit: 1,
+            ..EventFilter::default()
+        };
+        if !self.store.events(&warned).await?.is_empty() {
+            return Ok(());
+        }
+        let rows = self.store.held_rows(plan.id).await?;
+        let count = rows.iter().filter(|row| row.approved).count();
+        let after = json!({ "directory": directory.config.name, "count": count, "approved_by": plan.actor, "expires_at": expires_at });
+        let cause = EventCause {
+            actor: Actor::rosterd(),
+            run: None,
+            account: Some(directory.config.account.clone()),
+            at: now,
+        };
+        let event = Event::about(EXPIRING, plan.id, &cause, Value::Null, after);
+        self.store.record(&[event], &self.clock).await
     }
 
     async fn remind_of_plan(

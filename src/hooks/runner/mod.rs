@@ -33,7 +33,7 @@ pub use programs::{ConfiguredProgram, Programs};
 pub use serve::{Listener, serve};
 
 use super::exec::{self, NoExit, ProgramResult, describe_exit, input};
-use super::{Attempt, AttemptOutcome, Hook, Message};
+use super::{Attempt, AttemptOutcome, Hook, Message, text_of};
 use crate::model::Program;
 use order::{EventSummary, Order};
 
@@ -52,6 +52,7 @@ pub async fn deliver(
         seq: *seq,
         head: head.clone(),
         attempt: *attempt,
+        text: text_of(document).map(|text| text.whole()),
     };
     let order =
         Order::new(ProgramKind::Hook, &hook.name, program, hook.timeout, instance, Some(event));

@@ -24,7 +24,7 @@ use super::{io_error, not_run};
 use crate::hooks::leftovers::INSTANCE;
 use crate::model::Program;
 
-/// Most bytes of an order or answer. Orders contain names only; input is passed as a descriptor.
+/// Most bytes of an order or answer. An order has names and a short text; input is passed as a descriptor.
 const LONGEST: usize = 64 * 1024;
 
 /// Kind of a program. Hooks and gates have separate names.
@@ -71,6 +71,8 @@ pub(super) struct EventSummary {
     pub(super) seq: Option<u64>,
     pub(super) head: Option<String>,
     pub(super) attempt: u32,
+    /// The readable text; `None` where the event says nothing new.
+    pub(super) text: Option<String>,
 }
 
 impl Order {
@@ -104,7 +106,7 @@ impl Order {
         match (self.kind, &self.event) {
             (ProgramKind::Gate, _) => variables.push(("ROSTERD_GATE", self.name.clone())),
             (ProgramKind::Hook, None) => variables.push(("ROSTERD_HOOK", self.name.clone())),
-            (ProgramKind::Hook, Some(EventSummary { id, kind, seq, head, attempt })) => {
+            (ProgramKind::Hook, Some(EventSummary { id, kind, seq, head, attempt, text })) => {
                 variables.extend([
                     ("ROSTERD_HOOK", self.name.clone()),
                     ("ROSTERD_EVENT_ID", id.clone()),
@@ -116,6 +118,7 @@ impl Order {
                     None => variables.push(("ROSTERD_TEST", "1".to_owned())),
                 }
                 variables.extend(head.clone().map(|head| ("ROSTERD_LOG_HEAD", head)));
+                variables.extend(text.clone().map(|text| ("ROSTERD_TEXT", text)));
             }
         }
         variables

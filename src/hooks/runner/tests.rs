@@ -87,6 +87,7 @@ impl Room {
             seq: Some(7),
             head: Some("7:ab".to_owned()),
             attempt: 2,
+            text: Some("Ann was suspended".to_owned()),
         });
         let order = Order::new(kind, name, program, Duration::from_secs(20), "here", event);
         self.runner.run(&order, program, b"{\"a\":1}\n").await
@@ -117,6 +118,7 @@ async fn a_program_runs_by_its_name_with_the_event_on_stdin_and_in_the_environme
         "ROSTERD_HOOK=vpn",
         "ROSTERD_INSTANCE=here",
         "ROSTERD_LOG_HEAD=7:ab",
+        "ROSTERD_TEXT=Ann was suspended",
     ];
     assert_eq!(printed, expected);
     assert_eq!(room.runner.trouble(), None);

@@ -257,18 +257,11 @@ fn a_hook_that_revoked_no_key_reports_it_and_fails() {
 }
 
 #[test]
-fn an_event_is_one_line_of_syslog_and_of_mail_for_any_characters_in_a_name() {
+fn an_event_is_one_line_of_syslog_for_any_characters_in_a_name() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("log");
     let log = UnixDatagram::bind(&socket).unwrap();
     log.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let digest = installed(
-        folder.path(),
-        "mail-digest",
-        "/var/lib/rosterd-hooks",
-        folder.path().to_str().unwrap(),
-    );
-    let mailer = super::script(folder.path(), "mailer", "cat > \"$0.mail\"");
     let hostile = "a\r\nBcc: evil@example.com\n.\n\u{2028}$(touch /pwned) `id` \u{1b}[31m "
         .to_owned()
         + &"x".repeat(5_000);
@@ -295,20 +288,6 @@ fn an_event_is_one_line_of_syslog_and_of_mail_for_any_characters_in_a_name() {
         &event.to_string(),
     );
     assert_ne!(status, 0, "a log that is not there: {said}");
-
-    event["subject"] = Value::from(hostile.as_str());
-    let (status, said) =
-        run(&digest, &["it@example.com", "0", mailer.to_str().unwrap()], &event.to_string());
-    assert_eq!(status, 0, "{said}");
-    let mail = std::fs::read_to_string(folder.path().join("mailer.mail")).unwrap();
-    let (head, body) = mail.split_once("\n\n").unwrap();
-    assert_eq!(head.lines().count(), 4, "{head}");
-    assert!(
-        !mail.lines().any(|line| line == "." || line.starts_with("Bcc:") || line.len() > 998)
-            && !mail.contains(['\r', '\u{1b}']),
-        "{mail}"
-    );
-    assert!(body.contains("user.suspended"), "{body}");
     assert!(!Path::new("/pwned").exists());
 }
 
@@ -317,19 +296,12 @@ fn an_example_hook_without_an_event_fails() {
     let folder = tempfile::tempdir().unwrap();
     let options = folder.path().join("options.curl");
     std::fs::write(&options, "url = \"http://127.0.0.1:9/\"\n").unwrap();
-    let digest = installed(
-        folder.path(),
-        "mail-digest",
-        "/var/lib/rosterd-hooks",
-        folder.path().to_str().unwrap(),
-    );
     let (options, keys) = (options.to_str().unwrap(), folder.path().to_str().unwrap());
     let example = |name: &str| Path::new(FOLDER).join(name);
     for (program, arguments) in [
         (example("open-ticket"), &[options][..]),
         (example("to-chat"), &[options]),
         (example("to-syslog"), &[]),
-        (digest, &["it@example.com", "0", "/bin/cat"]),
         (example("revoke-ssh-keys"), &[keys, "corp"]),
     ] {
         for stdin in ["", "no JSON", "\n"] {
@@ -432,20 +404,22 @@ async fn a_ticket_is_opened_once_and_its_token_is_on_no_command_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chat_room_gets_a_line_and_its_error_is_stored_with_the_delivery() {
+async fn a_chat_room_gets_the_text_of_a_mail_and_its_error_is_stored_with_the_delivery() {
     let chat = Receiver::start(|_, count| status(if count == 1 { 500 } else { 200 })).await;
     let desk = Desk::open().await;
     let options = desk.folder.path().join("chat.curl");
     std::fs::write(&options, format!("url = \"http://{}/hooks/x\"\n", chat.address)).unwrap();
-    desk.hook_up(vec![example(&desk, "to-chat", &["run.held"], &[options.to_str().unwrap()])]);
-    desk.happens("run.held", &["7"]).await;
+    desk.hook_up(vec![example(&desk, "to-chat", &["directory.*"], &[options.to_str().unwrap()])]);
+    desk.happens("directory.paused", &["corp"]).await;
     let failed = until("it was refused", async || {
         desk.deliveries("to-chat").await.pop().filter(|d| d.attempts == 1)
     })
     .await;
     assert!(failed.output.unwrap().contains("this is 500"));
     desk.idle("to-chat").await;
-    assert_eq!(chat.told()[1].document()["text"], "rosterd: run.held 7: {\"status\":\"x\"}");
+    let text = chat.told()[1].document()["text"].as_str().unwrap().to_owned();
+    assert!(text.starts_with("corp is paused\n\ncorp is paused.\n"), "{text}");
+    assert!(text.ends_with("The state: rosterctl status\n"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -472,54 +446,6 @@ async fn syslog_gets_a_line_for_each_event() {
             && line.contains("user.suspended anna alice {\"status\":\"x\"}"),
         "{line}"
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn events_that_need_attention_come_in_one_mail_which_is_retried_after_an_error() {
-    let desk = Desk::open().await;
-    // The first mail is rejected.
-    let sendmail = desk.script(
-        "sendmail",
-        "cat > \"$0.$$\"; [ -e \"$0.was\" ] || { touch \"$0.was\"; rm \"$0.$$\"; exit 75; }",
-    );
-    let arguments = ["it@example.com", "1", sendmail.to_str().unwrap()];
-    desk.hook_up(vec![example(
-        &desk,
-        "mail-digest",
-        &["run.held", "directory.stale", "hook.dead_lettered"],
-        &arguments,
-    )]);
-    desk.happens("run.held", &["7"]).await;
-    desk.happens("directory.stale", &["corp"]).await;
-    desk.happens("hook.dead_lettered", &["vpn"]).await;
-    desk.idle("mail-digest").await;
-    let mails: Vec<String> = std::fs::read_dir(desk.folder.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            path.file_name()
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .strip_prefix("sendmail.")
-                .is_some_and(|n| n != "was")
-        })
-        .map(|path| std::fs::read_to_string(path).unwrap())
-        .collect();
-    assert_eq!(mails.len(), 1, "{mails:#?}");
-    let mail = &mails[0];
-    assert!(
-        mail.starts_with("To: it@example.com\nSubject: rosterd: 3 events need attention\n"),
-        "{mail}"
-    );
-    for told in [
-        "run.held  7",
-        "see: rosterctl held list",
-        "directory.stale  corp",
-        "rosterctl hook deliveries vpn --state failed",
-    ] {
-        assert_eq!(mail.matches(told).count(), 1, "{told}: {mail}");
-    }
 }
 
 #[test]

@@ -3,10 +3,12 @@
 mod examples;
 mod exec;
 mod killed;
+mod mail;
 mod proxy;
 mod receiver;
 mod removed;
 mod runner;
+mod smtp;
 mod stale;
 mod webhook;
 

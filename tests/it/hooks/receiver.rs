@@ -87,6 +87,19 @@ async fn take(
     (desk.answer)(&told, count)
 }
 
+/// Returns an acceptor of TLS for `localhost`, with the certificate of its CA.
+pub(super) fn tls_of_localhost() -> (TlsAcceptor, String) {
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let tls = tls.with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
+    (TlsAcceptor::from(Arc::new(tls)), cert.pem())
+}
+
 impl Receiver {
     /// Starts a server whose response is a function of the request and the number of requests.
     pub(super) async fn start(
@@ -103,21 +116,13 @@ impl Receiver {
     pub(super) async fn start_tls(
         answer: impl Fn(&Told, usize) -> Response + Send + Sync + 'static,
     ) -> (Self, String) {
-        let rcgen::CertifiedKey { cert, signing_key } =
-            rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        let key = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        let tls =
-            tls.with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
+        let (acceptor, pem) = tls_of_localhost();
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, told) = (tcp.local_addr().unwrap(), Arc::default());
         let app = router(Arc::clone(&told), Box::new(answer));
-        let listener = Tls { tcp, acceptor: TlsAcceptor::from(Arc::new(tls)) };
+        let listener = Tls { tcp, acceptor };
         let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        (Self { address, told, serving }, cert.pem())
+        (Self { address, told, serving }, pem)
     }
 
     pub(super) fn url(&self) -> String {
