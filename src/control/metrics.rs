@@ -146,6 +146,9 @@ fn directory_series(status: DirectoryStatus, stale_after: Duration) -> Directory
         active,
         suspended,
         held,
+        held_since,
+        approval_expires,
+        overdue_expiries,
         quarantined,
         attention,
     } = status;
@@ -165,6 +168,9 @@ fn directory_series(status: DirectoryStatus, stale_after: Duration) -> Directory
         next_run,
         users: vec![(Status::Active.as_str(), active), (Status::Suspended.as_str(), suspended)],
         held,
+        held_since,
+        approval_expires,
+        overdue_expiries,
         quarantined,
         attention: attention.len() as u64,
     }
@@ -346,11 +352,10 @@ mod tests {
         let exporter = Exporter::start().await;
         let page = exporter.say("GET /metrics").await;
         assert!(
-            page.starts_with("HTTP/1.1 200")
-                && page.contains("application/openmetrics-text; version=1.0.0"),
+            page.starts_with("HTTP/1.1 200") && page.contains("text/plain; version=0.0.4"),
             "{page}"
         );
-        assert!(page.contains("\nrosterd_store_up 1\n") && page.ends_with("# EOF\n"), "{page}");
+        assert!(page.contains("\nrosterd_store_up 1\n"), "{page}");
         let head = exporter.say("HEAD /metrics").await;
         assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
         for (request, status) in [

@@ -122,6 +122,9 @@ mod tests {
             active: 812,
             suspended: 3,
             held: 7,
+            held_since: None,
+            approval_expires: None,
+            overdue_expiries: 0,
             quarantined: 0,
             attention: Vec::new(),
         };

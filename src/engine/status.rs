@@ -63,10 +63,19 @@ pub struct DirectoryStatus {
     pub suspended: u64,
     /// Changes that are held for an operator.
     pub held: u64,
+    /// When the first of them was held.
+    pub held_since: Option<Timestamp>,
+    /// When the approval of changes that are not applied yet expires.
+    pub approval_expires: Option<Timestamp>,
+    /// Active users whose account in the directory has expired for some time.
+    pub overdue_expiries: u64,
     /// Number of quarantined entries.
     pub quarantined: u64,
     pub attention: Vec<Attention>,
 }
+
+/// An expired account is suspended within this time: the clock of AD decides, and a run takes time.
+const EXPIRY_TOLERANCE: Duration = Duration::from_mins(5);
 
 impl Engine {
     /// Returns the status of a directory.
@@ -81,6 +90,11 @@ impl Engine {
         let counts = self.store.managed_counts(name).await?;
         let count = |status| counts.get(&status).copied().unwrap_or(0);
         let plan = self.store.current_plan(name).await?;
+        let overdue_expiries = self.store.expired_before(name, now.minus(EXPIRY_TOLERANCE)).await?;
+        let held_since = match &plan {
+            Some(plan) => self.store.held_since(plan.id).await?,
+            None => None,
+        };
         let quarantined = self.store.quarantined(name).await?.len() as u64;
         let account = self.store.account(&config.account).await?;
         let claims = match &account {
@@ -230,6 +244,9 @@ impl Engine {
             active: count(Status::Active),
             suspended: count(Status::Suspended),
             held: plan.as_ref().map_or(0, |p| p.count),
+            held_since,
+            approval_expires: plan.as_ref().and_then(|p| self.approval_expires(directory, p)),
+            overdue_expiries,
             quarantined,
             attention,
         })

@@ -129,6 +129,11 @@ impl Store {
             (applied.counts, applied.dropped),
             (now.counts, now.dropped),
         );
+        for (change, _) in batch.iter().filter(|(change, _)| !dropped.contains(&change.user)) {
+            if let ChangeKind::Suspend { cause, was_active: true } = &change.kind {
+                self.counters.suspended(writer.directory, cause.reason);
+            }
+        }
         *applied = now;
         Ok(())
     }

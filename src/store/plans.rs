@@ -166,6 +166,13 @@ impl Store {
         summary_of(&self.readers, id).await
     }
 
+    /// Returns when the first change of a plan was held, in this plan or one before.
+    pub async fn held_since(&self, id: PlanId) -> Result<Option<Timestamp>, StoreError> {
+        let sql = Sql::new("SELECT MIN(at) FROM changes WHERE plan_id = ").bind(id.0);
+        let row = sql.first(&self.readers).await.doing("read the age of a plan")?;
+        row.map_or(Ok(None), |row| Columns::of(&row).maybe_time())
+    }
+
     /// Returns the held changes of a plan, in order.
     pub async fn held_rows(&self, id: PlanId) -> Result<Vec<HeldRow>, StoreError> {
         let sql = Sql::select::<HeldRow>()

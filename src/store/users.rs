@@ -259,6 +259,21 @@ impl Store {
         self.instants_of(sql, users).await
     }
 
+    /// Counts the active users of a directory whose account expired before this time, and whom no
+    /// operator keeps active.
+    pub async fn expired_before(
+        &self,
+        directory: &DirectoryName,
+        before: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let sql = Sql::new(
+            "SELECT COUNT(*) FROM people p JOIN users u ON u.directory = p.directory AND u.guid = p.guid \
+             WHERE u.status = 'active' AND u.overrides = '[]' AND p.directory = ",
+        );
+        let sql = sql.bind(directory.as_str()).push(" AND p.expires < ").bind(before);
+        sql.count(&self.readers).await.doing("count expired users")
+    }
+
     /// Returns an instant of each of these users, if it has one. The query ends with `IN`.
     pub(super) async fn instants_of(
         &self,

@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
-use crate::model::{ChangeCounts, DirectoryName, RunMode, RunState, Trigger, words};
+use crate::model::{ChangeCounts, DirectoryName, Reason, RunMode, RunState, Trigger, words};
 
 pub(super) type Labels = Vec<(&'static str, String)>;
 
@@ -34,6 +34,7 @@ pub struct Counters {
     pub(super) seconds: Family<Labels, Histogram>,
     pub(super) entries: Family<Labels, Counter>,
     pub(super) applied: Family<Labels, Counter>,
+    pub(super) suspended: Family<Labels, Counter>,
     pub(super) dropped: Family<Labels, Counter>,
     pub(super) refusals: Family<Labels, Counter>,
     pub(super) requests: Family<Labels, Counter>,
@@ -61,6 +62,7 @@ impl Default for Counters {
             seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             entries: Family::default(),
             applied: Family::default(),
+            suspended: Family::default(),
             dropped: Family::default(),
             refusals: Family::default(),
             requests: Family::default(),
@@ -108,6 +110,9 @@ impl Counters {
         let directory = ("directory", directory);
         for (kind, _) in kinds(ChangeCounts::default()) {
             drop(self.applied.get_or_create(&labels([directory, ("kind", kind)])));
+        }
+        for cause in Reason::ALL {
+            drop(self.suspended.get_or_create(&labels([directory, ("cause", cause.as_str())])));
         }
         drop(self.entries.get_or_create(&labels([directory])));
         drop(self.dropped.get_or_create(&labels([directory])));
@@ -187,6 +192,13 @@ impl Counters {
                 .inc_by(now - before);
         }
         self.dropped.get_or_create(&labels([("directory", directory)])).inc_by(now.1 - before.1);
+    }
+
+    /// Counts a committed suspension of an active user.
+    pub fn suspended(&self, directory: Option<&DirectoryName>, cause: Reason) {
+        let directory = directory.map_or("", DirectoryName::as_str);
+        let series = labels([("directory", directory), ("cause", cause.as_str())]);
+        self.suspended.get_or_create(&series).inc();
     }
 
     /// Counts a refused bind of the service account by its sub-code, or by the code of the KDC.

@@ -20,21 +20,17 @@ use crate::model::Timestamp;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Format {
     /// OpenMetrics 1.0, which Prometheus asks for.
-    #[default]
     OpenMetrics,
-    /// The Prometheus text format, for older scrapers and `promtool check metrics`.
+    /// The Prometheus text format, which names counters in full.
+    #[default]
     Text,
 }
 
 impl Format {
-    /// Returns the format for an `Accept` header: text only where it accepts text and not
-    /// OpenMetrics.
+    /// Returns the format for an `Accept` header: OpenMetrics only where it is asked for, because
+    /// `promtool check metrics` and older scrapers read the text format.
     pub fn accepted_by(accept: &str) -> Self {
-        if accept.contains("text/plain") && !accept.contains("application/openmetrics-text") {
-            Self::Text
-        } else {
-            Self::OpenMetrics
-        }
+        if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Text }
     }
 
     pub fn content_type(self) -> &'static str {
@@ -123,6 +119,12 @@ pub struct DirectorySeries {
     pub users: Vec<(&'static str, u64)>,
     /// Changes that wait for approval.
     pub held: u64,
+    /// Time at which the first of them was held.
+    pub held_since: Option<Timestamp>,
+    /// End of an approval that is not applied yet.
+    pub approval_expires: Option<Timestamp>,
+    /// Active users whose account has expired.
+    pub overdue_expiries: u64,
     pub quarantined: u64,
     /// Findings that need attention.
     pub attention: u64,
@@ -275,7 +277,7 @@ fn of_directories(
     });
     gauges(registry, "rosterd_directory_users", "Managed users of a directory", users);
 
-    let counts: [(&str, &str, Count); 7] = [
+    let counts: [(&str, &str, Count); 8] = [
         ("rosterd_directory_held_changes", "Changes that wait for approval", |d| d.held as i64),
         ("rosterd_directory_quarantined_entries", "Entries in quarantine", |d| {
             d.quarantined as i64
@@ -300,6 +302,11 @@ fn of_directories(
             "Whether binds are suspended because AD refused the service account",
             |d| d.bind_refused.into(),
         ),
+        (
+            "rosterd_directory_overdue_expiries",
+            "Active users whose account in the directory expired more than five minutes ago",
+            |d| d.overdue_expiries as i64,
+        ),
         ("rosterd_directory_live", "Whether change notifications are received", |d| d.live.into()),
     ];
     for (metric, help, count) in counts {
@@ -313,7 +320,7 @@ fn of_directories(
         ages,
     );
 
-    let instants: [(&str, &str, Instant); 4] = [
+    let instants: [(&str, &str, Instant); 6] = [
         ("rosterd_directory_last_attempt_timestamp", "Start of the last run", |d| d.last_attempt),
         ("rosterd_directory_last_success_timestamp", "End of the last successful run", |d| {
             d.last_success
@@ -321,6 +328,14 @@ fn of_directories(
         ("rosterd_directory_last_complete_read_timestamp", "Time of the last complete read", |d| {
             d.last_complete_read
         }),
+        ("rosterd_directory_held_since_timestamp", "Time of the oldest held change", |d| {
+            d.held_since
+        }),
+        (
+            "rosterd_directory_approval_expiry_timestamp",
+            "End of an approval whose changes are not applied yet",
+            |d| d.approval_expires,
+        ),
         ("rosterd_directory_next_run_timestamp", "Time of the next scheduled run", |d| d.next_run),
     ];
     for (metric, help, instant) in instants {
@@ -470,6 +485,7 @@ fn counted(registry: &mut Registry, counters: &Counters) {
         seconds,
         entries,
         applied,
+        suspended,
         dropped,
         refusals,
         requests,
@@ -502,6 +518,11 @@ fn counted(registry: &mut Registry, counters: &Counters) {
         target_requests,
     );
     registry.register("rosterd_entries_read", "Directory entries read", entries);
+    registry.register(
+        "rosterd_people_suspended",
+        "People who lost their access, by cause; without a directory by an operator",
+        suspended,
+    );
     registry.register("rosterd_changes_applied", "Applied changes of users", applied);
     registry.register(
         "rosterd_changes_dropped",

@@ -209,6 +209,9 @@ pub(in crate::control) fn convert(status: DirectoryStatus) -> api::DirectoryStat
         active,
         suspended,
         held,
+        held_since: _,
+        approval_expires: _,
+        overdue_expiries: _,
         quarantined,
         attention,
     } = status;

@@ -137,22 +137,25 @@ fn a_refused_bind_is_counted_and_shown_until_it_ends() {
 }
 
 #[test]
-fn a_scraper_gets_openmetrics_unless_it_accepts_only_text() {
+fn a_scraper_gets_openmetrics_if_it_asks_for_it() {
     let site = site(1, "", |_, _| {});
-    let usual = site.daemon.ask("GET /v1/metrics", "");
+    let prometheus = "accept: application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3\r\n";
+    let asked = site.daemon.ask("GET /v1/metrics", prometheus);
     assert!(
-        usual.contains(
+        asked.contains(
             "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"
         ),
-        "{usual}"
+        "{asked}"
     );
-    assert!(usual.ends_with("# EOF\n"), "{usual}");
-    let older = site.daemon.ask("GET /v1/metrics", "accept: text/plain\r\n");
-    assert!(
-        older.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n")
-            && !older.contains("# EOF"),
-        "{older}"
-    );
+    assert!(asked.ends_with("# EOF\n"), "{asked}");
+    for accept in ["", "accept: text/plain\r\n"] {
+        let usual = site.daemon.ask("GET /v1/metrics", accept);
+        assert!(
+            usual.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n")
+                && !usual.contains("# EOF"),
+            "{usual}"
+        );
+    }
     let head = site.daemon.ask("HEAD /v1/metrics", "");
     assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
 }
