@@ -129,6 +129,11 @@ async fn an_approval_that_is_about_to_expire_is_reported_once() {
     firm.engine.approve(plan.id, alice()).await.unwrap();
     firm.engine.send_reminders().await.unwrap();
     assert_eq!(firm.events("plan.expiring").await.len(), 0, "a day is left");
+    let directory = firm.engine.directory("corp").unwrap();
+    let status = firm.engine.directory_status(&directory).await.unwrap();
+    let approved = firm.engine.store.plan(plan.id).await.unwrap().unwrap().approved_at.unwrap();
+    assert_eq!(status.approval_expires, Some(approved.plus(Duration::from_hours(24))));
+    assert_eq!(status.held_since, Some(plan.created_at), "the age of the oldest held change");
     firm.later(Duration::from_hours(19));
     firm.engine.send_reminders().await.unwrap();
     firm.engine.send_reminders().await.unwrap();

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use adsim::{Fault, What, When};
 use rosterd::engine::{Engine, EngineError, Periodic};
-use rosterd::model::{Cron, Trigger};
+use rosterd::model::{Cron, Status, Trigger};
 use rosterd::store::Run;
 
-use crate::firm::{Firm, alice};
+use crate::firm::{Firm, again, alice, dn_of};
 
 /// Returns the finished automatic runs, oldest first.
 async fn automatic_runs(engine: &Engine) -> Vec<Run> {
@@ -153,4 +153,26 @@ async fn a_periodic_task_is_repeated_after_a_failure_and_ends_with_the_daemon() 
     let ended = Arc::clone(&firm.engine).drive(task);
     tokio::time::timeout(Duration::from_mins(1), ended).await.expect("an end");
     assert!(has_ended.load(Ordering::Acquire));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_person_counts_as_overdue_until_a_run_suspends_it() {
+    let firm = Firm::running(20, |_| {}).await;
+    let directory = firm.engine.directory("corp").unwrap();
+    let overdue = async || firm.engine.directory_status(&directory).await.unwrap().overdue_expiries;
+    let users = firm.users().await;
+    let user = users.iter().find(|user| user.link.is_some()).unwrap();
+    let soon = std::time::SystemTime::now() + Duration::from_mins(30);
+    firm.sim.edit(|ad| ad.set_expiry(dn_of(user).as_str(), soon));
+    firm.sync().await;
+    assert_eq!(overdue().await, 0, "it is to come");
+    firm.later(Duration::from_mins(33));
+    assert_eq!(overdue().await, 0, "a run takes time");
+    firm.later(Duration::from_mins(5));
+    assert_eq!(overdue().await, 1);
+    firm.sync().await;
+    assert_eq!((overdue().await, again(&firm, user).await.status()), (0, Status::Suspended));
+    // An operator may keep the person active.
+    firm.engine.activate(&user.id.to_string(), &alice()).await.unwrap();
+    assert_eq!(overdue().await, 0);
 }
