@@ -61,7 +61,9 @@ pub(super) async fn write(
     let mut tally = Tally::default();
     let mut pages = source.pages();
     while let Some(page) = pages.next().await? {
-        page.iter().for_each(|row| tally.add(row, column));
+        for row in &page {
+            tally.add(row, column);
+        }
     }
     let view = output.terminal.view();
     let document = Document {

@@ -286,7 +286,9 @@ async fn counts(
     let mut tally = Tally::default();
     let mut pages = source.pages();
     while let Some(page) = pages.next().await? {
-        page.iter().for_each(|row| tally.add(row, column));
+        for row in &page {
+            tally.add(row, column);
+        }
     }
     if form.csv {
         return Ok(output.terminal.print(&tally.as_csv(by))?);

@@ -259,7 +259,7 @@ impl<'a> Source<'a> {
                     .with("status", "active")
                     .with_some("expires_before", until.as_ref())
                     .with("limit", PAGE);
-                Items::Users(UserPages { route, next: Some(None), daemon: self.daemon })
+                Items::Users(UserPages { route, after: None, is_over: false, daemon: self.daemon })
             }
         }
     }
@@ -349,18 +349,23 @@ impl<'a> EventPages<'a> {
 /// The list of users, page by page, in the order of their ids.
 struct UserPages<'a> {
     route: Route,
-    /// The cursor of the next page; `None` after the last page.
-    next: Option<Option<String>>,
+    /// The cursor of the next page.
+    after: Option<String>,
+    is_over: bool,
     daemon: &'a Daemon,
 }
 
 impl UserPages<'_> {
     async fn next(&mut self) -> Result<Option<Answer<Users>>, Failure> {
-        let Some(after) = self.next.take() else { return Ok(None) };
+        if self.is_over {
+            return Ok(None);
+        }
+        let after = self.after.take();
         let page: Answer<Users> =
             self.daemon.get(&self.route.clone().with_some("after", after.as_ref())).await?;
         // A page that names itself as the next would loop forever.
-        self.next = page.value.next.clone().filter(|next| Some(next) != after.as_ref()).map(Some);
+        self.after = page.value.next.clone().filter(|next| Some(next) != after.as_ref());
+        self.is_over = self.after.is_none();
         Ok(Some(page))
     }
 }

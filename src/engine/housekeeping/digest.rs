@@ -119,7 +119,9 @@ impl Engine {
         };
         loop {
             let page = self.store.events(&filter).await?;
-            page.iter().for_each(|event| day.add(event));
+            for event in &page {
+                day.add(event);
+            }
             match page.last() {
                 Some(last) if page.len() as u64 == filter.limit => filter.after = Some(last.seq),
                 _ => break,
