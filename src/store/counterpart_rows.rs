@@ -90,7 +90,7 @@ pub(super) fn fields(target: &TargetName, row: &CounterpartRow) -> Fields {
         ("is_followed", due.is_followed.into()),
         ("admitted", admitted.join(" ").into()),
         ("attempts", i64::from(due.attempts).into()),
-        ("failing_since", (*due).failing_since.into()),
+        ("failing_since", due.failing_since.into()),
         ("problem", problem.map(ProvisionProblem::as_str).into()),
         ("answer", answer.as_deref().into()),
         ("sent_at", (*sent_at).into()),

@@ -349,6 +349,8 @@ fn of_directories(
 }
 
 fn of_targets(registry: &mut Registry, targets: &[TargetSeries], states: &[&'static str]) {
+    type Count = fn(&TargetSeries) -> u64;
+    type Instant = fn(&TargetSeries) -> Option<Timestamp>;
     let name = |target: &TargetSeries| labels([("target", &target.name)]);
     let is_in = targets.iter().flat_map(|target| {
         let series = |state: &&'static str| {
@@ -366,7 +368,6 @@ fn of_targets(registry: &mut Registry, targets: &[TargetSeries], states: &[&'sta
         target.accounts.iter().map(series).collect::<Vec<_>>()
     });
     gauges(registry, "rosterd_target_accounts", "Accounts at a target", accounts);
-    type Count = fn(&TargetSeries) -> u64;
     let counts: [(&str, &str, Count); 3] = [
         ("rosterd_target_due", "Users with work that is due at a target", |t| t.pending),
         ("rosterd_target_quarantined", "Users that cannot be provisioned", |t| t.quarantined),
@@ -375,7 +376,6 @@ fn of_targets(registry: &mut Registry, targets: &[TargetSeries], states: &[&'sta
     for (metric, help, count) in counts {
         gauges(registry, metric, help, targets.iter().map(|t| (name(t), count(t) as i64)));
     }
-    type Instant = fn(&TargetSeries) -> Option<Timestamp>;
     let instants: [(&str, &str, Instant); 3] = [
         (
             "rosterd_target_oldest_deactivation_timestamp",

@@ -162,7 +162,8 @@ async fn an_expired_person_counts_as_overdue_until_a_run_suspends_it() {
     let overdue = async || firm.engine.directory_status(&directory).await.unwrap().overdue_expiries;
     let users = firm.users().await;
     let user = users.iter().find(|user| user.link.is_some()).unwrap();
-    let soon = std::time::SystemTime::now() + Duration::from_mins(30);
+    let now = Duration::from_micros(firm.clock.now().0 as u64);
+    let soon = std::time::UNIX_EPOCH + now + Duration::from_mins(30);
     firm.sim.edit(|ad| ad.set_expiry(dn_of(user).as_str(), soon));
     firm.sync().await;
     assert_eq!(overdue().await, 0, "it is to come");

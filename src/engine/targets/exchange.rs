@@ -119,7 +119,7 @@ impl Exchange<'_> {
                 }
                 Outcome::Retry { refusal, after, is_down } => {
                     if refusal.status == TOO_MANY {
-                        self.target.pace.slow_down();
+                        self.target.pace.slow_down(std::time::Instant::now());
                     }
                     return Err(Halt::Later { reason: refusal.to_string(), after, is_down });
                 }

@@ -1,9 +1,9 @@
 //! The pace of requests to one target: at most its rate, with leavers before all others.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::model::{Lane, Rate};
 
@@ -68,15 +68,14 @@ impl Pace {
     pub(super) async fn turn(&self, lane: Lane) {
         self.locked().waiting[lane as usize] += 1;
         let _waiting = Waiting(self, lane);
-        while let Some(wait) = self.wait(lane) {
+        while let Some(wait) = self.wait(lane, Instant::now()) {
             sleep(wait).await;
         }
     }
 
     /// Takes a turn; returns the wait for the next try if there is none.
-    fn wait(&self, lane: Lane) -> Option<Duration> {
+    fn wait(&self, lane: Lane, now: Instant) -> Option<Duration> {
         let mut state = self.locked();
-        let now = Instant::now();
         if state.slowdown > 1.0 && now.duration_since(state.slowed_at) > RECOVERY {
             (state.slowdown, state.slowed_at) = ((state.slowdown * 0.75).max(1.0), now);
         }
@@ -99,10 +98,9 @@ impl Pace {
     }
 
     /// Halves the rate, because the target refused a request as one too many.
-    pub(super) fn slow_down(&self) {
+    pub(super) fn slow_down(&self, now: Instant) {
         let mut state = self.locked();
-        (state.slowdown, state.slowed_at) =
-            ((state.slowdown * 2.0).min(MAX_SLOWDOWN), Instant::now());
+        (state.slowdown, state.slowed_at) = ((state.slowdown * 2.0).min(MAX_SLOWDOWN), now);
     }
 }
 
@@ -110,53 +108,68 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn pace() -> Pace {
-        Pace::new(Rate { requests: 10, per: Duration::from_secs(1) })
+    /// A pace and the present time, which advances only by waits.
+    struct Course {
+        pace: Pace,
+        now: Instant,
     }
 
-    /// Returns the milliseconds that so many turns take.
-    async fn millis(pace: &Pace, lane: Lane, turns: u32) -> u128 {
-        let begun = Instant::now();
-        for _ in 0..turns {
-            pace.turn(lane).await;
+    impl Course {
+        fn new() -> Self {
+            let pace = Pace::new(Rate { requests: 10, per: Duration::from_secs(1) });
+            Self { pace, now: Instant::now() }
         }
-        begun.elapsed().as_millis()
-    }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_burst_is_followed_by_the_configured_rate_and_runs_get_half() {
-        let pace = pace();
-        assert!(millis(&pace, Lane::Change, 5).await < 50);
-        assert!((900..1100).contains(&millis(&pace, Lane::Change, 10).await));
-        sleep(Duration::from_secs(10)).await;
-        millis(&pace, Lane::Run, 5).await;
-        assert!((1800..2200).contains(&millis(&pace, Lane::Run, 10).await));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_leaver_takes_the_next_turn_while_others_wait() {
-        let pace = std::sync::Arc::new(pace());
-        millis(&pace, Lane::Change, 5).await;
-        for lane in [Lane::Run, Lane::Run, Lane::Change, Lane::Change] {
-            let pace = std::sync::Arc::clone(&pace);
-            tokio::spawn(async move { pace.turn(lane).await });
+        fn rest(&mut self, time: Duration) {
+            self.now += time;
         }
-        tokio::task::yield_now().await;
-        let leaver = millis(&pace, Lane::Leaver, 1).await;
-        assert!(leaver <= 110, "{leaver}");
+
+        /// Returns the milliseconds that so many turns take.
+        fn millis(&mut self, lane: Lane, turns: u32) -> u128 {
+            let begun = self.now;
+            for _ in 0..turns {
+                while let Some(wait) = self.pace.wait(lane, self.now) {
+                    self.now += wait;
+                }
+            }
+            self.now.duration_since(begun).as_millis()
+        }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_refusal_halves_the_rate_until_it_recovers() {
-        let pace = pace();
-        pace.slow_down();
-        millis(&pace, Lane::Change, 1).await;
-        assert!((1900..2100).contains(&millis(&pace, Lane::Change, 10).await));
+    #[test]
+    fn a_burst_is_followed_by_the_configured_rate_and_runs_get_half() {
+        let mut course = Course::new();
+        assert!(course.millis(Lane::Change, 5) < 50);
+        assert!((900..1100).contains(&course.millis(Lane::Change, 10)));
+        course.rest(Duration::from_secs(10));
+        course.millis(Lane::Run, 3);
+        assert!((1800..2200).contains(&course.millis(Lane::Run, 10)));
+    }
+
+    #[test]
+    fn a_leaver_takes_the_next_turn_while_others_wait() {
+        let mut course = Course::new();
+        course.millis(Lane::Change, 5);
+        course.rest(Duration::from_millis(100));
+        let state = |pace: &Pace, count| pace.locked().waiting[Lane::Leaver as usize] = count;
+        state(&course.pace, 1);
+        assert!(course.pace.wait(Lane::Change, course.now).is_some(), "a leaver waits");
+        assert_eq!(course.pace.wait(Lane::Leaver, course.now), None);
+        state(&course.pace, 0);
+        assert!((90..110).contains(&course.millis(Lane::Change, 1)));
+    }
+
+    #[test]
+    fn a_refusal_halves_the_rate_until_it_recovers() {
+        let mut course = Course::new();
+        course.pace.slow_down(course.now);
+        course.millis(Lane::Change, 1);
+        assert!((1900..2100).contains(&course.millis(Lane::Change, 10)));
         for _ in 0..3 {
-            sleep(RECOVERY + Duration::from_secs(1)).await;
-            millis(&pace, Lane::Change, 1).await;
+            course.rest(RECOVERY + Duration::from_secs(1));
+            course.millis(Lane::Change, 1);
         }
-        millis(&pace, Lane::Change, 5).await;
-        assert!((900..1100).contains(&millis(&pace, Lane::Change, 10).await));
+        course.millis(Lane::Change, 5);
+        assert!((900..1100).contains(&course.millis(Lane::Change, 10)));
     }
 }

@@ -126,10 +126,7 @@ impl Exchange<'_> {
             }
         };
         let situation = self.config().situation(&work.row, self.engine.clock.now());
-        let mut sighting = match self.first_sighting(work, &wish).await? {
-            Some(sighting) => sighting,
-            None => return Ok(()),
-        };
+        let Some(mut sighting) = self.first_sighting(work, &wish).await? else { return Ok(()) };
         for _ in 0..MAX_ROUNDS {
             let decision = steps(work.user(), &wish, work.row.known(), &sighting, &situation);
             work.row.problem = decision.problem;
@@ -228,7 +225,7 @@ impl Exchange<'_> {
                         return Err(Halt::later(refusal.to_string()));
                     }
                     Written::Refused(refusal) => refused = Some(refusal),
-                    Written::Gone => return self.gone(work, step, followed).await,
+                    Written::Gone => return self.gone(work, step, followed),
                     Written::Shown(resource) => {
                         self.written(work, step, resource, followed)?;
                     }
@@ -322,7 +319,7 @@ impl Exchange<'_> {
                 },
             };
             match self.send(&requests).await? {
-                Outcome::Done(resource) if self.is_shown(step, &resource) => {
+                Outcome::Done(resource) if is_shown(step, &resource) => {
                     return Ok(Written::Shown(resource));
                 }
                 Outcome::Done(_) | Outcome::Unverified | Outcome::NotFound => {
@@ -353,17 +350,6 @@ impl Exchange<'_> {
             }
         }
         Ok(last)
-    }
-
-    /// Returns whether an answer shows the effect of a step, so that no read is needed.
-    fn is_shown(&self, step: &Step, resource: &Resource) -> bool {
-        let is_whole = resource.id().is_some();
-        match step.kind {
-            StepKind::Deactivate => is_whole && resource.active() == Some(false),
-            StepKind::Reactivate => is_whole && resource.active() == Some(true),
-            StepKind::Delete => false,
-            _ => is_whole,
-        }
     }
 
     /// Takes what the target showed after a step.
@@ -417,7 +403,7 @@ impl Exchange<'_> {
 
     /// Takes that the account of the counterpart's id is gone. A leaver is out. Otherwise a second
     /// look has to confirm it, and a run admits a new account.
-    async fn gone(&self, work: &mut Work, step: &Step, followed: &Followed) -> Result<Next, Halt> {
+    fn gone(&self, work: &mut Work, step: &Step, followed: &Followed) -> Result<Next, Halt> {
         let now = self.engine.clock.now();
         if is_end(step.kind) {
             work.row.account.state = CounterpartState::Gone;
@@ -436,6 +422,17 @@ impl Exchange<'_> {
         let after = Some(self.config().limits.grace_period);
         let reason = "the target shows no such account any more".to_owned();
         Err(Halt::Later { reason, after, is_down: false })
+    }
+}
+
+/// Returns whether an answer shows the effect of a step, so that no read is needed.
+fn is_shown(step: &Step, resource: &Resource) -> bool {
+    let is_whole = resource.id().is_some();
+    match step.kind {
+        StepKind::Deactivate => is_whole && resource.active() == Some(false),
+        StepKind::Reactivate => is_whole && resource.active() == Some(true),
+        StepKind::Delete => false,
+        _ => is_whole,
     }
 }
 

@@ -187,7 +187,11 @@ impl Play {
                 accounts.iter().filter(|account| account["externalId"] == id.as_str()).collect();
             let is_active = user.status() == rosterd::model::Status::Active;
             match its[..] {
-                [] if is_active => broken.push(format!("{id} is active and has no account")),
+                [] if is_active => {
+                    let row = self.office.row(&user).await;
+                    let plan = self.office.plan().await;
+                    broken.push(format!("{id} is active and has no account: {row:?} {plan:?}"));
+                }
                 [] => {}
                 [account] => {
                     if (account["active"] != json!(false)) != is_active {

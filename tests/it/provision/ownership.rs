@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn account(name: &str, external_id: Option<String>) -> Value {
+fn account(name: &str, external_id: Option<&str>) -> Value {
     json!({ "userName": name, "externalId": external_id, "active": true, "title": "Theirs" })
 }
 
@@ -12,9 +12,9 @@ async fn existing_accounts_are_linked_held_or_left_by_their_external_id() {
     let mut users = office.firm.users().await;
     users.retain(|user| user.causes.is_empty());
     let name = |n: usize| users[n].addresses.primary.clone().expect("an address").to_string();
-    let ours = office.sim.add(&account(&name(0), Some(users[0].id.to_string())));
+    let ours = office.sim.add(&account(&name(0), Some(&users[0].id.to_string())));
     let unmanaged = office.sim.add(&account(&name(1).to_uppercase(), None));
-    let theirs = office.sim.add(&account(&name(2), Some("another".to_owned())));
+    let theirs = office.sim.add(&account(&name(2), Some("another")));
     let stranger = office.sim.add(&account("root@elsewhere.example", None));
     office.start().await;
     // Ours, theirs and the unmanaged account are there for three users.
@@ -135,7 +135,7 @@ async fn two_accounts_with_our_id_are_ambiguous_and_stay_as_they_are() {
     office.sim.set_manners(Manners { no_uniqueness: true, ..Manners::default() });
     let user = office.someone().await;
     let ids = ["a@example.com", "b@example.com"]
-        .map(|name| office.sim.add(&account(name, Some(user.id.to_string()))));
+        .map(|name| office.sim.add(&account(name, Some(&user.id.to_string()))));
     office.start().await;
     let expected = office.firm.active().await - 1 + 2;
     until("the others have accounts", async || {
@@ -182,7 +182,7 @@ async fn an_operator_adopts_and_disowns_an_account_by_its_id() {
     let guid = crate::firm::guid_of(&user);
     office.firm.sim.edit(|ad| ad.enable(guid));
     office.firm.sync().await;
-    let other = office.sim.add(&account("other@elsewhere.example", Some("theirs".to_owned())));
+    let other = office.sim.add(&account("other@elsewhere.example", Some("theirs")));
     let missing = rosterd::model::RemoteId("nowhere".to_owned());
     let refused = office.firm.engine.adopt_account(NAME, &who, missing).await.expect_err("no");
     assert!(refused.to_string().contains("shows no account of the id nowhere"), "{refused}");
