@@ -11,7 +11,7 @@ use super::values::{duration, hook_name, is_open, nearest, path, web_url};
 use crate::model::{Gate, Mail, Program};
 
 /// All types of events.
-pub const EVENT_TYPES: [&str; 53] = [
+pub const EVENT_TYPES: [&str; 65] = [
     "account.created",
     "account.renamed",
     "account.converted",
@@ -55,6 +55,18 @@ pub const EVENT_TYPES: [&str; 53] = [
     "directory.server_trusted",
     "directory.rebaselined",
     "directory.renamed",
+    "target.unreachable",
+    "target.recovered",
+    "target.unauthorized",
+    "target.foreign",
+    "target.synced",
+    "target.pushed",
+    "target.adopted",
+    "target.disowned",
+    "target.paused",
+    "target.resumed",
+    "target.unlocked",
+    "target.forgotten",
     "hook.dead_lettered",
     "sign_in.refused",
     "hook.tested",

@@ -197,8 +197,7 @@ mod tests {
             "user_id": format!("id-{number}"), "object_guid": null, "email": format!("a{number}@example.com"),
             "display_name": name, "sam_account_name": format!("a{number}"), "user_principal_name": null,
             "kind": "create", "class": "create", "reason": null, "before": null,
-            "after": { "directory": { "dn": dn }, "profile": { "department": department } },
-            "evidence": [], "cause": null, "key": "create", "held": "limit", "outcome": "held",
+            "after": {}, "person": { "dn": dn, "department": department }, "evidence": [], "cause": null, "key": "create", "held": "limit", "outcome": "held",
             "at": "2026-01-01T00:00:00Z",
         })
     }

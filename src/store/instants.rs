@@ -18,6 +18,7 @@ use crate::model::{Cause, Causes, DirectoryName, Timestamp, User};
 pub(super) const HAPPENED: &[(&str, &[&str])] = &[
     ("accounts", &["created_at"]),
     ("changes", &["at"]),
+    ("counterparts", &["due_since", "failing_since", "sent_at", "seen_at", "found_at"]),
     ("claims", &["claimed_at", "verified_at", "checked_at"]),
     ("deliveries", &["first_at", "done_at"]),
     ("early_leavers", &["noted_at"]),
@@ -27,12 +28,13 @@ pub(super) const HAPPENED: &[(&str, &[&str])] = &[
     ("plans", &["created_at", "updated_at", "approved_at", "announced_at"]),
     ("runs", &["started_at", "finished_at"]),
     ("grace_periods", &["first_seen"]),
+    ("targets", &["plan_only_since", "paused_at", "last_attempt", "last_success"]),
     ("users", &["invited_at", "joined_at", "created_at", "updated_at"]),
 ];
 
 /// Columns with a due time. An early attempt or recheck does no harm.
 pub(super) const DUE: &[(&str, &[&str])] =
-    &[("deliveries", &["next_at"]), ("grace_periods", &["due"])];
+    &[("counterparts", &["due_at"]), ("deliveries", &["next_at"]), ("grace_periods", &["due"])];
 
 /// Columns of [`DirectoryState`], corrected as values, and columns that their reader corrects.
 #[cfg(test)]
@@ -50,6 +52,7 @@ pub(super) const AS_VALUES: &[(&str, &[&str])] = &[
         ],
     ),
     ("sign_in_attempts", &["at"]),
+    ("targets", &["paused_until"]),
 ];
 
 /// Columns with values of the directory, which are not corrected.
@@ -214,6 +217,9 @@ async fn correct_values(writing: &mut Writing<'_>, now: Timestamp) -> Result<(),
                 .doing("write a directory's state")?;
         }
     }
+    let sql = Sql::new("UPDATE targets SET paused_until = paused_until - paused_at + ").bind(now);
+    let sql = sql.push(" WHERE paused_at > ").bind(now);
+    sql.execute(&mut *writing.tx).await.doing("correct the pauses of targets")?;
     // A user with a cause in the future was last written in the future, too.
     let sql = Sql::select::<User>()
         .push(" FROM users WHERE status = 'suspended' AND updated_at > ")

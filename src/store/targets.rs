@@ -20,6 +20,8 @@ pub struct TargetState {
     pub plan_only_since: Option<Timestamp>,
     /// Nothing is sent before this time.
     pub paused_until: Option<Timestamp>,
+    /// The time of the pause.
+    pub paused_at: Option<Timestamp>,
     /// Why nothing is sent until the secret changes or an operator unlocks the target.
     pub refused: Option<TargetRefusal>,
     /// The capabilities that answers showed.
@@ -68,6 +70,7 @@ row! {
         rules: "rules_hash",
         plan_only_since: "plan_only_since",
         paused_until: "paused_until",
+        paused_at: "paused_at",
         refused: "refused" as lenient_json,
         capabilities: "capabilities" as lenient_json,
         last_attempt: "last_attempt",
@@ -204,6 +207,7 @@ impl TargetState {
             rules: None,
             plan_only_since: None,
             paused_until: None,
+            paused_at: None,
             refused: None,
             capabilities: None,
             last_attempt: None,

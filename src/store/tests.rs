@@ -12,7 +12,7 @@ use crate::model::{
     Account, AccountId, AccountKind, AccountRef, Actor, Address, Addresses, By, Cause, Causes,
     Change, ChangeClass, ChangeKind, Claim, ClaimId, ClaimState, DirectoryName, Dn, Domain,
     Evidence, Guid, Handle, HeldChange, HoldReason, Joined, Link, Names, ObservationNumber,
-    PlanState, Policies, Profile, Reason, RunId, Status, Tier, User, UserId,
+    PlanState, Policies, Profile, Reason, RunId, Status, TargetName, Tier, User, UserId,
 };
 use crate::reconcile::Admitted;
 

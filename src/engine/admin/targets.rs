@@ -264,12 +264,16 @@ impl Engine {
         if time > MAX_PAUSE {
             return Err(TargetError::PauseTooLong(MAX_PAUSE).into());
         }
-        let until = self.clock.now().plus(time);
-        self.change(name, |state| state.paused_until = Some(until)).await
+        let now = self.clock.now();
+        let until = now.plus(time);
+        self.change(name, |state| {
+            (state.paused_until, state.paused_at) = (Some(until), Some(now));
+        })
+        .await
     }
 
     pub async fn resume_target(&self, name: &str) -> Result<TargetStatus, EngineError> {
-        self.change(name, |state| state.paused_until = None).await
+        self.change(name, |state| (state.paused_until, state.paused_at) = (None, None)).await
     }
 
     /// Tries a target again that refused the secret, or that was not recognised.

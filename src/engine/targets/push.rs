@@ -53,7 +53,8 @@ struct PushState {
     is_grouping: bool,
     failures: u32,
     is_down: bool,
-    paused_until: Timestamp,
+    /// The elapsed time of this process at which the pause after a failure ends.
+    paused_until: Duration,
 }
 
 /// A user whose counterpart is being worked on, until it is dropped.
@@ -100,8 +101,9 @@ impl Engine {
     ) -> Result<Duration, Halt> {
         let name = &target.config.name;
         let now = self.clock.now();
-        if state.paused_until > now {
-            return Ok(state.paused_until.since(now));
+        let pause = state.paused_until.saturating_sub(self.clock.passed());
+        if !pause.is_zero() {
+            return Ok(pause);
         }
         let stored = self.target_state(target).await?;
         if let Some(until) = stored.paused_until.filter(|until| *until > now) {
@@ -228,7 +230,7 @@ impl Engine {
                         backoff(state.failures - 1, jitter(name.as_str(), 0, state.failures))
                             .min(MAX_PAUSE)
                             .max(after.unwrap_or_default().min(MAX_BACKOFF));
-                    state.paused_until = now.plus(wait);
+                    state.paused_until = self.clock.passed() + wait;
                     if !std::mem::replace(&mut state.is_down, true) {
                         self.is_unreachable(target, &reason, now).await;
                     }
@@ -239,18 +241,18 @@ impl Engine {
             }
             Ok(Err(Halt::Engine(error))) => {
                 tracing::error!(scim_target = %name, "{name}: work on a counterpart failed: {}", chain(&error));
-                state.paused_until = now.plus(SECRET_INTERVAL);
+                state.paused_until = self.clock.passed() + SECRET_INTERVAL;
             }
             Err(panic) => {
                 tracing::error!(scim_target = %name, "{name}: work on a counterpart panicked: {panic}");
-                state.paused_until = now.plus(SECRET_INTERVAL);
+                state.paused_until = self.clock.passed() + SECRET_INTERVAL;
             }
         }
     }
 
     async fn is_up(&self, target: &Target, state: &mut PushState) {
         let was_down = std::mem::take(&mut state.is_down);
-        (state.failures, state.paused_until) = (0, Timestamp::default());
+        (state.failures, state.paused_until) = (0, Duration::ZERO);
         let down = target.work.down.lock().unwrap_or_else(PoisonError::into_inner).take();
         if !was_down || down.is_none() {
             return;

@@ -28,8 +28,8 @@ struct ScheduleState {
     scheduled: Timestamp,
     /// The full run is due, because none has succeeded since the start.
     startup: bool,
-    /// The time of the next try after a failure.
-    retry_at: Option<Timestamp>,
+    /// The elapsed time of this process at which the pause after a failure ends.
+    paused_until: Duration,
     asked: BTreeSet<UserId>,
 }
 
@@ -43,8 +43,12 @@ impl Engine {
 
     async fn schedule_target_runs(self: &Arc<Self>, target: &Arc<Target>) {
         let now = self.clock.now();
-        let mut state =
-            ScheduleState { scheduled: now, startup: true, retry_at: None, asked: BTreeSet::new() };
+        let mut state = ScheduleState {
+            scheduled: now,
+            startup: true,
+            paused_until: Duration::ZERO,
+            asked: BTreeSet::new(),
+        };
         while !target.cancel.is_cancelled() {
             let wait = self.run_what_is_due(target, &mut state).await;
             tokio::select! {
@@ -61,8 +65,9 @@ impl Engine {
         // A clock that was set back does not silence the schedule.
         state.scheduled = state.scheduled.min(now);
         state.asked.extend(target.work.take_asked());
-        if state.retry_at.is_some_and(|at| at > now) {
-            return state.retry_at.map_or(MAX_WAIT, |at| at.since(now));
+        let pause = state.paused_until.saturating_sub(self.clock.passed());
+        if !pause.is_zero() {
+            return pause;
         }
         let tick = target.config.full.next(state.scheduled);
         let request = if state.startup {
@@ -85,7 +90,6 @@ impl Engine {
         let name = target.config.name.clone();
         match self.run_target(target, request).await {
             Ok(run) if run.error.is_none() => {
-                state.retry_at = None;
                 if is_full {
                     (state.startup, state.scheduled) = (false, now);
                     state.asked.clear();
@@ -93,12 +97,12 @@ impl Engine {
                 Duration::ZERO
             }
             Ok(_) => {
-                state.retry_at = Some(now.plus(RETRY));
+                state.paused_until = self.clock.passed() + RETRY;
                 RETRY
             }
             Err(error) => {
                 tracing::error!(scim_target = %name, "{name}: the run failed: {}", chain(&error));
-                state.retry_at = Some(now.plus(RETRY));
+                state.paused_until = self.clock.passed() + RETRY;
                 RETRY
             }
         }

@@ -25,6 +25,13 @@ async fn instants_written_while_the_clock_was_ahead_are_corrected_once(f: Fresh)
         .change_directory(&corp(), |s| (s.paused_until, s.paused_at) = (Some(pause), Some(ahead)))
         .await
         .unwrap();
+    let target = TargetName::parse("app").unwrap();
+    f.store
+        .change_target(&target, &Handle::parse("acme").unwrap(), |s| {
+            (s.paused_until, s.paused_at) = (Some(pause), Some(ahead));
+        })
+        .await
+        .unwrap();
     f.clock.set_back(YEARS);
     let now = f.clock.now();
     let future = f.store.future_instants(now).await.unwrap().expect("instants in the future");
@@ -37,6 +44,11 @@ async fn instants_written_while_the_clock_was_ahead_are_corrected_once(f: Fresh)
     let state = f.store.directory(&corp()).await.unwrap();
     assert_eq!(
         (state.paused_until, state.paused_at),
+        (Some(now.plus(Duration::from_hours(4))), Some(now))
+    );
+    let target = f.store.target(&target).await.unwrap().expect("the target");
+    assert_eq!(
+        (target.paused_until, target.paused_at),
         (Some(now.plus(Duration::from_hours(4))), Some(now))
     );
     let used = f

@@ -37,6 +37,7 @@ CREATE TABLE targets (
     rules_hash        TEXT,
     plan_only_since   BIGINT,
     paused_until      BIGINT,
+    paused_at         BIGINT,
     refused           TEXT,
     capabilities      TEXT,
     last_attempt      BIGINT,

@@ -37,6 +37,7 @@ CREATE TABLE targets (
     rules_hash        TEXT,
     plan_only_since   INTEGER,
     paused_until      INTEGER,
+    paused_at         INTEGER,
     refused           TEXT,
     capabilities      TEXT,
     last_attempt      INTEGER,
