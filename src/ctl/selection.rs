@@ -197,8 +197,8 @@ mod tests {
             "user_id": format!("id-{number}"), "object_guid": null, "email": format!("a{number}@example.com"),
             "display_name": name, "sam_account_name": format!("a{number}"), "user_principal_name": null,
             "kind": "create", "class": "create", "reason": null, "before": null,
-            "after": {}, "person": { "dn": dn, "department": department }, "evidence": [], "cause": null, "key": "create", "held": "limit", "outcome": "held",
-            "at": "2026-01-01T00:00:00Z",
+            "after": {}, "person": { "dn": dn, "department": department }, "evidence": [], "cause": null,
+            "key": "create", "held": "limit", "outcome": "held", "at": "2026-01-01T00:00:00Z",
         })
     }
 
@@ -250,11 +250,11 @@ mod tests {
             (of(&[], &["sales"], &[], None), "13"),
             (of(&[], &["OU=East,OU=Sales,DC=corp"], &[], None), "3"),
             (of(&[], &["sales"], &["sales"], Some(1)), "1"),
-            (of(&["a2"], &["sales"], &[], None), "no change of plan 00000000 matches all"),
+            (of(&["a2"], &["sales"], &[], None), "no change of plan 00000001 matches all"),
             (of(&["dora"], &[], &[], None), "no change with --user dora"),
             (
                 of(&["anna berg"], &[], &[], None),
-                "2 people of plan 00000000 are called \"anna berg\": name one of a1@example.com, a2@example.com",
+                "2 people of plan 00000001 are called 'anna berg': name one of a1@example.com, a2@example.com",
             ),
         ];
         for (selection, expected) in table {
