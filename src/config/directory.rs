@@ -67,6 +67,8 @@ pub struct Directory {
     pub tiers: TierRules,
     /// Patterns of addresses that are never provisioned; `*` stands for any text.
     pub exclude: Vec<String>,
+    /// OUs below which people are out of scope; each within a base.
+    pub exclude_ou: Vec<Dn>,
     /// Addresses of people whose automatic suspension is always held.
     pub protect: Vec<Address>,
     /// Entries that must be readable for a read to count, by DN or UPN; none is the service
@@ -129,6 +131,8 @@ pub(super) fn read(
     let default_tier =
         table.text("default-tier", one_of(&[("pro", Tier::Pro), ("basic", Tier::Basic)]));
     let exclude = table.texts("exclude", pattern);
+    let exclude_ou = table
+        .texts("exclude-ou", |text| ou(text, "excludes", bases.as_deref().unwrap_or_default()));
     let protect = table.texts("protect", address);
     let canaries = table.texts("canaries", principal);
     let mut attributes = read_attributes(table.table("attributes"));
@@ -161,6 +165,7 @@ pub(super) fn read(
         },
         groups,
         exclude: exclude.unwrap_or_default(),
+        exclude_ou: exclude_ou.unwrap_or_default(),
         protect: protect.unwrap_or_default(),
         canaries: canaries.unwrap_or_default(),
         attributes,
@@ -236,6 +241,22 @@ fn read_bases(table: &mut Table<'_>) -> Option<Vec<Dn>> {
         table.problem_at("base", "base is empty: write the DN below which people are, [\"DC=corp,DC=example,DC=com\"] for example");
     }
     all
+}
+
+/// Parses an OU below one of the bases. Without a valid base its place is not checked.
+fn ou(text: &str, verb: &str, bases: &[Dn]) -> Result<Dn, String> {
+    let dn = base(text)?;
+    if let Some(base) = bases.iter().find(|base| base.is_within(&dn)) {
+        return Err(format!(
+            "\"{text}\" {verb} the whole base \"{}\": name an OU below it",
+            base.as_str()
+        ));
+    }
+    if bases.is_empty() || bases.iter().any(|base| dn.is_within(base)) {
+        Ok(dn)
+    } else {
+        Err(format!("\"{text}\" is below no base: correct it, or remove it"))
+    }
 }
 
 fn read_groups(

@@ -88,6 +88,7 @@ fn directory(directory: &config::Directory) -> DirectoryConfig {
             credential: d.credential,
             bases: d.bases.iter().map(|base| base.as_str().to_owned()).collect(),
             filter: d.filter,
+            exclude_ou: d.exclude_ou,
             timeouts: d.timeouts,
             page_size: d.page_size,
             groups: d.groups,

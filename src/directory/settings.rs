@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::model::{AttributeNames, Credential, Filter, GroupName, ServerUrl, Tier, Timeouts};
+use crate::model::{AttributeNames, Credential, Dn, Filter, GroupName, ServerUrl, Tier, Timeouts};
 
 /// Connection and scope of one directory.
 #[derive(Clone, PartialEq, Debug)]
@@ -18,6 +18,8 @@ pub struct Settings {
     pub bases: Vec<String>,
     /// Filter for the people in scope: its configured text, and its parsed form.
     pub filter: Option<(String, Filter)>,
+    /// OUs below which people are out of scope.
+    pub exclude_ou: Vec<Dn>,
     pub timeouts: Timeouts,
     pub page_size: u32,
     pub groups: Vec<(Tier, GroupName)>,
@@ -30,6 +32,11 @@ impl Settings {
     /// Returns the filter in the form of RFC 4515.
     pub fn filter_text(&self) -> Option<String> {
         self.filter.as_ref().map(|(_, filter)| filter.to_string())
+    }
+
+    /// Returns the configured OUs, each with its configuration key.
+    pub fn named_ous(&self) -> impl Iterator<Item = (&'static str, &Dn)> {
+        self.exclude_ou.iter().map(|ou| ("exclude-ou", ou))
     }
 
     /// Returns the configured attributes, each list with the check step and the configuration key.

@@ -1,10 +1,11 @@
 //! A configured directory and the state that outlasts a reload of its configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +18,7 @@ use crate::engine::sync::run_log::RunLog;
 use crate::engine::sync::stages::Source;
 use crate::engine::{EngineError, Following, Health};
 use crate::model::{
-    Address, Cron, DirectoryName, Discovery, FollowedServers, Handle, Mode, RunId, RunMode,
+    Address, Cron, DirectoryName, Discovery, Dn, FollowedServers, Handle, Mode, RunId, RunMode,
     ServerUrl, Timestamp, Trigger, words,
 };
 use crate::reconcile::{Limits, TierRules};
@@ -59,15 +60,19 @@ impl DirectoryConfig {
     /// than the accepted one only plans.
     pub fn scope_hash(&self) -> String {
         let s = &self.settings;
-        let scope = serde_json::json!([
-            s.bases,
-            s.filter.as_ref().map(|f| &f.0),
-            s.groups.iter().map(|(t, g)| (t.as_str(), g.as_str())).collect::<Vec<_>>(),
-            self.tiers.without_group.as_str(),
-            self.exclude,
-            s.attributes.all(),
-            self.account
-        ]);
+        let mut scope = vec![
+            json!(s.bases),
+            json!(s.filter.as_ref().map(|f| &f.0)),
+            json!(s.groups.iter().map(|(t, g)| (t.as_str(), g.as_str())).collect::<Vec<_>>()),
+            json!(self.tiers.without_group.as_str()),
+            json!(self.exclude),
+            json!(s.attributes.all()),
+            json!(self.account),
+        ];
+        // An absent key leaves the hash of earlier versions as it was: an upgrade changes no scope.
+        let excluded: BTreeSet<&str> = s.exclude_ou.iter().map(Dn::key).collect();
+        scope.extend((!excluded.is_empty()).then(|| json!({ "exclude-ou": excluded })));
+        let scope = serde_json::Value::from(scope);
         format!("{:016x}", xxhash_rust::xxh3::xxh3_64(scope.to_string().as_bytes()))
     }
 }

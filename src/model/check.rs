@@ -19,8 +19,8 @@ words! {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CheckStep {
     /// Names of a directory's check: `keytab`, `dns`, `tcp`, `tls`, `kdc`, `ticket`, `bind`,
-    /// `identity`, `clock`, `rights`, `deleted objects`, `base`, `filter`, `attributes`, `groups`,
-    /// `paging`. Names of a target's check: `token`, `dns`, `tcp`, `tls`, `service`, `attributes`,
+    /// `identity`, `clock`, `rights`, `deleted objects`, `base`, `exclude-ou`, `filter`, `attributes`,
+    /// `groups`, `paging`. Names of a target's check: `token`, `dns`, `tcp`, `tls`, `service`, `attributes`,
     /// `list`, `paging`, `filter`, `create`, `change`, `deactivate`, `delete`.
     pub name: &'static str,
     /// The server; `None` for a step about the configuration or the domain.

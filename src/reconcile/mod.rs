@@ -21,6 +21,7 @@ mod completeness;
 mod components;
 mod confirmation;
 mod decide;
+mod exclude;
 mod explain;
 mod fingerprint;
 mod grace;
@@ -54,7 +55,8 @@ pub use completeness::{
 };
 pub use components::components;
 pub use confirmation::{Confirmation, Look};
-pub use decide::{Desired, Exclude, Finding, Policy, Primary, Provenance, decide};
+pub use decide::{Desired, Finding, Policy, Primary, Provenance, decide};
+pub use exclude::{Exclude, Ou};
 pub use explain::{Line, Reading, paths, read, remedies};
 pub use fingerprint::Fingerprint;
 pub use grace::{FirstSeen, GraceCause, GracePeriod};

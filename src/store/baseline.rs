@@ -14,6 +14,8 @@ words! {
     /// The kind of an object in the baseline.
     pub enum BaselineKind {
         Base = "base",
+        /// An OU that a rule or an exclusion names.
+        Ou = "ou",
         /// A Pro or Basic group.
         Group = "group",
         /// A canary; its detail lists the attributes it showed.

@@ -38,6 +38,7 @@ pub(crate) fn config(directory: Directory) -> DirectoryConfig {
             credential: Credential::Password { bind_dn, file: password_file.into() },
             bases: vec![base],
             filter: None,
+            exclude_ou: Vec::new(),
             timeouts: Timeouts {
                 connect: Duration::from_secs(2),
                 operation: Duration::from_secs(5),

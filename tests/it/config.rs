@@ -372,6 +372,10 @@ fn every_problem_has_a_remedy() {
         (name, "name = \"corp\"\nfilter = \"(a=b\""),
         (name, "name = \"corp\"\nfull = \"0 0 30 2 *\""),
         (name, "name = \"corp\"\nexclude = [\"svc-*\", \"*@*\", \"a@b\"]"),
+        (
+            name,
+            "name = \"corp\"\nexclude-ou = [\"Robots\", \"OU=R,DC=sub,DC=example,DC=com\", \"DC=corp,DC=example,DC=com\"]",
+        ),
         (name, "name = \"corp\"\nprotect = [\"boss\"]"),
         (name, "name = \"corp\"\ncanaries = [\"svc\"]"),
         (name, "name = \"corp\"\nca-file = \"/etc/rosterd/no.pem\""),
@@ -493,6 +497,11 @@ fn every_problem_has_a_remedy() {
         4:12: "svc-*" matches no address: write a whole address in which * stands for any text, such as svc-*@example.com
         4:21: "*@*" excludes every person: write a whole address in which * stands for any text, such as svc-*@example.com
         4:28: "a@b" matches no address: write a whole address in which * stands for any text, such as svc-*@example.com
+    name = "corp"
+    exclude-ou = ["Robots", "OU=R,DC=sub,DC=example,DC=com", "DC=corp,DC=example,DC=com"]
+        4:15: "Robots" is not a DN: write DC=corp,DC=example,DC=com, for example
+        4:25: "OU=R,DC=sub,DC=example,DC=com" is below no base: correct it, or remove it
+        4:58: "DC=corp,DC=example,DC=com" excludes the whole base "DC=corp,DC=example,DC=com": name an OU below it
     name = "corp"
     protect = ["boss"]
         4:12: "boss" has no @: write a whole address, such as ceo@example.com
@@ -825,6 +834,7 @@ fn directories_hooks_and_gates_have_their_configured_values() {
         ("(!(employeeType=robot))", written.clone())
     );
     assert_eq!(corp.exclude, ["svc-*@xn--bcher-kva.example"]);
+    assert_eq!(corp.exclude_ou, [Dn::new("OU=Robots,DC=corp,DC=example,DC=com")]);
     assert_eq!(corp.ca_file.as_deref(), Some(&*machine.etc.path().join("corp-ca.pem")));
     let [vpn, siem, mail] = &*config.hooks else { panic!("{:?}", config.hooks) };
     assert_eq!((mail.name.as_str(), config.digest.is_some()), ("mail", true));

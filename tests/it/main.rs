@@ -30,6 +30,7 @@ mod laws;
 mod layers;
 mod members;
 mod names;
+mod ous;
 mod package;
 mod plans;
 mod preview;

@@ -29,6 +29,11 @@ pub(super) async fn directory(
     for base in &settings.bases {
         self::base(session, settings, base, &decoder, &mut sample, report).await?;
     }
+    for (key, ou) in settings.named_ous() {
+        if container(session, key, ou.as_str(), report).await? {
+            report.ok(key, ou.as_str());
+        }
+    }
     rights(&sample, &decoder, session, report);
     deleted(session, report).await?;
     names(session, settings, report).await?;
@@ -41,6 +46,34 @@ struct Sample {
     seen: Vec<u32>,
 }
 
+/// Checks that a container exists which the configuration names by its DN. Returns whether it does.
+async fn container(
+    session: &mut Session,
+    key: &'static str,
+    name: &str,
+    report: &mut CheckReport,
+) -> Result<bool, DirectoryError> {
+    if session.object(name, &["objectGUID".to_owned()]).await?.is_some() {
+        return Ok(true);
+    }
+    let domain = session.root.default_naming_context.clone();
+    if Dn::new(name).is_within(&Dn::new(domain.as_str())) {
+        let similar = session.similar_containers(name).await?;
+        let remedy = match similar.as_slice() {
+            [] => "check its name, and that the service account may read it".to_owned(),
+            names => format!("did you mean {}?", names.join(" or ")),
+        };
+        report.fail(key, format!("{name} was not found"), remedy);
+    } else {
+        report.fail(
+            key,
+            format!("{name} is outside the domain {domain} that this server holds"),
+            format!("check {key}"),
+        );
+    }
+    Ok(false)
+}
+
 /// Checks that a base exists, that the filter matches people in it, and that paging works.
 async fn base(
     session: &mut Session,
@@ -51,22 +84,7 @@ async fn base(
     report: &mut CheckReport,
 ) -> Result<(), DirectoryError> {
     let server = session.server.clone();
-    if session.object(base, &["objectGUID".to_owned()]).await?.is_none() {
-        let domain = session.root.default_naming_context.clone();
-        if Dn::new(base).is_within(&Dn::new(domain.as_str())) {
-            let similar = session.similar_containers(base).await?;
-            let remedy = match similar.as_slice() {
-                [] => "check its name, and that the service account may read it".to_owned(),
-                names => format!("did you mean {}?", names.join(" or ")),
-            };
-            report.fail("base", format!("{base} was not found"), remedy);
-        } else {
-            report.fail(
-                "base",
-                format!("{base} is outside the domain {domain} that this server holds"),
-                "check base",
-            );
-        }
+    if !container(session, "base", base, report).await? {
         return Ok(());
     }
     let attributes = decoder.requested();

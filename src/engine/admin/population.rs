@@ -103,8 +103,9 @@ impl Engine {
         let bases = self.bases(&directory, session, &mut warnings).await?;
         // A missing group is a step of the check; its members count as members of no group.
         let (closure, _) = self.groups(&directory, session, &mut warnings).await?;
-        let policy =
-            self.policy(&directory, &connection.session, closure, began_at, &mut warnings).await?;
+        let policy = self
+            .policy(&directory, &mut connection.session, closure, began_at, &mut warnings)
+            .await?;
         let decoder = Decoder::new(&connection.settings.attributes, &policy.closure);
         let mut ledger = Ledger::new(Expectation {
             bases: bases.dns.clone(),

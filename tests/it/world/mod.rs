@@ -355,7 +355,7 @@ impl Company {
                 without_group: self.without,
                 default_tier: Tier::Pro,
             },
-            exclude: Exclude::new(["svc-*@example.com".to_owned()]),
+            exclude: Exclude::new(["svc-*@example.com".to_owned()], Vec::new()),
             now: (!loss.clocks_apart).then_some(self.now),
             provenance: Provenance { server: "ldaps://dc1".to_owned(), at: self.now },
         }

@@ -1,16 +1,53 @@
-//! The baseline: the GUIDs of the configured bases and groups, and the attributes of canaries.
+//! The baseline: the GUIDs of the configured bases, OUs and groups, and the attributes of canaries.
 //!
-//! The GUID wins over the name. A renamed base or group is followed and reported. A missing one fails
+//! The GUID wins over the name. A renamed base, OU or group is followed and reported. A missing one fails
 //! the run and does not count as empty. `rosterctl directory rebaseline` accepts a successor.
 
 use std::collections::BTreeSet;
 
 use crate::directory::{Bases, GroupError, Object, Session};
 use crate::engine::sync::observe::connection::Connection;
-use crate::engine::{Directory, Engine, EngineError};
+use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
 use crate::model::{Dn, GroupName, Tier};
-use crate::reconcile::{Canary, Closure};
+use crate::reconcile::{Canary, Closure, Exclude, Ou};
 use crate::store::{BaselineKind, BaselineObject};
+
+/// The use of a container that the configuration names by its DN.
+#[derive(Clone, Copy)]
+enum Container {
+    Base,
+    /// An OU whose people are out of scope.
+    Excluded,
+}
+
+/// The words of a warning about a container.
+struct Words {
+    noun: &'static str,
+    /// The configuration key.
+    key: &'static str,
+    /// The effect of a missing one, as the end of a sentence.
+    effect: &'static str,
+}
+
+impl Container {
+    fn kind(self) -> BaselineKind {
+        match self {
+            Self::Base => BaselineKind::Base,
+            Self::Excluded => BaselineKind::Ou,
+        }
+    }
+
+    fn words(self) -> Words {
+        match self {
+            Self::Base => Words { noun: "base", key: "base", effect: "" },
+            Self::Excluded => Words {
+                noun: "excluded OU",
+                key: "exclude-ou",
+                effect: ". Until then no user is created or reactivated",
+            },
+        }
+    }
+}
 
 impl Engine {
     /// Returns the present DNs of the bases. A base that cannot be found makes only itself incomplete.
@@ -20,12 +57,54 @@ impl Engine {
         session: &mut Session,
         warnings: &mut Vec<String>,
     ) -> Result<Bases, EngineError> {
+        let configured = &directory.config.settings.bases;
+        let found = self.containers(directory, session, Container::Base, configured, warnings);
+        let found = found.await?;
+        let are_certain = found.iter().all(Option::is_some);
+        // A missing one is read nevertheless, because the refusal makes this base incomplete and no other.
+        let dns = found
+            .into_iter()
+            .zip(configured)
+            .map(|(found, name)| found.unwrap_or_else(|| Dn::new(name.as_str())));
+        Ok(Bases { dns: dns.collect(), are_certain })
+    }
+
+    /// Returns the exclusions with the present DNs of their OUs.
+    pub(in crate::engine) async fn exclude(
+        &self,
+        directory: &Directory,
+        session: &mut Session,
+        warnings: &mut Vec<String>,
+    ) -> Result<Exclude, EngineError> {
+        let DirectoryConfig { exclude, settings, .. } = &directory.config;
+        let exclude_ou = &settings.exclude_ou;
+        let names: Vec<String> = exclude_ou.iter().map(|ou| ou.as_str().to_owned()).collect();
+        let found = self.containers(directory, session, Container::Excluded, &names, warnings);
+        let ous = exclude_ou.iter().zip(found.await?);
+        let ous = ous.map(|(ou, present)| Ou { configured: ou.clone(), present }).collect();
+        Ok(Exclude::new(exclude.iter().cloned(), ous))
+    }
+
+    /// Returns the present DN of each container; `None` for those that were not found.
+    async fn containers(
+        &self,
+        directory: &Directory,
+        session: &mut Session,
+        container: Container,
+        names: &[String],
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<Option<Dn>>, EngineError> {
         let name = &directory.config.name;
+        let kind = container.kind();
+        let mut present = Vec::new();
+        if names.is_empty() {
+            return Ok(present);
+        }
         let baseline = self.store.directory(name).await?.baseline;
-        let accepted = self.store.baseline(name, BaselineKind::Base).await?;
+        let accepted = self.store.baseline(name, kind).await?;
         let attributes = ["objectGUID".to_owned()];
-        let mut bases = Bases { dns: Vec::new(), are_certain: true };
-        for configured in &directory.config.settings.bases {
+        let Words { noun, key: option, effect } = container.words();
+        for configured in names {
             let key = Dn::new(configured.as_str()).key().to_owned();
             let pinned = accepted.get(&key).and_then(|objects| objects.first());
             let found = match pinned {
@@ -37,39 +116,31 @@ impl Engine {
                 missing => {
                     let what = match (missing, pinned) {
                         (Err(error), _) => format!("could not be looked up: {error}"),
-                        (Ok(_), Some(_)) => {
-                            "can no longer be read: it was deleted, or the service account has lost the right to see it; correct base, or give the right back".to_owned()
-                        }
-                        (Ok(_), None) => "was not found: check base".to_owned(),
+                        (Ok(_), Some(_)) => format!(
+                            "can no longer be read: it was deleted, or the service account has lost the right to see it; correct {option}, or give the right back"
+                        ),
+                        (Ok(_), None) => format!("was not found: check {option}"),
                     };
-                    warnings.push(format!("the base {configured} {what}"));
-                    // It is read nevertheless, because the refusal makes this base incomplete and no other.
-                    bases.dns.push(Dn::new(configured.as_str()));
-                    bases.are_certain = false;
+                    warnings.push(format!("the {noun} {configured} {what}{effect}"));
+                    present.push(None);
                     continue;
                 }
             };
             let dn = Dn::new(object.dn.clone());
             match (pinned, object.guid()) {
                 (None, Some(guid)) => {
-                    self.store
-                        .accept_in_baseline(
-                            baseline,
-                            name,
-                            BaselineKind::Base,
-                            &BaselineObject { name: key, guid, detail: object.dn.clone() },
-                        )
-                        .await?
+                    let found = BaselineObject { name: key, guid, detail: object.dn.clone() };
+                    self.store.accept_in_baseline(baseline, name, kind, &found).await?;
                 }
                 _ if dn.key() != key => warnings.push(format!(
-                    "the base {configured} is now {}: update the configuration",
+                    "the {noun} {configured} is now {}: update the configuration",
                     object.dn
                 )),
                 _ => {}
             }
-            bases.dns.push(dn);
+            present.push(Some(dn));
         }
-        Ok(bases)
+        Ok(present)
     }
 
     /// Returns the closure of the configured groups, and the problem with one of them.

@@ -163,8 +163,9 @@ impl Engine {
             )
         };
         let groups = up_to_dateness.compare_groups(&connection.session, &closure);
-        let policy =
-            self.policy(directory, &connection.session, closure, began_at, &mut warnings).await?;
+        let policy = self
+            .policy(directory, &mut connection.session, closure, began_at, &mut warnings)
+            .await?;
         let checkpoint = match &request.scope {
             Scope::All => {
                 self.checkpoint(directory, connection, &state, &policy, began_at, &mut warnings)

@@ -16,8 +16,7 @@ use crate::model::{
     AccountId, DirectoryName, Dn, Guid, Link, Override, Reason, Status, Timestamp, User,
 };
 use crate::reconcile::{
-    Closure, Confirmation, Desired, Exclude, Finding, Policy, Provenance, Takeover, Whereabouts,
-    decide,
+    Closure, Confirmation, Desired, Finding, Policy, Provenance, Takeover, Whereabouts, decide,
 };
 use crate::store::Mark;
 
@@ -166,7 +165,7 @@ impl Engine {
         let (mut session, settings) = self.open_neighbour(directory).await?;
         let bases = self.bases(directory, &mut session, &mut Vec::new()).await?;
         let closure = self.groups(directory, &mut session, &mut Vec::new()).await?.0;
-        let policy = Policy { closure, ..self.scope_policy(directory, &session, now).await? };
+        let policy = Policy { closure, ..self.scope_policy(directory, &mut session, now).await? };
         let decoder = Decoder::new(&settings.attributes, &policy.closure);
         let stored = BTreeMap::new();
         let inquiry = LookupContext {
@@ -191,7 +190,7 @@ impl Engine {
     pub(super) async fn scope_policy(
         &self,
         directory: &Directory,
-        session: &Session,
+        session: &mut Session,
         at: Timestamp,
     ) -> Result<Policy, EngineError> {
         let config = &directory.config;
@@ -202,7 +201,7 @@ impl Engine {
             claims,
             closure: Closure::unread(),
             tiers: config.tiers,
-            exclude: Exclude::new(config.exclude.iter().cloned()),
+            exclude: self.exclude(directory, session, &mut Vec::new()).await?,
             now: believed(session.root.current_time, at),
             provenance: Provenance { server: session.server.clone(), at },
         })

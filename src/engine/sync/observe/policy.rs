@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::directory::Session;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{AccountId, ClaimedDomains, Timestamp};
-use crate::reconcile::{Closure, Exclude, Policy, Provenance};
+use crate::reconcile::{Closure, Policy, Provenance};
 
 /// Above this difference from the server's clock no account counts as expired. Kerberos in AD allows
 /// the same five minutes.
@@ -42,7 +42,7 @@ impl Engine {
     pub(in crate::engine) async fn policy(
         &self,
         directory: &Directory,
-        session: &Session,
+        session: &mut Session,
         closure: Closure,
         at: Timestamp,
         warnings: &mut Vec<String>,
@@ -61,7 +61,7 @@ impl Engine {
             claims,
             closure,
             tiers: config.tiers,
-            exclude: Exclude::new(config.exclude.iter().cloned()),
+            exclude: self.exclude(directory, session, warnings).await?,
             now,
             provenance: Provenance { server: session.server.clone(), at },
         })
