@@ -52,6 +52,7 @@ fn creation(clock: &Clock, n: usize) -> Change {
         class: None,
         version: None,
         cluster: None,
+        home: None,
     }
 }
 

@@ -20,6 +20,7 @@ use clap::Parser;
 use rosterd::clock::Clock;
 use rosterd::directory::{Servers, Settings, Use};
 use rosterd::model::{AttributeNames, Credential, Dn, ServerUrl, Timeouts, Timestamp};
+use rosterd::reconcile::OuRules;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -51,6 +52,8 @@ fn list(sim: &Sim, folder: &std::path::Path, runtime: &Runtime) -> anyhow::Resul
         },
         bases: vec![sim.root_dn()],
         filter: None,
+        exclude_ou: Vec::new(),
+        rules: OuRules::default(),
         timeouts: Timeouts {
             connect: Duration::from_secs(5),
             operation: Duration::from_mins(1),

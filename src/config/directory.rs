@@ -13,9 +13,9 @@ use super::values::{
 use super::{credential, files, safety};
 use crate::model::{
     Address, AttributeNames, Credential, Cron, DirectoryName, Discovery, Dn, Filter,
-    FollowedServers, GroupName, Handle, Mode, Profile, ServerUrl, Tier, Timeouts,
+    FollowedServers, GroupName, Handle, Mode, Profile, QuietHours, ServerUrl, Tier, Timeouts,
 };
-use crate::reconcile::{Limits, TierRules, WithoutGroup};
+use crate::reconcile::{Limits, Ou, OuRule, OuRules, TierRules, WithoutGroup};
 
 /// The domain controllers of a directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -69,6 +69,8 @@ pub struct Directory {
     pub exclude: Vec<String>,
     /// OUs below which people are out of scope; each within a base.
     pub exclude_ou: Vec<Dn>,
+    /// Rules for the people below OUs, each within a base. No OU has two.
+    pub rules: OuRules,
     /// Addresses of people whose automatic suspension is always held.
     pub protect: Vec<Address>,
     /// Entries that must be readable for a read to count, by DN or UPN; none is the service
@@ -76,6 +78,10 @@ pub struct Directory {
     pub canaries: Vec<String>,
     pub attributes: AttributeNames,
     pub limits: Limits,
+    /// The times in which changes that can wait are not applied.
+    pub quiet: QuietHours,
+    /// The time zone of leave dates.
+    pub zone: Tz,
 }
 
 /// Reads a section. `directories` are the names of all, each with its account. Returns `None` after a problem that left a required value without one.
@@ -128,16 +134,18 @@ pub(super) fn read(
             ("basic", WithoutGroup::Basic),
         ]),
     );
-    let default_tier =
-        table.text("default-tier", one_of(&[("pro", Tier::Pro), ("basic", Tier::Basic)]));
+    let default_tier = table.text("default-tier", one_of(&TIERS));
     let exclude = table.texts("exclude", pattern);
-    let exclude_ou = table
-        .texts("exclude-ou", |text| ou(text, "excludes", bases.as_deref().unwrap_or_default()));
+    let exclude_ou =
+        table.texts("exclude-ou", |text| excluded(text, bases.as_deref().unwrap_or_default()));
     let protect = table.texts("protect", address);
     let canaries = table.texts("canaries", principal);
     let mut attributes = read_attributes(table.table("attributes"));
     attributes.extra = read_extra(&mut table, &attributes);
     let limits = safety::read(table.table("safety"), general);
+    let mut quiet = QuietHours::none(zone);
+    table.texts("quiet-hours", |text| quiet.add(text));
+    let rules = read_rules(&mut table, bases.as_deref().unwrap_or_default(), &limits);
     table.finish();
     Some(Directory {
         name: name?,
@@ -166,10 +174,13 @@ pub(super) fn read(
         groups,
         exclude: exclude.unwrap_or_default(),
         exclude_ou: exclude_ou.unwrap_or_default(),
+        rules,
         protect: protect.unwrap_or_default(),
         canaries: canaries.unwrap_or_default(),
         attributes,
         limits,
+        quiet,
+        zone,
     })
 }
 
@@ -243,21 +254,56 @@ fn read_bases(table: &mut Table<'_>) -> Option<Vec<Dn>> {
     all
 }
 
-/// Parses an OU below one of the bases. Without a valid base its place is not checked.
-fn ou(text: &str, verb: &str, bases: &[Dn]) -> Result<Dn, String> {
+/// Parses an OU of an exclusion. It holds no whole base.
+fn excluded(text: &str, bases: &[Dn]) -> Result<Dn, String> {
     let dn = base(text)?;
-    if let Some(base) = bases.iter().find(|base| base.is_within(&dn)) {
-        return Err(format!(
-            "\"{text}\" {verb} the whole base \"{}\": name an OU below it",
+    match bases.iter().find(|base| base.is_within(&dn)) {
+        Some(base) => Err(format!(
+            "\"{text}\" excludes the whole base \"{}\": name an OU below it",
             base.as_str()
-        ));
+        )),
+        None => ou(text, bases),
     }
+}
+
+/// Parses an OU within one of the bases. Without a valid base its place is not checked.
+fn ou(text: &str, bases: &[Dn]) -> Result<Dn, String> {
+    let dn = base(text)?;
     if bases.is_empty() || bases.iter().any(|base| dn.is_within(base)) {
         Ok(dn)
     } else {
         Err(format!("\"{text}\" is below no base: correct it, or remove it"))
     }
 }
+
+fn read_rules(table: &mut Table<'_>, bases: &[Dn], directory: &Limits) -> OuRules {
+    let mut rules: Vec<OuRule> = Vec::new();
+    for mut table in table.tables("rule") {
+        table.require(&[("ou", "\"OU=Interns,DC=corp,DC=example,DC=com\"")]);
+        let found = table.text("ou", |text| {
+            let dn = ou(text, bases)?;
+            if rules.iter().any(|rule| rule.ou.configured == dn) {
+                return Err(format!("\"{text}\" has a rule already: write one rule for each OU"));
+            }
+            Ok(dn)
+        });
+        let tier = table.text("tier", one_of(&TIERS));
+        let is_empty = !table.has("tier") && !table.has("safety");
+        let limits = safety::read_ou(table.table("safety"), directory);
+        if is_empty {
+            table.problem(
+                "this rule changes nothing: write a tier, or limits in [directory.rule.safety]",
+            );
+        }
+        table.finish();
+        if let Some(configured) = found {
+            rules.push(OuRule { ou: Ou { configured, present: None }, tier, limits });
+        }
+    }
+    OuRules(rules)
+}
+
+const TIERS: [(&str, Tier); 2] = [("pro", Tier::Pro), ("basic", Tier::Basic)];
 
 fn read_groups(
     table: &mut Table<'_>,
@@ -305,7 +351,10 @@ const MAX_EXTRA: usize = 32;
 fn read_extra(table: &mut Table<'_>, attributes: &AttributeNames) -> Vec<String> {
     let defaults = AttributeNames::default();
     let fields = Profile::default().fields().map(|(field, _)| field);
-    let read = [attributes.all(), defaults.all(), fields.to_vec()].concat();
+    let leave_date = attributes.leave_date.as_deref();
+    let read =
+        [attributes.all(), defaults.all(), fields.to_vec(), leave_date.into_iter().collect()]
+            .concat();
     let mut names: Vec<String> = Vec::new();
     let extra = table.texts("extra", |text| {
         let name = extra_attribute(text, &read)?;
@@ -331,6 +380,7 @@ fn read_attributes(mut table: Table<'_>) -> AttributeNames {
             *name = configured;
         }
     }
+    attributes.leave_date = table.text("leave-date", attribute);
     table.finish();
     attributes
 }

@@ -11,7 +11,7 @@ use super::values::{duration, hook_name, is_open, nearest, path, web_url};
 use crate::model::{Gate, Mail, Program};
 
 /// All types of events.
-pub const EVENT_TYPES: [&str; 65] = [
+pub const EVENT_TYPES: [&str; 68] = [
     "account.created",
     "account.renamed",
     "account.converted",
@@ -24,6 +24,8 @@ pub const EVENT_TYPES: [&str; 65] = [
     "user.created",
     "user.updated",
     "user.suspended",
+    "user.suspension_scheduled",
+    "user.suspension_cancelled",
     "user.reactivated",
     "user.tier_changed",
     "user.linked",
@@ -40,6 +42,7 @@ pub const EVENT_TYPES: [&str; 65] = [
     "run.held",
     "run.cancelled",
     "run.undone",
+    "plan.approval_given",
     "plan.approved",
     "plan.rejected",
     "plan.reopened",

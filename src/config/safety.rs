@@ -1,8 +1,11 @@
 //! `[safety]`: the limits of changes that need no approval.
 
+use std::collections::BTreeMap;
+
 use super::table::Table;
 use super::values::{duration, duration_or_zero};
-use crate::reconcile::{Limit, Limits};
+use crate::model::ChangeClass;
+use crate::reconcile::{Approvals, Limit, Limits};
 
 /// Reads limits. Each key that is absent has its value in `general`.
 pub(super) fn read(mut table: Table<'_>, general: &Limits) -> Limits {
@@ -17,10 +20,42 @@ pub(super) fn read(mut table: Table<'_>, general: &Limits) -> Limits {
         approval_expires: table
             .text("approval-expires", duration)
             .unwrap_or(general.approval_expires),
+        approvals: Approvals {
+            needed: table
+                .integer("approvals", &(1..=MAX_APPROVALS))
+                .unwrap_or(general.approvals.needed),
+            above: table
+                .integer("approvals-above", &(0..=PEOPLE))
+                .unwrap_or(general.approvals.above),
+        },
     };
     table.finish();
     limits
 }
+
+/// Reads the limits of an OU. A class that is absent has the limit of the directory alone.
+pub(super) fn read_ou(mut table: Table<'_>, directory: &Limits) -> BTreeMap<ChangeClass, Limit> {
+    let mut limits = BTreeMap::new();
+    for (class, limit) in &directory.classes {
+        let key = class.as_str();
+        if matches!(class, ChangeClass::Confirmed | ChangeClass::Deleted) {
+            if table.has(key) {
+                table.note(key);
+                table.problem_at(key, format!("an OU has no limit of {key}, because it would delay leavers: remove it, or write it in [directory.safety]"));
+            }
+        } else {
+            let of_class = table.table(key);
+            if of_class.is_present() {
+                limits.insert(*class, read_limit(of_class, *limit));
+            }
+        }
+    }
+    table.finish();
+    limits
+}
+
+/// Most operators that one change may need. More than a company has would hold it for ever.
+const MAX_APPROVALS: u32 = 5;
 
 /// Highest number of changes a limit may name: more than a directory can have people.
 const PEOPLE: u64 = 1_000_000_000;

@@ -150,6 +150,7 @@ fn directory_series(status: DirectoryStatus, stale_after: Duration) -> Directory
         approval_expires,
         overdue_expiries,
         quarantined,
+        quiet: _,
         attention,
     } = status;
     DirectorySeries {

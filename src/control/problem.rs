@@ -79,7 +79,7 @@ fn status_of(error: &EngineError) -> StatusCode {
         | E::TargetChange(TargetError::Unknown(_)) => StatusCode::NOT_FOUND,
         E::Invitation(_)
         | E::Page(_)
-        | E::User(UserError::NoGuid(_) | UserError::Address(_))
+        | E::User(UserError::NoGuid(_) | UserError::Address(_) | UserError::NotLater(_))
         | E::Account(AccountError::Handle(_) | AccountError::Name | AccountError::Policy(_))
         | E::Claim(ClaimError::Domain(_) | ClaimError::Ambiguous(_))
         | E::DirectoryChange(DirectoryChangeError::PauseTooLong { .. })
@@ -100,6 +100,8 @@ fn status_of(error: &EngineError) -> StatusCode {
             | UserError::KeepsAddress { .. }
             | UserError::NoAddress(_)
             | UserError::NoOverride(_)
+            | UserError::NoSchedule
+            | UserError::NotScheduled(_)
             | UserError::NotSuspended { .. }
             | UserError::Unmanaged
             | UserError::NoColleagues { .. }

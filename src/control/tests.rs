@@ -385,7 +385,7 @@ fn no_operation_lets_a_caller_without_the_operator_role_change_anything() {
             continue;
         };
         for roles in &all {
-            let caller = Caller { actor: Actor("anna".to_owned()), roles: *roles };
+            let caller = Caller { actor: Actor("anna".to_owned()), uid: 1000, roles: *roles };
             let may = permit(&caller, 1000, needed, "").is_ok();
             let at = format!("{roles:?}: {} {}", operation.method, operation.path);
             match operation.effect {
@@ -517,7 +517,7 @@ fn the_daemons_own_user_has_no_role_unless_a_trial_gives_it_all() {
 
 #[tokio::test]
 async fn the_refusal_of_a_caller_names_the_group_it_needs() {
-    let caller = |roles| Caller { actor: Actor("anna".to_owned()), roles };
+    let caller = |roles| Caller { actor: Actor("anna".to_owned()), uid: 1000, roles };
     let one = |role| Roles::of(&[role]);
     assert!(
         permit(

@@ -13,8 +13,8 @@ use super::text::{
 };
 use super::{Exit, Output, change, id, review, run};
 use crate::control::api::{
-    Approval, Approving, Change, ChangeClass, ChangeVerb, HeldGroup, HeldLimit, HeldPlan,
-    HeldPlans, HoldReason, PlanState, Rejecting, Run,
+    Approval, Approving, Change, ChangeClass, ChangeVerb, GivenApproval, HeldGroup, HeldLimit,
+    HeldPlan, HeldPlans, HoldReason, PlanState, Rejecting, Run,
 };
 use crate::control::client::Route;
 
@@ -323,6 +323,8 @@ pub fn show(plan: &HeldPlan, form: &Form, view: &View) -> Page {
         comment,
         approved_at: _,
         approval_expires,
+        approvals_needed,
+        approvals,
         note,
         count: _,
         by,
@@ -338,12 +340,21 @@ pub fn show(plan: &HeldPlan, form: &Form, view: &View) -> Page {
         ],
         view,
     );
-    if let Some(said) = comment {
+    if let Some(said) = comment.as_ref().filter(|_| approvals.is_empty()) {
         page.sentence(
             &format!("  {}  ", dim(actor.as_deref().unwrap_or("said"))),
             &format!("\"{said}\""),
             view,
         );
+    }
+    for given in approvals {
+        let GivenApproval { actor, uid: _, at, comment, count: n } = given;
+        let said = comment.as_ref().map(|text| format!(": \"{text}\"")).unwrap_or_default();
+        let text = format!("approved {} on {}{said}", count(*n, "change"), time(at, view));
+        page.sentence(&format!("  {}  ", dim(actor)), &text, view);
+    }
+    if *approvals_needed > 1 && matches!(is, PlanState::Open | PlanState::Approved) {
+        page.sentence(&format!("  {} ", yellow("!")), &missing(plan), view);
     }
     let approved: u64 = by.iter().map(|g| g.approved).sum();
     if let (Some(until), true) = (approval_expires, approved > 0) {
@@ -409,14 +420,33 @@ pub fn show(plan: &HeldPlan, form: &Form, view: &View) -> Page {
     page
 }
 
+/// Says what a plan lacks that needs several operators.
+fn missing(plan: &HeldPlan) -> String {
+    let needed = plan.approvals_needed;
+    let rule = format!("each change needs the approval of {needed} operators");
+    match plan.approvals.as_slice() {
+        [] => rule,
+        given => {
+            let names: Vec<&str> = given.iter().map(|given| given.actor.as_str()).collect();
+            format!("{rule}: another one than {} has to approve, too", names.join(", "))
+        }
+    }
+}
+
 /// Formats the result of an approval.
 pub fn approved(approval: &Approval, view: &View) -> Page {
     let Approval { run, waiting } = approval;
     // A line below names the held plan.
-    let mut page = run::summary(
+    let mut page = Page::default();
+    if let Some(plan) =
+        waiting.as_ref().filter(|plan| !plan.approvals.is_empty() && plan.approvals_needed > 1)
+    {
+        page.sentence("", &format!("Your approval is recorded: {}.", missing(plan)), view);
+    }
+    page.append(&run::summary(
         &Run { held: if waiting.is_some() { 0 } else { run.held }, ..run.clone() },
         view,
-    );
+    ));
     if let Some(plan) = waiting {
         let text = format!(
             "{} for approval: rosterctl held show {}",

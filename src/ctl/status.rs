@@ -6,7 +6,8 @@ use super::text::{
     took, yellow,
 };
 use crate::control::api::{
-    DirectoryState, DirectoryStatus, HookCounts, Phase, Progress, RunUnderWay, ServerStatus, Status,
+    DirectoryState, DirectoryStatus, HookCounts, Phase, Progress, QuietWait, RunUnderWay,
+    ServerStatus, Status,
 };
 
 pub fn page(status: &Status, view: &View) -> Page {
@@ -65,6 +66,7 @@ pub(super) fn block(directory: &DirectoryStatus, view: &View) -> Page {
         users,
         held,
         quarantined,
+        quiet,
         attention,
     } = directory;
     let mut page = Page::default();
@@ -111,6 +113,12 @@ pub(super) fn block(directory: &DirectoryStatus, view: &View) -> Page {
             .as_ref()
             .map_or_else(|| "none is scheduled".to_owned(), |at| time_and_age(at, view)),
     ));
+    if let Some(QuietWait { until, people }) = quiet {
+        let kinds: Vec<String> =
+            people.iter().map(|(kind, n)| format!("{} {kind}", number(*n))).collect();
+        let text = format!("{}, until {}", kinds.join(", "), time_and_age(until, view));
+        fields.push(("quiet hours", text));
+    }
     if servers.len() > 1 {
         fields.extend(servers.iter().map(|server| ("server", server_line(server, view))));
     }

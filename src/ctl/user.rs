@@ -10,10 +10,11 @@ use super::link::{Answer, Daemon, Failure};
 use super::text::{
     Page, View, bold, coloured_status, count, dim, green, red, table, time_and_age, value, yellow,
 };
-use super::{Exit, Output, change, explain, run, users};
+use super::{Exit, Output, change, explain, run, users, when};
 use crate::control::api::{
     self, Activation, Contacts, Invitation, InvitationOutcome, Invitations, NewInvitations,
-    NewTier, Reason, Relinking, Run, Suspension, User, UserCause, UserDetail, UserStatus,
+    NewTier, Reason, Relinking, Run, ScheduledSuspension, Suspension, User, UserCause, UserDetail,
+    UserStatus,
 };
 use crate::control::client::Route;
 
@@ -106,6 +107,12 @@ pub enum Command {
         /// The reason, for the record
         #[arg(long, value_name = "TEXT", default_value = "")]
         reason: String,
+        /// Suspend at this time instead: 2026-11-30T17:00:00Z, 2026-11-30, 18:00, tomorrow, or 4h
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
+        /// Cancel the suspension that was scheduled with --at
+        #[arg(long, conflicts_with_all = ["at", "reason"])]
+        cancel: bool,
     },
     /// Lift a suspension, as far as the directory allows
     #[command(alias = "enable")]
@@ -192,10 +199,18 @@ pub(super) async fn call(
                 Exit::Done
             });
         }
-        Command::Suspend { whom, reason } => {
+        Command::Suspend { whom, cancel: true, .. } => {
+            let ask = async |who: &str| {
+                daemon.post(&Route::to(["users", who, "cancel-suspension"]), &()).await
+            };
+            return each(&whom.all()?, output, cancelled, |_| Exit::Done, ask).await;
+        }
+        Command::Suspend { whom, reason, at, cancel: false } => {
             let all = whom.all()?;
+            let view = output.terminal.view();
+            let at = at.as_ref().map(|at| when::coming("--at", at, &view)).transpose()?;
             ask(&all, "suspend", "Suspend", daemon, output).await?;
-            let body = Suspension { reason: reason.clone() };
+            let body = Suspension { reason: reason.clone(), at: at.map(Into::into) };
             return each(
                 &all,
                 output,
@@ -417,6 +432,7 @@ pub fn show(user: &User, view: &View) -> Page {
         directory,
         expires_at,
         suspension,
+        scheduled_suspension,
         quarantine,
         overrides,
         invited_at,
@@ -487,6 +503,12 @@ pub fn show(user: &User, view: &View) -> Page {
         ));
     }
     page.fields(&fields, view);
+    if let Some(ScheduledSuspension { at, actor, reason }) = scheduled_suspension {
+        let why = if reason.is_empty() { String::new() } else { format!(": \"{reason}\"") };
+        let text =
+            format!("{actor} has scheduled its suspension at {}{why}", time_and_age(at, view));
+        page.sentence(&format!("  {} ", yellow("!")), &text, view);
+    }
     for cause in suspension.iter().flat_map(|s| &s.causes) {
         page.append(&one_cause(cause, view));
     }
@@ -515,9 +537,26 @@ fn one_cause(UserCause { reason, since, by, evidence }: &UserCause, view: &View)
     page
 }
 
+fn cancelled(user: &User, view: &View) -> Page {
+    let mut page = Page::default();
+    page.sentence(
+        "",
+        &format!("no suspension of {} is scheduled any more", bold(name(user))),
+        view,
+    );
+    page
+}
+
 fn suspended(user: &User, view: &View) -> Page {
     let mut page = Page::default();
     let who = name(user);
+    if let Some(scheduled) = &user.scheduled_suspension {
+        let at = time_and_age(&scheduled.at, view);
+        let text = format!("{} will be suspended at {at}", bold(who));
+        page.sentence("", &text, view);
+        page.line(format!("{} rosterctl user suspend {who} --cancel", dim("Take it back:")));
+        return page;
+    }
     let text = format!(
         "{} is suspended until an operator activates it: rosterctl user activate {who}",
         bold(who)

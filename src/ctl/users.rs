@@ -87,6 +87,9 @@ pub struct List {
     /// Only active users whose account in the directory expires within this time, such as 14d
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     expiring: Option<Duration>,
+    /// Only users whose suspension is scheduled (rosterctl user suspend --at)
+    #[arg(long)]
+    scheduled: bool,
     /// Only users of this directory about whom its present server has not heard what another one showed
     #[arg(long, value_name = "DIRECTORY")]
     behind: Option<String>,
@@ -222,6 +225,7 @@ async fn all(
         quarantined,
         unseen,
         expiring,
+        scheduled,
         behind,
         sort,
         limit: _,
@@ -239,6 +243,7 @@ async fn all(
         .with_some("unmanaged", unmanaged.then_some(true))
         .with_some("quarantined", quarantined.then_some(true))
         .with_some("unseen", unseen.then_some(true))
+        .with_some("scheduled", scheduled.then_some(true))
         .with_some("expires_before", expiring.and_then(|within| from_now(within, now)))
         .with_some("behind", behind.as_ref())
         .with("limit", PAGE);

@@ -43,21 +43,6 @@ fn past(text: &str, view: &View) -> Option<DateTime<Utc>> {
     view.now.checked_sub_signed(chrono::Duration::from_std(age).ok()?)
 }
 
-/// Parses a time to come, and returns it in RFC 3339: a day, or a duration from now.
-pub(super) fn coming(option: &str, text: &str, view: &View) -> Result<String, Failure> {
-    let word = text.trim().to_ascii_lowercase();
-    let after = || {
-        let duration = humantime::parse_duration(&word).ok()?;
-        view.now.checked_add_signed(chrono::Duration::from_std(duration).ok()?)
-    };
-    let at = after().or_else(|| future(&word, view)).ok_or_else(|| {
-        Failure::Usage(format!(
-            "{option} {text} is not a time to come: write 14d, tomorrow, monday or 2027-01-31"
-        ))
-    })?;
-    Ok(at.to_rfc3339_opts(SecondsFormat::Millis, true))
-}
-
 /// Returns the number of a weekday from Monday, which may be abbreviated to three letters.
 fn weekday(word: &str) -> Option<u32> {
     WEEKDAYS
@@ -90,6 +75,22 @@ pub(super) fn duration(option: &str, text: &str, view: &View) -> Result<String, 
     let milliseconds = u64::try_from((until - view.now).num_milliseconds()).unwrap_or(0);
     let seconds = milliseconds.div_ceil(1_000).max(1);
     Ok(humantime::format_duration(Duration::from_secs(seconds)).to_string())
+}
+
+/// Parses a time in the future: an instant, `18:00`, `tomorrow`, a weekday, a date, or a duration from now.
+pub(super) fn coming(option: &str, text: &str, view: &View) -> Result<DateTime<Utc>, Failure> {
+    let word = text.trim().to_ascii_lowercase();
+    let in_a_while = |age| view.now.checked_add_signed(chrono::Duration::from_std(age).ok()?);
+    let at = DateTime::parse_from_rfc3339(text.trim())
+        .map(|at| at.to_utc())
+        .ok()
+        .or_else(|| humantime::parse_duration(&word).ok().and_then(in_a_while))
+        .or_else(|| future(&word, view));
+    at.filter(|at| *at > view.now).ok_or_else(|| {
+        Failure::Usage(format!(
+            "{option} {text} is not a time in the future: write 2026-11-30T17:00:00Z, 2026-11-30, 18:00, tomorrow, or 4h"
+        ))
+    })
 }
 
 fn future(word: &str, view: &View) -> Option<DateTime<Utc>> {
@@ -142,18 +143,18 @@ mod tests {
             assert_eq!(instant("--since", typed, &view()).expect(typed), at, "{typed}");
         }
         assert!(instant("--since", "soonish", &view()).is_err());
-    }
-
-    #[test]
-    fn a_time_to_come_is_a_duration_or_a_local_day() {
         for (typed, at) in [
-            ("14d", "2026-12-08T03:01:00.000Z"),
-            ("tomorrow", "2026-11-24T23:00:00.000Z"),
-            ("2027-01-31", "2027-01-30T23:00:00.000Z"),
+            ("2026-11-30T17:00:00+01:00", "2026-11-30T16:00:00Z"),
+            ("2026-11-30", "2026-11-29T23:00:00Z"),
+            ("18:00", "2026-11-24T17:00:00Z"),
+            ("2d", "2026-11-26T03:01:00Z"),
         ] {
-            assert_eq!(coming("--until", typed, &view()).expect(typed), at, "{typed}");
+            let coming = coming("--at", typed, &view()).expect(typed);
+            assert_eq!(coming.to_rfc3339_opts(SecondsFormat::Secs, true), at, "{typed}");
         }
-        assert!(coming("--until", "yesterday", &view()).is_err());
+        for past in ["2026-11-20", "yesterday", "2026-11-24T03:01:00Z"] {
+            assert!(coming("--at", past, &view()).is_err(), "{past}");
+        }
     }
 
     #[test]

@@ -126,6 +126,7 @@ mod tests {
             approval_expires: None,
             overdue_expiries: 0,
             quarantined: 0,
+            quiet: None,
             attention: Vec::new(),
         };
         assert_eq!(

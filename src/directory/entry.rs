@@ -43,6 +43,7 @@ enum Slot {
     MemberOf,
     Mail,
     Proxies,
+    Leave,
     /// The name of the field.
     Profile(&'static str),
 }
@@ -75,7 +76,8 @@ impl Decoder {
             ("proxyAddresses", Slot::Proxies),
         ];
         let slots = fixed.into_iter().map(|(name, slot)| (name.to_owned(), slot));
-        let slots = slots.chain([(names.email.clone(), Slot::Mail)]).chain(
+        let leave = names.leave_date.iter().map(|name| (name.clone(), Slot::Leave));
+        let slots = slots.chain([(names.email.clone(), Slot::Mail)]).chain(leave).chain(
             names
                 .profile()
                 .into_iter()
@@ -135,7 +137,7 @@ impl Decoder {
         let mut presence = Presence::default();
         let (mut control, mut expires, mut primary_group) = (None, None, None);
         let mut groups = Vec::new();
-        let mut mail = Field::Absent;
+        let (mut mail, mut leave) = (Field::Absent, Field::Absent);
         let mut proxy_addresses = Vec::new();
         let extra = self.extra.iter().map(|name| (name.clone(), BTreeSet::new())).collect();
         let mut profile = Profile { extra, ..Profile::default() };
@@ -169,6 +171,10 @@ impl Decoder {
                         mail = Field::Malformed;
                         continue;
                     }
+                    Slot::Leave if bytes() > MAX_TEXT => {
+                        leave = Field::Malformed;
+                        continue;
+                    }
                     Slot::Proxies if bytes() > MAX_ADDRESSES => {
                         is_broken = true;
                         continue;
@@ -194,6 +200,7 @@ impl Decoder {
                         groups.extend(attribute.values().filter_map(|dn| self.group(dn)))
                     }
                     Slot::Mail => mail = text(&attribute),
+                    Slot::Leave => leave = text(&attribute),
                     Slot::Proxies => proxy_addresses.extend(
                         attribute
                             .values()
@@ -249,6 +256,7 @@ impl Decoder {
                 placement,
                 control,
                 expires,
+                leave,
                 groups,
                 groups_unknown,
                 mail,

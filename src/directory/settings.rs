@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::model::{AttributeNames, Credential, Dn, Filter, GroupName, ServerUrl, Tier, Timeouts};
+use crate::reconcile::OuRules;
 
 /// Connection and scope of one directory.
 #[derive(Clone, PartialEq, Debug)]
@@ -20,6 +21,8 @@ pub struct Settings {
     pub filter: Option<(String, Filter)>,
     /// OUs below which people are out of scope.
     pub exclude_ou: Vec<Dn>,
+    /// Rules for the people below OUs.
+    pub rules: OuRules,
     pub timeouts: Timeouts,
     pub page_size: u32,
     pub groups: Vec<(Tier, GroupName)>,
@@ -36,7 +39,8 @@ impl Settings {
 
     /// Returns the configured OUs, each with its configuration key.
     pub fn named_ous(&self) -> impl Iterator<Item = (&'static str, &Dn)> {
-        self.exclude_ou.iter().map(|ou| ("exclude-ou", ou))
+        let rules = self.rules.0.iter().map(|rule| ("rule", &rule.ou.configured));
+        self.exclude_ou.iter().map(|ou| ("exclude-ou", ou)).chain(rules)
     }
 
     /// Returns the configured attributes, each list with the check step and the configuration key.
@@ -47,7 +51,8 @@ impl Settings {
             .flat_map(|(_, filter)| filter.attributes())
             .map(str::to_owned)
             .collect();
-        let mapped = self.attributes.all().iter().map(|name| (*name).to_owned()).collect();
+        let mapped = self.attributes.all().into_iter().chain(self.attributes.leave_date.as_deref());
+        let mapped = mapped.map(str::to_owned).collect();
         let extra = self.attributes.extra.clone();
         [
             ("filter", "filter", filter),

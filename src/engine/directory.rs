@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use chrono_tz::Tz;
 use serde_json::json;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -18,8 +19,8 @@ use crate::engine::sync::run_log::RunLog;
 use crate::engine::sync::stages::Source;
 use crate::engine::{EngineError, Following, Health};
 use crate::model::{
-    Address, Cron, DirectoryName, Discovery, Dn, FollowedServers, Handle, Mode, RunId, RunMode,
-    ServerUrl, Timestamp, Trigger, words,
+    Address, Cron, DirectoryName, Discovery, Dn, FollowedServers, Handle, Mode, QuietHours, RunId,
+    RunMode, ServerUrl, Timestamp, Trigger, words,
 };
 use crate::reconcile::{Limits, TierRules};
 use crate::store::{LogHead, Run};
@@ -42,6 +43,10 @@ pub struct DirectoryConfig {
     /// People whose automatic suspension is always held.
     pub protect: Vec<Address>,
     pub limits: Limits,
+    /// The times in which changes that can wait are not applied.
+    pub quiet: QuietHours,
+    /// The time zone of leave dates.
+    pub zone: Tz,
     pub schedule: Cron,
     /// The ticks at which a scheduled run is a full run.
     pub full: Cron,
@@ -72,6 +77,11 @@ impl DirectoryConfig {
         // An absent key leaves the hash of earlier versions as it was: an upgrade changes no scope.
         let excluded: BTreeSet<&str> = s.exclude_ou.iter().map(Dn::key).collect();
         scope.extend((!excluded.is_empty()).then(|| json!({ "exclude-ou": excluded })));
+        let rules =
+            s.rules.0.iter().filter_map(|rule| Some((rule.ou.configured.key(), rule.tier?)));
+        let rules: BTreeMap<&str, &str> = rules.map(|(ou, tier)| (ou, tier.as_str())).collect();
+        scope.extend((!rules.is_empty()).then(|| json!({ "rule": rules })));
+        scope.extend(s.attributes.leave_date.iter().map(|name| json!({ "leave-date": name })));
         let scope = serde_json::Value::from(scope);
         format!("{:016x}", xxhash_rust::xxh3::xxh3_64(scope.to_string().as_bytes()))
     }

@@ -64,7 +64,7 @@ pub use registry::{Configurable, Registry, ReloadOutcome};
 pub use server_status::ServerStatus;
 pub use servers::NoServer;
 pub use sign_in::{Decision, Denied, FLOOR, REPORTED_EVERY, RefusalReason, SignIn};
-pub use status::{DirectoryCondition, DirectoryStatus};
+pub use status::{DirectoryCondition, DirectoryStatus, QuietWait};
 pub use sync::stages::{DryRun, PlannedRun, Request, Scope};
 pub use targets::record::{PlannedStep, TargetPlan};
 pub use targets::run::{TargetRequest, TargetScope};

@@ -1,6 +1,6 @@
 //! The status of each directory: health, counts, and everything that needs attention.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::engine::sync::plan::{REPLICATION, unchanged};
@@ -8,7 +8,7 @@ use crate::engine::{
     Attention, Directory, Engine, EngineError, Following, Health, Progress, ServerStatus,
 };
 use crate::model::{
-    ChangeClass, ClaimState, DirectoryName, PlanState, Reason, Status, Timestamp, words,
+    ChangeClass, ChangeVerb, ClaimState, DirectoryName, PlanState, Reason, Status, Timestamp, words,
 };
 use crate::store::{HeldPlan, HeldSummary, Mark, StoreError};
 
@@ -71,11 +71,20 @@ pub struct DirectoryStatus {
     pub overdue_expiries: u64,
     /// Number of quarantined entries.
     pub quarantined: u64,
+    /// The changes that wait for the end of quiet hours.
+    pub quiet: Option<QuietWait>,
     pub attention: Vec<Attention>,
 }
 
 /// An expired account is suspended within this time: the clock of AD decides, and a run takes time.
 const EXPIRY_TOLERANCE: Duration = Duration::from_mins(5);
+/// Changes that wait for the end of quiet hours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuietWait {
+    pub until: Timestamp,
+    /// The number of people by the kind of their first change.
+    pub people: BTreeMap<ChangeVerb, u64>,
+}
 
 impl Engine {
     /// Returns the status of a directory.
@@ -226,6 +235,7 @@ impl Engine {
             let next = directory.work.next_run.borrow().map(|at| format!(" (next run {at})"));
             attention.push(format!("live updates are off{}: {why}", next.unwrap_or_default()));
         }
+        let quiet = self.quiet(name).await?;
         Ok(DirectoryStatus {
             name: name.to_string(),
             account: config.account.to_string(),
@@ -248,8 +258,19 @@ impl Engine {
             approval_expires: plan.as_ref().and_then(|p| self.approval_expires(directory, p)),
             overdue_expiries,
             quarantined,
+            quiet,
             attention,
         })
+    }
+
+    async fn quiet(&self, name: &DirectoryName) -> Result<Option<QuietWait>, EngineError> {
+        let mut wait: Option<QuietWait> = None;
+        for (_, until, kind) in self.store.quiet(name).await? {
+            let wait = wait.get_or_insert(QuietWait { until, people: BTreeMap::new() });
+            wait.until = wait.until.max(until);
+            *wait.people.entry(kind).or_default() += 1;
+        }
+        Ok(wait)
     }
 
     /// Returns the sentences about rejected plans and their consequences.

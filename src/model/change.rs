@@ -130,6 +130,8 @@ pub struct Change {
     /// The cause that many changes of one plan can share: a group, a parent OU or a filter
     /// attribute.
     pub cluster: Option<String>,
+    /// The parent of the entry in normal form: the stored one, or the present one of a joiner.
+    pub home: Option<String>,
 }
 
 impl Change {
@@ -145,6 +147,7 @@ impl Change {
             class: None,
             version: Some(user.version),
             cluster: None,
+            home: None,
         }
     }
 
@@ -165,6 +168,20 @@ impl Change {
             ChangeKind::Link { after, .. } => after.causes.iter().any(|c| c.reason.is_positive()),
             _ => false,
         }
+    }
+
+    /// Returns whether the change can wait for the end of quiet hours. Suspensions, their ends and
+    /// moves between directories cannot.
+    pub fn can_wait(&self) -> bool {
+        let is_of_kind = matches!(
+            self.kind,
+            ChangeKind::Create(_)
+                | ChangeKind::Link { .. }
+                | ChangeKind::Tier { .. }
+                | ChangeKind::Readdress { .. }
+                | ChangeKind::Update { .. }
+        );
+        is_of_kind && !self.is_positive()
     }
 
     pub fn evidence(&self) -> Vec<&Evidence> {

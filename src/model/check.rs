@@ -19,7 +19,7 @@ words! {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CheckStep {
     /// Names of a directory's check: `keytab`, `dns`, `tcp`, `tls`, `kdc`, `ticket`, `bind`,
-    /// `identity`, `clock`, `rights`, `deleted objects`, `base`, `exclude-ou`, `filter`, `attributes`,
+    /// `identity`, `clock`, `rights`, `deleted objects`, `base`, `exclude-ou`, `rule`, `filter`, `attributes`,
     /// `groups`, `paging`. Names of a target's check: `token`, `dns`, `tcp`, `tls`, `service`, `attributes`,
     /// `list`, `paging`, `filter`, `create`, `change`, `deactivate`, `delete`.
     pub name: &'static str,

@@ -75,25 +75,26 @@ impl Cron {
         let wall = (local.naive_local() - chrono::Duration::hours(2)).and_utc();
         self.schedule
             .after(&wall)
-            .map(|naive| Timestamp::from(self.instant(naive.naive_utc())))
+            .map(|naive| Timestamp::from(instant(self.zone, naive.naive_utc())))
             .find(|at| *at > after)
     }
+}
 
-    fn instant(&self, wall: chrono::NaiveDateTime) -> chrono::DateTime<chrono::Utc> {
-        let mut wall = wall;
-        // The longest gap of any zone is a day (Samoa skipped one).
-        for _ in 0..=24 * 60 {
-            match self.zone.from_local_datetime(&wall) {
-                chrono::LocalResult::Single(at) | chrono::LocalResult::Ambiguous(at, _) => {
-                    return at.to_utc();
-                }
-                chrono::LocalResult::None => {
-                    wall = (wall + chrono::Duration::minutes(1)).with_second0()
-                }
+/// Returns the instant of a local time. A time in the gap of a clock change comes right after the gap.
+pub(super) fn instant(zone: Tz, wall: chrono::NaiveDateTime) -> chrono::DateTime<chrono::Utc> {
+    let mut wall = wall;
+    // The longest gap of any zone is a day (Samoa skipped one).
+    for _ in 0..=24 * 60 {
+        match zone.from_local_datetime(&wall) {
+            chrono::LocalResult::Single(at) | chrono::LocalResult::Ambiguous(at, _) => {
+                return at.to_utc();
+            }
+            chrono::LocalResult::None => {
+                wall = (wall + chrono::Duration::minutes(1)).with_second0()
             }
         }
-        wall.and_utc()
     }
+    wall.and_utc()
 }
 
 trait WithSecond0 {

@@ -77,6 +77,8 @@ pub struct Person {
     pub placement: Placement,
     pub control: Option<UserAccountControl>,
     pub expires: Option<Expiry>,
+    /// The attribute of the leave date.
+    pub leave: Field,
     /// The groups of the closure that list the person, by `memberOf` or primary group. Sorted.
     pub groups: Vec<Guid>,
     /// `primaryGroupID` could not be read, so groups may be missing.

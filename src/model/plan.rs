@@ -18,6 +18,8 @@ words! {
     pub enum HoldReason {
         /// The class exceeds its limit.
         Limit = "limit",
+        /// The class exceeds the limit of an OU.
+        OuLimit = "ou-limit",
         /// Too many changes share one cause.
         Cluster = "cluster",
         /// The person is on the `protect` list.
@@ -36,6 +38,8 @@ words! {
         GracePeriod = "grace-period",
         /// An account that exists at a target is to be taken over, and the target asks about each.
         Adoption = "adoption",
+        /// The change waits for the end of quiet hours, and for no operator.
+        QuietHours = "quiet-hours",
         /// An operator rejected the change, or one that it depends on.
         Rejected = "rejected",
     }
@@ -46,6 +50,8 @@ impl HoldReason {
     pub fn explanation(self) -> &'static str {
         match self {
             Self::Limit => "more than [safety] allows in one window",
+            Self::OuLimit => "more than a [[directory.rule]] allows below its OU in one window",
+            Self::QuietHours => "quiet hours: applied when they end",
             Self::Cluster => "many changes share one cause",
             Self::Protected => "the person is on the protect list",
             Self::NoWitness => {

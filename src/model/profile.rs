@@ -55,6 +55,8 @@ macro_rules! attributes {
             /// The primary address.
             pub email: String,
             $(pub $field: String,)+
+            /// The attribute of the leave date, if there is one.
+            pub leave_date: Option<String>,
             /// Further attributes, which are kept and shown. Nothing is decided by them.
             pub extra: Vec<String>,
         }
@@ -74,7 +76,7 @@ macro_rules! attributes {
 
         impl Default for AttributeNames {
             fn default() -> Self {
-                Self { email: "mail".into(), $($field: $ldap.into(),)+ extra: Vec::new() }
+                Self { email: "mail".into(), $($field: $ldap.into(),)+ leave_date: None, extra: Vec::new() }
             }
         }
 

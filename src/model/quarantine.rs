@@ -26,6 +26,8 @@ words! {
         UnknownAccountControl = "unknown-account-control",
         /// accountExpires is not readable, or its value is no point in time.
         UnknownExpiry = "unknown-expiry",
+        /// The attribute of the leave date has a value that is no date.
+        UnknownLeaveDate = "unknown-leave-date",
         /// primaryGroupID is not readable, and no other group gives a tier.
         UnknownPrimaryGroup = "unknown-primary-group",
         /// The entry could not be decoded.
@@ -67,6 +69,9 @@ impl QuarantineReason {
             }
             Self::UnknownExpiry => {
                 "give the service account the right to read accountExpires, or correct its value: 0, 9223372036854775807 or a time"
+            }
+            Self::UnknownLeaveDate => {
+                "correct the leave date of the entry: 2026-11-30, 2026-11-30T17:00 or 20261130170000Z, and one value"
             }
             Self::UnknownPrimaryGroup => {
                 "give the service account the right to read primaryGroupID, or correct its value: the RID of a group"

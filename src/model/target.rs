@@ -402,6 +402,7 @@ impl Holdable for ProposedStep {
             evidence: json!([]),
             digest: self.digest(),
             cluster: self.cluster.clone(),
+            home: None,
         }
     }
 }

@@ -39,6 +39,7 @@ pub struct Shown {
     pub evidence: Value,
     pub digest: Digest,
     pub cluster: Option<String>,
+    pub home: Option<String>,
 }
 
 /// A change that a plan can hold: of a user, or of an account at a target.
@@ -75,6 +76,7 @@ impl Holdable for Change {
             evidence: serde_json::json!(self.evidence()),
             digest: self.digest(),
             cluster: self.cluster.clone(),
+            home: self.home.clone(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Cluster, FirstSeen, Limits, Replica, Used};
+use super::{Cluster, FirstSeen, Limits, OuBounds, Replica, Used};
 use crate::model::{Change, ChangeClass, Digest, Guid, HoldReason, Timestamp, UserId};
 
 /// The changes that are held regardless of their number and cause.
@@ -20,6 +20,9 @@ pub struct Waiting {
     pub user: UserId,
     pub class: ChangeClass,
     pub cluster: Option<String>,
+    pub home: Option<String>,
+    /// The digest of a held change.
+    pub digest: Option<Digest>,
 }
 
 /// The changes that an operator rejected. They are held even when approved.
@@ -47,6 +50,8 @@ pub struct Bounds<'a> {
     pub used: BTreeMap<ChangeClass, Used>,
     /// Pending changes of people outside of this plan.
     pub waiting: Vec<Waiting>,
+    /// The limits of OUs, beside those of the directory.
+    pub ous: Vec<OuBounds>,
     /// When each absence was first observed.
     pub first_seen: FirstSeen,
     /// The clusters that changes of this plan belong to.
@@ -63,5 +68,9 @@ pub struct Bounds<'a> {
     pub server_changed_at: Option<Timestamp>,
     /// Absences and downgrades wait until this time, unless the server has heard of everything.
     pub deferred_until: Option<Timestamp>,
+    /// Whether it is quiet: changes that can wait are neither applied nor held for an operator.
+    pub is_quiet: bool,
+    /// The changes of the open plan.
+    pub held: BTreeSet<Digest>,
     pub now: Timestamp,
 }

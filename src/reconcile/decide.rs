@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
+use chrono_tz::Tz;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::choices::Choices;
 use super::exclude::Exclusion;
-use super::{Closure, Exclude, Membership, TierRules, TierWish, WithoutGroup};
+use super::{Closure, Exclude, Membership, OuRules, TierRules, TierWish, WithoutGroup};
 use crate::model::{
-    AccountId, Address, AddressKey, Broken, ClaimedDomains, DirectoryName, Dn, Evidence, Expiry,
-    Field, Guid, Person, Placement, Profile, QuarantineReason, Reason, Sid, Timestamp, User,
-    UserAccountControl,
+    AccountId, Address, AddressKey, Broken, Cause, ClaimedDomains, DirectoryName, Dn, Evidence,
+    Expiry, Field, Guid, Person, Placement, Profile, QuarantineReason, Reason, Sid, Timestamp,
+    User, UserAccountControl, leave_date,
 };
 
 /// The server that entries were read from, and the time.
@@ -31,10 +32,56 @@ pub struct Policy {
     pub closure: Closure,
     pub tiers: TierRules,
     pub exclude: Exclude,
+    pub rules: OuRules,
+    pub leave_date: LeaveDates,
     /// The time of the domain controller; `None` when it differs too much from ours. Then no account
     /// counts as expired.
     pub now: Option<Timestamp>,
     pub provenance: Provenance,
+}
+
+impl Policy {
+    /// Returns the tier of the person with this name who is a member of these groups.
+    fn wish(&self, dn: &Dn, groups: &[Guid], primary_group_known: bool) -> TierWish {
+        self.tiers.wish(&self.closure, groups, primary_group_known, self.rules.tier(dn))
+    }
+}
+
+/// The attribute of the leave date, and the time zone of its values.
+#[derive(Clone, Debug)]
+pub struct LeaveDates {
+    /// The configured name; `None` where there is none.
+    pub attribute: Option<String>,
+    pub zone: Tz,
+}
+
+/// The leave date of an entry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Leave {
+    /// No value, or no attribute is configured.
+    Never,
+    At {
+        at: Timestamp,
+        value: String,
+        /// Whether it decides, because accountExpires shows no expiry.
+        decides: bool,
+    },
+    /// The value is no date.
+    Unreadable(String),
+}
+
+impl LeaveDates {
+    fn read(&self, field: Field) -> Leave {
+        match field {
+            Field::Absent => Leave::Never,
+            Field::Text(value) => match leave_date(&value, self.zone) {
+                Some(at) => Leave::At { at, value, decides: true },
+                None => Leave::Unreadable(value),
+            },
+            Field::Several(values) => Leave::Unreadable(values.join(", ")),
+            Field::Malformed => Leave::Unreadable(String::new()),
+        }
+    }
 }
 
 /// Whether a reason to suspend a person applies.
@@ -65,6 +112,7 @@ pub(super) enum Facts {
     Alive {
         control: Option<UserAccountControl>,
         expires: Option<Expiry>,
+        leave: Leave,
         /// Whether `primaryGroupID` is unknown, so that a group may be missing.
         groups_unknown: bool,
         placement: Placement,
@@ -120,13 +168,23 @@ pub fn decide(person: Person, policy: &Policy) -> Desired {
         _ => None,
     };
     let exclusion = policy.exclude.of(&person.dn, address);
-    let tier = policy.tiers.wish(&policy.closure, &person.groups, !person.groups_unknown);
+    let tier = policy.wish(&person.dn, &person.groups, !person.groups_unknown);
     let secondary =
         secondaries(&person, if addresses.len() > 1 { &Primary::Unseen } else { &primary }, policy);
     let no_proxies = person.proxy_addresses.is_empty();
     // Nothing is copied, because most decisions equal the stored one and are dropped.
     let Person {
-        guid, sid, dn, placement, control, expires, groups_unknown, profile, several, ..
+        guid,
+        sid,
+        dn,
+        placement,
+        control,
+        expires,
+        leave,
+        groups_unknown,
+        profile,
+        several,
+        ..
     } = person;
     let profiles = several.map(|several| *several).unwrap_or_default();
     let choices = Choices {
@@ -139,7 +197,14 @@ pub fn decide(person: Person, policy: &Policy) -> Desired {
         sid,
         dn,
         secondary,
-        facts: Facts::Alive { control, expires, groups_unknown, placement, exclusion },
+        facts: Facts::Alive {
+            control,
+            expires,
+            leave: Leave::Never,
+            groups_unknown,
+            placement,
+            exclusion,
+        },
         tier,
         primary,
         profile: Some(profile),
@@ -149,6 +214,7 @@ pub fn decide(person: Person, policy: &Policy) -> Desired {
         unwitnessed: false,
     };
     desired.set_state(control, expires, policy);
+    desired.set_leave(policy.leave_date.read(leave), policy);
     desired.set(Reason::Deleted, Finding::Refuted);
     desired.set(Reason::Vanished, Finding::Refuted);
     desired.set(
@@ -284,6 +350,7 @@ impl Desired {
             groups_unknown: false,
             placement: Placement::Unknown,
             exclusion: Exclusion::No,
+            leave: Leave::Never,
         };
         let mut desired = Self::unread(guid, dn, facts);
         desired.set_state(control, expires, policy);
@@ -316,6 +383,38 @@ impl Desired {
         self.set(Reason::Expired, expired);
     }
 
+    /// Adds the leave date, which suspends as `expired` does. No value leaves the finding as it is.
+    fn set_leave(&mut self, read: Leave, policy: &Policy) {
+        let finding = match (&read, policy.now) {
+            (Leave::At { at, .. }, Some(now)) if *at <= now => Finding::Holds,
+            (Leave::Never, _) | (Leave::At { .. }, Some(_)) => Finding::Refuted,
+            (Leave::At { .. }, None) | (Leave::Unreadable(_), _) => Finding::Unknown,
+        };
+        let both = match (self.finding(Reason::Expired), finding) {
+            (Finding::Holds, _) | (_, Finding::Holds) => Finding::Holds,
+            (Finding::Unknown, _) | (_, Finding::Unknown) => Finding::Unknown,
+            (Finding::Refuted, Finding::Refuted) => Finding::Refuted,
+        };
+        let has_expired = self.finding(Reason::Expired) == Finding::Holds;
+        self.set(Reason::Expired, both);
+        if let Facts::Alive { leave, .. } = &mut self.facts {
+            *leave = match read {
+                Leave::At { at, value, .. } => Leave::At { at, value, decides: !has_expired },
+                other => other,
+            };
+        }
+    }
+
+    /// Returns whether a suspension as `expired` rests on the leave date, and the entry shows none any
+    /// more. The right to read it may be lost, so its absence lifts nothing. A later date does.
+    pub(super) fn has_lost_leave_date(&self, cause: &Cause, policy: &Policy) -> bool {
+        let attribute = policy.leave_date.attribute.as_deref();
+        let shows_none = matches!(&self.facts, Facts::Alive { leave: Leave::Never, .. });
+        cause.reason == Reason::Expired
+            && attribute == Some(cause.evidence.attribute.as_str())
+            && shows_none
+    }
+
     fn set(&mut self, reason: Reason, finding: Finding) {
         self.findings[reason as usize] = finding;
     }
@@ -323,9 +422,8 @@ impl Desired {
     fn set_tier(&mut self, policy: &Policy) {
         let finding = match (self.tier, policy.tiers.without_group) {
             // With these rules groups are no reason to suspend a person.
-            (_, WithoutGroup::Keep | WithoutGroup::Basic) | (TierWish::Entitled { .. }, _) => {
-                Finding::Refuted
-            }
+            (_, WithoutGroup::Keep | WithoutGroup::Basic)
+            | (TierWish::Entitled { .. } | TierWish::OfOu(_), _) => Finding::Refuted,
             (TierWish::Without, WithoutGroup::Suspend) => Finding::Holds,
             (TierWish::Unknown, WithoutGroup::Suspend) => Finding::Unknown,
         };
@@ -383,6 +481,7 @@ impl Desired {
                 expires,
                 placement,
                 exclusion: Exclusion::No,
+                leave: Leave::Never,
                 groups_unknown: false,
             },
         );
@@ -413,8 +512,12 @@ impl Desired {
     /// Takes back what a server says that has not heard of newer writes. The reasons that it supports with
     /// writes as new stay.
     pub(super) fn distrust(&mut self, is_supported: impl Fn(Reason) -> bool) {
+        // The stamps are those of accountExpires, and say nothing about a leave date.
+        let has_leave =
+            matches!(&self.facts, Facts::Alive { leave: Leave::At { decides: true, .. }, .. });
         for reason in Reason::ALL {
-            if !(self.finding(reason) == Finding::Holds && is_supported(reason)) {
+            let is_of_leave = has_leave && reason == Reason::Expired;
+            if is_of_leave || !(self.finding(reason) == Finding::Holds && is_supported(reason)) {
                 self.set(reason, Finding::Unknown);
             }
         }
@@ -434,16 +537,27 @@ impl Desired {
         self.is_alive() && self.finding(Reason::OutOfScope) == Finding::Refuted
     }
 
+    /// Returns whether AD shows the entry within base and filter. An OU of an exclusion may be missing.
+    pub(super) fn is_placed(&self) -> bool {
+        matches!(&self.facts, Facts::Alive { placement: Placement::Inside, .. })
+    }
+
     pub fn is_alive(&self) -> bool {
         matches!(self.facts, Facts::Alive { .. })
     }
 
-    /// Returns `accountExpires`; `None` if it is unknown, or never.
+    /// Returns the earlier of `accountExpires` and the leave date; `None` if both are unknown, or never.
     pub fn expires(&self) -> Option<Timestamp> {
-        match &self.facts {
-            Facts::Alive { expires: Some(Expiry::At(at)), .. } => Some(*at),
-            _ => None,
-        }
+        let Facts::Alive { expires, leave, .. } = &self.facts else { return None };
+        let account = match expires {
+            Some(Expiry::At(at)) => Some(*at),
+            Some(Expiry::Never) | None => None,
+        };
+        let leaves = match leave {
+            Leave::At { at, .. } => Some(*at),
+            Leave::Never | Leave::Unreadable(_) => None,
+        };
+        account.into_iter().chain(leaves).min()
     }
 
     pub fn entitled_by(&self) -> Option<Guid> {
@@ -456,7 +570,7 @@ impl Desired {
     /// Replaces the tier by `memberOf` with the answer of the groups.
     pub fn confirm_membership(&mut self, answer: &Membership, policy: &Policy) {
         self.tier = match answer {
-            Membership::In(groups) => policy.tiers.wish(&policy.closure, groups, true),
+            Membership::In(groups) => policy.wish(&self.dn, groups, true),
             Membership::NotIn => self.tier,
             Membership::Unknown => TierWish::Unknown,
         };
@@ -494,13 +608,16 @@ impl Desired {
 
     /// Returns the aspect of the entry whose attribute is unreadable or has no usable value.
     pub(super) fn unknown_aspect(&self) -> Option<QuarantineReason> {
-        let Facts::Alive { control, expires, groups_unknown, .. } = &self.facts else {
+        let Facts::Alive { control, expires, leave, groups_unknown, .. } = &self.facts else {
             return None;
         };
         match (control, expires) {
             (None, None) => Some(QuarantineReason::UnreadableState),
             (None, Some(_)) => Some(QuarantineReason::UnknownAccountControl),
             (Some(_), None) => Some(QuarantineReason::UnknownExpiry),
+            (Some(_), Some(_)) if matches!(leave, Leave::Unreadable(_)) => {
+                Some(QuarantineReason::UnknownLeaveDate)
+            }
             (Some(_), Some(_)) => (*groups_unknown && self.tier == TierWish::Unknown)
                 .then_some(QuarantineReason::UnknownPrimaryGroup),
         }
@@ -523,7 +640,7 @@ impl Desired {
     /// Returns the tier of a joiner.
     pub(super) fn joining_tier(&self, policy: &Policy) -> Option<crate::model::Tier> {
         match (self.tier, policy.tiers.without_group) {
-            (TierWish::Entitled { tier, .. }, _) => Some(tier),
+            (TierWish::Entitled { tier, .. } | TierWish::OfOu(tier), _) => Some(tier),
             (TierWish::Without, WithoutGroup::Keep | WithoutGroup::Basic) => {
                 Some(crate::model::Tier::Basic)
             }
@@ -544,6 +661,12 @@ impl Desired {
         let (attribute, value) = match (reason, &self.facts) {
             (Reason::Disabled, Facts::Alive { control, .. }) => {
                 ("userAccountControl", control.map_or_else(String::new, |c| c.0.to_string()))
+            }
+            (
+                Reason::Expired,
+                Facts::Alive { leave: Leave::At { value, decides: true, .. }, .. },
+            ) => {
+                (policy.leave_date.attribute.as_deref().unwrap_or("accountExpires"), value.clone())
             }
             (Reason::Expired, Facts::Alive { expires, .. }) => (
                 "accountExpires",
@@ -568,6 +691,11 @@ impl Desired {
                 match self.tier {
                     TierWish::Entitled { by: Some(group_guid), .. } => {
                         format!("in {}", group(group_guid))
+                    }
+                    TierWish::OfOu(tier) => {
+                        let ou = policy.rules.giving(&self.dn).map(|rule| &rule.ou.configured);
+                        let ou = ou.map_or("its OU", Dn::as_str);
+                        format!("in no configured group; {ou} gives {tier}")
                     }
                     _ => "in no configured group".to_owned(),
                 },
@@ -664,6 +792,7 @@ impl Desired {
                 hash.update(&[11, *tier as u8]);
                 hash.update(&by.map_or([0; 16], |g| g.0));
             }
+            TierWish::OfOu(tier) => hash.update(&[19, *tier as u8]),
             TierWish::Without => hash.update(&[12]),
             TierWish::Unknown => hash.update(&[13]),
         }

@@ -43,13 +43,18 @@ impl Exclude {
         Self { patterns: patterns.into_iter().map(|p| p.to_ascii_lowercase()).collect(), ous }
     }
 
+    /// Returns the pattern that matches the address.
+    pub fn matching(&self, address: &Address) -> Option<&str> {
+        let key = address.key().0;
+        self.patterns.iter().find(|pattern| glob(pattern, &key)).map(String::as_str)
+    }
+
     /// Returns what excludes an entry with this name and primary address.
     pub(super) fn of(&self, dn: &Dn, address: Option<&Address>) -> Exclusion {
-        let key = address.map(Address::key);
-        let pattern = key.and_then(|key| self.patterns.iter().find(|p| glob(p, &key.0)));
+        let pattern = address.and_then(|address| self.matching(address));
         let above = || self.ous.iter().find(|ou| ou.holds(dn) == Some(true));
         match pattern {
-            Some(pattern) => Exclusion::Address(pattern.clone()),
+            Some(pattern) => Exclusion::Address(pattern.to_owned()),
             None => match above() {
                 Some(ou) => Exclusion::Ou(ou.configured.clone()),
                 None if self.ous.iter().any(|ou| ou.present.is_none()) => Exclusion::Unknown,

@@ -1,6 +1,8 @@
 //! The explanation of an entry: its values, their meaning and the remedies. They are sentences, because
 //! an operator passes them on to the administrators of the directory.
 
+use super::decide::{Facts, Leave};
+use super::exclude::Exclusion;
 use super::{Desired, Finding, Policy, Primary, TierWish, WithoutGroup};
 use crate::model::{
     Address, Expiry, Field, Guid, Override, Person, Placement, Profile, Reason, Status, Tier, User,
@@ -39,8 +41,11 @@ fn line(attribute: &str, value: impl Into<String>, meaning: impl Into<String>) -
 pub fn read(person: &Person, desired: &Desired, policy: &Policy, email: &str) -> Reading {
     Reading {
         names: names(person),
-        scope: scope(person, desired, policy),
-        state: vec![control(person), expiry(person, desired, policy)],
+        scope: scope(person, desired),
+        state: [control(person), expiry(person, desired, policy)]
+            .into_iter()
+            .chain(leave(desired, policy))
+            .collect(),
         tier: tier(desired, policy),
         groups: person.groups.clone(),
         addresses: addresses(person, desired, policy, email),
@@ -58,17 +63,30 @@ fn names(person: &Person) -> Vec<Line> {
         .collect()
 }
 
-fn scope(person: &Person, desired: &Desired, policy: &Policy) -> Line {
-    let address = match &desired.primary {
-        Primary::Usable(address) | Primary::Unclaimed(address) => Some(address),
-        _ => None,
+fn scope(person: &Person, desired: &Desired) -> Line {
+    let place = || ("distinguishedName", person.dn.as_str());
+    let exclusion = match &desired.facts {
+        Facts::Alive { exclusion, .. } => exclusion,
+        Facts::Tombstone | Facts::Nowhere => &Exclusion::No,
     };
-    if let Some((address, pattern)) = address.and_then(|a| Some((a, policy.exclude.matching(a)?))) {
-        return line(
-            "mail",
-            address.as_str(),
-            format!("out of scope: exclude = \"{pattern}\" matches the address"),
-        );
+    match (exclusion, &desired.primary) {
+        (Exclusion::Address(pattern), Primary::Usable(address) | Primary::Unclaimed(address)) => {
+            let meaning = format!("out of scope: exclude = \"{pattern}\" matches the address");
+            return line("mail", address.as_str(), meaning);
+        }
+        (Exclusion::Ou(ou), _) => {
+            let (name, dn) = place();
+            return line(name, dn, format!("out of scope: exclude-ou = \"{ou}\" is above it"));
+        }
+        (Exclusion::Unknown, _) if person.placement == Placement::Inside => {
+            let (name, dn) = place();
+            return line(
+                name,
+                dn,
+                "unknown: an OU of exclude-ou was not found, and may be above it; the present state stays",
+            );
+        }
+        _ => {}
     }
     match &person.placement {
         Placement::Inside => line(
@@ -119,12 +137,33 @@ fn expiry(person: &Person, desired: &Desired, policy: &Policy) -> Line {
     }
 }
 
+fn leave(desired: &Desired, policy: &Policy) -> Option<Line> {
+    let attribute = policy.leave_date.attribute.as_deref()?;
+    let Facts::Alive { leave, .. } = &desired.facts else { return None };
+    Some(match (leave, policy.now) {
+        (Leave::Never, _) => return None,
+        (Leave::At { at, value, .. }, Some(now)) if *at <= now => {
+            line(attribute, value, format!("left at {at}"))
+        }
+        (Leave::At { at, value, .. }, _) => line(attribute, value, format!("leaves at {at}")),
+        (Leave::Unreadable(value), _) => line(
+            attribute,
+            value,
+            "no date: the present state stays; write 2026-11-30, for example",
+        ),
+    })
+}
+
 fn tier(desired: &Desired, policy: &Policy) -> String {
     match (desired.tier, policy.tiers.without_group) {
         (TierWish::Entitled { tier, by: None }, _) => {
             format!("{tier}: default-tier, since no groups are configured")
         }
         (TierWish::Entitled { tier, by: Some(_) }, _) => format!("{tier}: by group"),
+        (TierWish::OfOu(tier), _) => {
+            let ou = policy.rules.giving(&desired.dn).map(|rule| rule.ou.configured.to_string());
+            format!("{tier}: in none of the groups, and below {}", ou.unwrap_or_default())
+        }
         (TierWish::Unknown, _) => {
             "unknown: the groups could not be read; the present tier stays".to_owned()
         }
@@ -186,7 +225,11 @@ fn obstacles(desired: &Desired, policy: &Policy) -> Vec<String> {
     for (reason, says, remedy) in [
         (Reason::Disabled, "it is disabled", "it gets a user when it is first seen enabled"),
         (Reason::Expired, "it has expired", "set a later accountExpires"),
-        (Reason::OutOfScope, "it is out of scope", "move it, or change base, filter or exclude"),
+        (
+            Reason::OutOfScope,
+            "it is out of scope",
+            "move it, or change base, filter, exclude or exclude-ou",
+        ),
     ] {
         match desired.finding(reason) {
             Finding::Holds => why.push(format!("{says}: {remedy}")),
@@ -252,12 +295,12 @@ fn remedy(reason: Reason, is_gone: bool) -> &'static str {
         }
         Reason::Operator => "suspended by an operator; rosterctl user activate reactivates it",
         Reason::Disabled => "enable the account in the directory",
-        Reason::Expired => "set a later accountExpires in the directory",
+        Reason::Expired => "set a later accountExpires in the directory, or a later leave date",
         Reason::Deleted => {
             "restore it in the directory; if it was created anew, link that entry with rosterctl user relink"
         }
         Reason::OutOfScope => {
-            "move it back, or change base, filter or exclude; rosterctl user activate overrides it"
+            "move it back, or change base, filter, exclude or exclude-ou; rosterctl user activate overrides it"
         }
         Reason::NoGroup => {
             "put it in one of the groups that give a tier; rosterctl user activate overrides it"

@@ -61,4 +61,5 @@ pub struct GracePeriod {
     /// The time of the recheck; `None` when an operator decides, because it is held for another reason too.
     pub due: Option<Timestamp>,
     pub cluster: Option<String>,
+    pub home: Option<String>,
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::bounds::Bounds;
 use super::components::numbered;
 use super::grace::GraceCause;
-use super::{Cluster, GracePeriod, HoldAll, PersonRow, Proposal};
+use super::{Cluster, GracePeriod, HoldAll, PersonRow, Proposal, Waiting};
 use crate::model::{
     Actor, AddressKey, Change, ChangeClass, ChangeKind, Guid, HeldChange, HoldReason, Origin,
     Quarantine, Reason, UserId,
@@ -102,6 +102,11 @@ impl Candidate {
     fn is_open(&self) -> bool {
         !self.approved && self.hold.is_none()
     }
+
+    /// Returns whether the change counts against a limit, held for another reason or not.
+    fn is_pending(&self) -> bool {
+        !self.approved && self.hold != Some(HoldReason::Rejected)
+    }
 }
 
 /// Splits a proposal into admitted and held changes.
@@ -113,12 +118,15 @@ pub fn guard(proposal: Proposal, bounds: &Bounds<'_>) -> Guarded {
     // Rejections precede all, because neither an approval nor a limit changes them. Clusters and
     // limits also count the changes that earlier passes held, because scoped runs are measured like
     // full ones. The grace period follows, because a change held for another reason waits for an
-    // operator. Holds are propagated last, whatever made them.
+    // operator. Quiet hours come after the limits, because a change of the open plan stays in it.
+    // Holds are propagated last, whatever made them.
     with_rejected(&mut candidates);
     individual(&mut candidates, &unwitnessed, bounds);
     clusters(&mut candidates, bounds);
+    limits_of_ous(&mut candidates, bounds);
     limits(&mut candidates, bounds);
     let grace_periods = grace(&mut candidates, bounds);
+    quiet(&mut candidates, bounds);
     propagate(&mut candidates);
 
     revisit_held(&mut people, &candidates);
@@ -228,6 +236,31 @@ fn clusters(candidates: &mut [Candidate], bounds: &Bounds<'_>) {
     }
 }
 
+/// Holds the classes that exceed the limit of an OU: all its changes of the class.
+///
+/// A limit of an OU holds no positive suspension. Changes are counted as for the directory.
+fn limits_of_ous(candidates: &mut [Candidate], bounds: &Bounds<'_>) {
+    for ou in &bounds.ous {
+        for (class, limit) in &ou.limits {
+            let is_below = |Candidate { change, .. }: &Candidate| {
+                change.class == Some(*class)
+                    && !change.is_positive()
+                    && ou.hold(change.home.as_ref())
+            };
+            let is_waiting =
+                |waiting: &&Waiting| waiting.class == *class && ou.hold(waiting.home.as_ref());
+            let is_pending = |candidate: &&Candidate| is_below(candidate) && candidate.is_pending();
+            let pending = candidates.iter().filter(is_pending).count()
+                + bounds.waiting.iter().filter(is_waiting).count();
+            if ou.are_exceeded(*class, *limit, pending as u64) {
+                for candidate in candidates.iter_mut().filter(|c| c.is_open() && is_below(c)) {
+                    candidate.hold = Some(HoldReason::OuLimit);
+                }
+            }
+        }
+    }
+}
+
 /// Holds the classes that exceed their limit: all changes of the class, but of `confirmed` only
 /// those beyond the limit.
 ///
@@ -247,9 +280,7 @@ fn limits(candidates: &mut [Candidate], bounds: &Bounds<'_>) {
             usize::try_from(left).unwrap_or(usize::MAX)
         } else {
             let is_pending = |candidate: &&Candidate| {
-                candidate.change.class == Some(class)
-                    && !candidate.approved
-                    && candidate.hold != Some(HoldReason::Rejected)
+                candidate.change.class == Some(class) && candidate.is_pending()
             };
             let pending = candidates.iter().filter(is_pending).count()
                 + bounds.waiting.iter().filter(|waiting| waiting.class == class).count();
@@ -295,7 +326,28 @@ fn recheck(change: &Change, hold: Option<HoldReason>, bounds: &Bounds<'_>) -> Op
         first_seen,
         due,
         cluster: change.cluster.clone(),
+        home: change.home.clone(),
     })
+}
+
+/// Holds changes that can wait until quiet hours are over. Changes beyond a limit wait as well, so that
+/// no operator is called at night. Changes of the open plan stay there.
+fn quiet(candidates: &mut [Candidate], bounds: &Bounds<'_>) {
+    if !bounds.is_quiet {
+        return;
+    }
+    for candidate in candidates.iter_mut().filter(|c| !c.approved && c.change.can_wait()) {
+        let is_new = match candidate.hold {
+            None => true,
+            Some(HoldReason::Limit | HoldReason::OuLimit | HoldReason::Cluster) => {
+                !bounds.held.contains(&candidate.change.digest())
+            }
+            Some(_) => false,
+        };
+        if is_new {
+            candidate.hold = Some(HoldReason::QuietHours);
+        }
+    }
 }
 
 /// Holds changes that depend on held ones.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::Approvals;
 use crate::model::ChangeClass;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,6 +14,21 @@ pub struct Limit {
     pub at_most: Option<u64>,
 }
 
+impl Limit {
+    /// Returns the number of changes per window, for so many active users when it began.
+    pub(super) fn allowed(self, class: ChangeClass, active: u64) -> u64 {
+        let share = (u64::from(self.percent) * active).div_ceil(100);
+        let allowed = share.max(self.at_least).min(self.at_most.unwrap_or(u64::MAX));
+        match class {
+            // At most a quarter, because five leavers are ordinary among a thousand users and not among twelve.
+            ChangeClass::Deleted | ChangeClass::Gone | ChangeClass::Downgrade => {
+                allowed.min((active / 4).max(2))
+            }
+            _ => allowed,
+        }
+    }
+}
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// The time over which changes add up.
@@ -21,6 +37,7 @@ pub struct Limits {
     pub grace_period: Duration,
     /// The time after which an approval that could not be applied expires.
     pub approval_expires: Duration,
+    pub approvals: Approvals,
     /// By class; every class has one.
     pub classes: BTreeMap<ChangeClass, Limit>,
 }
@@ -32,6 +49,7 @@ impl Default for Limits {
             window: Duration::from_hours(24),
             grace_period: Duration::from_mins(10),
             approval_expires: Duration::from_hours(24),
+            approvals: Approvals::default(),
             classes: [
                 (ChangeClass::Confirmed, limit(20, 10, None)),
                 (ChangeClass::Deleted, limit(10, 5, Some(100))),
@@ -50,16 +68,7 @@ impl Default for Limits {
 impl Limits {
     /// Returns the number of changes per window, for so many active users when it began.
     pub fn allowed(&self, class: ChangeClass, active: u64) -> u64 {
-        let Some(limit) = self.classes.get(&class) else { return 0 };
-        let share = (u64::from(limit.percent) * active).div_ceil(100);
-        let allowed = share.max(limit.at_least).min(limit.at_most.unwrap_or(u64::MAX));
-        match class {
-            // At most a quarter, because five leavers are ordinary among a thousand users and not among twelve.
-            ChangeClass::Deleted | ChangeClass::Gone | ChangeClass::Downgrade => {
-                allowed.min((active / 4).max(2))
-            }
-            _ => allowed,
-        }
+        self.classes.get(&class).map_or(0, |limit| limit.allowed(class, active))
     }
 
     /// Returns the number of changes that every hour allows, even when the window is used up. Only

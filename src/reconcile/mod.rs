@@ -12,6 +12,7 @@
 
 mod absence;
 mod addresses;
+mod approvals;
 mod bounds;
 mod canary;
 mod checkpoint;
@@ -32,6 +33,7 @@ mod knowledge;
 mod known;
 mod limits;
 mod observation;
+mod ou_rules;
 mod plan;
 mod proposal;
 mod propose;
@@ -44,6 +46,7 @@ mod wishes;
 
 pub use absence::Absent;
 pub use addresses::newly_wanted;
+pub use approvals::{Approvals, Given};
 pub use bounds::{Bounds, HoldAll, Rejected, Waiting};
 pub use canary::Canary;
 pub use checkpoint::{Checkpoint, FullReadReason};
@@ -55,7 +58,7 @@ pub use completeness::{
 };
 pub use components::components;
 pub use confirmation::{Confirmation, Look};
-pub use decide::{Desired, Finding, Policy, Primary, Provenance, decide};
+pub use decide::{Desired, Finding, LeaveDates, Policy, Primary, Provenance, decide};
 pub use exclude::{Exclude, Ou};
 pub use explain::{Line, Reading, paths, read, remedies};
 pub use fingerprint::Fingerprint;
@@ -67,6 +70,7 @@ pub use knowledge::{AttributeId, Currency, Knowledge, Metadata, OLDEST_STAMP, Re
 pub use known::{Known, Rival, StoredPerson};
 pub use limits::{Limit, Limits, Used};
 pub use observation::{Observation, Scope};
+pub use ou_rules::{AppliedAtHome, HomeCounts, OuBounds, OuRule, OuRules, OuTier};
 pub use plan::{plan, suspects};
 pub use proposal::{Entitlement, PersonRow, Proposal};
 pub use propose::{Draft, LastServer, PlanWarning, Situation, Verdict, propose};

@@ -23,6 +23,7 @@ pub fn suspects(desired: &BTreeMap<Guid, Desired>, known: &Known) -> BTreeSet<Gu
     let loses = |d: &Desired, user: &User| match d.tier {
         TierWish::Without => !user.causes.has(Reason::NoGroup),
         TierWish::Entitled { tier, .. } => tier < user.tier,
+        TierWish::OfOu(tier) => tier != user.tier,
         TierWish::Unknown => false,
     };
     desired
@@ -171,7 +172,9 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
                 expires: d.expires(),
                 entitled_by: match d.tier {
                     TierWish::Entitled { by: Some(group), .. } => Entitlement::By(group),
-                    TierWish::Entitled { by: None, .. } | TierWish::Without => Entitlement::Nothing,
+                    TierWish::Entitled { by: None, .. } | TierWish::OfOu(_) | TierWish::Without => {
+                        Entitlement::Nothing
+                    }
                     TierWish::Unknown => Entitlement::Unknown,
                 },
                 // A place that may be out of scope is not stored while that is unknown.
@@ -261,6 +264,10 @@ impl Planned<'_> {
         };
         let profile = user.map(|u| &u.profile).or(self.d.profile.as_ref());
         let cluster = self.cluster(&kind, class);
+        let stored = self.known.stored(self.d.guid).map(|s| s.home.clone());
+        // The row of an expected mover has no home yet.
+        let present = || self.d.dn.parent().map(|parent| parent.key().to_owned());
+        let home = stored.filter(|home| !home.is_empty()).or_else(present);
         Change {
             user: id,
             guid: Some(self.d.guid),
@@ -270,6 +277,7 @@ impl Planned<'_> {
             class,
             version: user.map(|u| u.version),
             cluster,
+            home,
         }
     }
 
@@ -283,8 +291,10 @@ impl Planned<'_> {
         let group = || stored.and_then(|s| s.entitled_by).map(|g| format!("group:{g}"));
         let parent = || stored.map(|s| format!("ou:{}", s.home));
         match kind {
-            ChangeKind::Tier { .. } => group(),
-            ChangeKind::Suspend { cause, .. } if cause.reason == Reason::NoGroup => group(),
+            ChangeKind::Tier { .. } => group().or_else(parent),
+            ChangeKind::Suspend { cause, .. } if cause.reason == Reason::NoGroup => {
+                group().or_else(parent)
+            }
             ChangeKind::Suspend { cause, .. }
                 if cause.reason == Reason::OutOfScope
                     && cause.evidence.attribute != "distinguishedName" =>
@@ -469,7 +479,9 @@ impl Planned<'_> {
         push: &mut impl FnMut(ChangeKind, Option<ChangeClass>),
     ) {
         let is_lifted = |c: &&Cause| {
-            c.reason != Reason::Operator && self.d.finding(c.reason) == Finding::Refuted
+            c.reason != Reason::Operator
+                && self.d.finding(c.reason) == Finding::Refuted
+                && !self.d.has_lost_leave_date(c, self.policy)
         };
         let lifted: Vec<Cause> = user.causes.iter().filter(is_lifted).cloned().collect();
         if lifted.is_empty() {
@@ -526,7 +538,7 @@ impl Planned<'_> {
     fn wanted_tier(&self) -> Option<Tier> {
         match (self.d.tier, self.policy.tiers.without_group) {
             _ if !self.d.is_alive() => None,
-            (TierWish::Entitled { tier, .. }, _) => Some(tier),
+            (TierWish::Entitled { tier, .. } | TierWish::OfOu(tier), _) => Some(tier),
             (TierWish::Without, WithoutGroup::Basic) => Some(Tier::Basic),
             (TierWish::Without, WithoutGroup::Suspend | WithoutGroup::Keep)
             | (TierWish::Unknown, _) => None,

@@ -11,9 +11,9 @@ use super::guard::{Guarded, guard};
 use super::plan::suspects;
 use super::rejection::ended;
 use super::{
-    Admitted, Cluster, Currency, Desired, Entitlement, Fingerprint, GracePeriod, HoldAll, Known,
-    Limits, Membership, Metadata, Observation, PersonRow, Proposal, Rejected, ServerIdentity, Used,
-    Waiting, plan,
+    Admitted, Cluster, Currency, Desired, Entitlement, Fingerprint, GracePeriod, HoldAll,
+    HomeCounts, Known, Limits, Membership, Metadata, Observation, PersonRow, Proposal, Rejected,
+    ServerIdentity, Used, Waiting, plan,
 };
 use crate::model::{
     ChangeClass, ChangeVerb, Digest, Dn, Guid, HeldChange, HoldReason, Quarantine,
@@ -25,6 +25,7 @@ const DEFERRAL: Duration = Duration::from_mins(10);
 
 /// The stored facts that decide which proposed changes are applied.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Situation<'a> {
     pub limits: &'a Limits,
     /// The directory is in plan-only mode.
@@ -40,6 +41,8 @@ pub struct Situation<'a> {
     /// The changes of the open plan, each with its person.
     pub held: Vec<(Option<Guid>, Waiting)>,
     pub grace_periods: Vec<GracePeriod>,
+    /// Users and changes by home; empty where no OU has limits.
+    pub homes: HomeCounts,
     /// The clusters that [`Draft::clusters`] names.
     pub clusters: BTreeMap<String, Cluster>,
     /// People whose automatic suspension is always held.
@@ -47,6 +50,8 @@ pub struct Situation<'a> {
     /// The changes that an operator approved.
     pub approved: BTreeSet<Digest>,
     pub last_server: LastServer,
+    /// Whether these are quiet hours of the directory.
+    pub is_quiet: bool,
     pub now: Timestamp,
 }
 
@@ -162,10 +167,13 @@ pub fn propose(draft: Draft<'_>, situation: Situation<'_>) -> Verdict {
     let Situation { limits, protected, now, .. } = situation;
     let server_changed_at = situation.last_server.changed_at(observation, now);
     let bounds = Bounds {
+        is_quiet: situation.is_quiet,
+        held: situation.held.iter().filter_map(|(_, waiting)| waiting.digest).collect(),
         limits,
         active: situation.active,
         used: situation.used,
         waiting: waiting_elsewhere(observation, situation.held, &situation.grace_periods),
+        ous: observation.policy.rules.bounds(&situation.homes),
         first_seen: situation
             .grace_periods
             .into_iter()
@@ -278,6 +286,8 @@ fn waiting_elsewhere(
             user: period.user,
             class: period.cause.class(),
             cluster: period.cluster.clone(),
+            home: period.home.clone(),
+            digest: None,
         });
     held.chain(periods).collect()
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::HighWaterMark;
+use super::ou_rules::OuTier;
 use crate::model::{DirectoryName, Dn, Guid, Sid, Tier, words};
 
 words! {
@@ -243,10 +244,22 @@ impl Closure {
 pub enum TierWish {
     /// `by` is `None` when no group is configured.
     Entitled { tier: Tier, by: Option<Guid> },
+    /// A member of none of the groups, below an OU whose rule gives this tier.
+    OfOu(Tier),
     /// A member of none of the groups.
     Without,
     /// Not known; the present tier stays.
     Unknown,
+}
+
+impl TierWish {
+    /// Returns the tier that groups, OU or configuration give.
+    pub fn given(self) -> Option<Tier> {
+        match self {
+            Self::Entitled { tier, .. } | Self::OfOu(tier) => Some(tier),
+            Self::Without | Self::Unknown => None,
+        }
+    }
 }
 
 /// The answer of the groups about one person.
@@ -261,15 +274,27 @@ pub enum Membership {
 }
 
 impl TierRules {
-    /// Returns the tier of a person who is a member of these groups.
-    pub fn wish(&self, closure: &Closure, groups: &[Guid], primary_group_known: bool) -> TierWish {
+    /// Returns the tier of a person who is a member of these groups, below an OU with this rule.
+    pub fn wish(
+        &self,
+        closure: &Closure,
+        groups: &[Guid],
+        primary_group_known: bool,
+        ou: OuTier,
+    ) -> TierWish {
         if !self.grouped {
-            return TierWish::Entitled { tier: self.default_tier, by: None };
+            return match ou {
+                OuTier::Given(tier) => TierWish::OfOu(tier),
+                OuTier::NoRule => TierWish::Entitled { tier: self.default_tier, by: None },
+                OuTier::Unknown => TierWish::Unknown,
+            };
         }
-        match closure.best(groups) {
-            Some((tier, by)) => TierWish::Entitled { tier, by: Some(by) },
-            None if primary_group_known && !closure.is_partial => TierWish::Without,
-            None => TierWish::Unknown,
+        match (closure.best(groups), ou) {
+            (Some((tier, by)), _) => TierWish::Entitled { tier, by: Some(by) },
+            (None, _) if !primary_group_known || closure.is_partial => TierWish::Unknown,
+            (None, OuTier::Given(tier)) => TierWish::OfOu(tier),
+            (None, OuTier::NoRule) => TierWish::Without,
+            (None, OuTier::Unknown) => TierWish::Unknown,
         }
     }
 }
@@ -299,16 +324,26 @@ mod tests {
         assert!(closure.add(group(2, Tier::Pro)));
         assert!(!closure.add(group(2, Tier::Basic)), "a cycle through a group of a lower tier");
         let (basic, pro) = (Guid([1; 16]), Guid([2; 16]));
-        assert_eq!(
-            rules.wish(&closure, &[basic, pro], true),
-            TierWish::Entitled { tier: Tier::Pro, by: Some(pro) }
-        );
-        assert_eq!(
-            rules.wish(&closure, &[basic], true),
-            TierWish::Entitled { tier: Tier::Basic, by: Some(basic) }
-        );
-        assert_eq!(rules.wish(&closure, &[], true), TierWish::Without);
-        assert_eq!(rules.wish(&closure, &[], false), TierWish::Unknown);
-        assert_eq!(rules.wish(&closure.partial(), &[], true), TierWish::Unknown);
+        let by = |tier, by| TierWish::Entitled { tier, by: Some(by) };
+        let given = OuTier::Given(Tier::Pro);
+        let table = [
+            (&[basic, pro][..], true, OuTier::NoRule, by(Tier::Pro, pro)),
+            (&[basic], true, OuTier::NoRule, by(Tier::Basic, basic)),
+            (&[basic], true, given, by(Tier::Basic, basic)),
+            (&[basic], true, OuTier::Unknown, by(Tier::Basic, basic)),
+            (&[], true, OuTier::NoRule, TierWish::Without),
+            (&[], true, given, TierWish::OfOu(Tier::Pro)),
+            (&[], true, OuTier::Unknown, TierWish::Unknown),
+            (&[], false, given, TierWish::Unknown),
+        ];
+        for (groups, is_known, ou, wish) in table {
+            assert_eq!(rules.wish(&closure, groups, is_known, ou), wish, "{groups:?} {ou:?}");
+        }
+        assert_eq!(rules.wish(&closure.clone().partial(), &[], true, given), TierWish::Unknown);
+        let ungrouped = TierRules { grouped: false, ..rules };
+        let default = TierWish::Entitled { tier: Tier::Pro, by: None };
+        assert_eq!(ungrouped.wish(&closure, &[], true, OuTier::NoRule), default);
+        let basic = OuTier::Given(Tier::Basic);
+        assert_eq!(ungrouped.wish(&closure, &[], true, basic), TierWish::OfOu(Tier::Basic));
     }
 }

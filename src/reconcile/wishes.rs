@@ -149,6 +149,7 @@ pub(super) fn quarantine(
         && d.is_alive()
         && d.primary != Primary::Unseen
         && d.finding(Reason::OutOfScope) == Finding::Unknown
+        && !d.is_placed()
     {
         return Some(QuarantineReason::UnknownScope);
     }

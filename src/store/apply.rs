@@ -250,6 +250,7 @@ async fn apply_batch(
             hold: None,
             outcome,
             approved: *approved,
+            approvals: &[],
             at: now,
         };
         rows.push(recorded.fields(change.shown()));

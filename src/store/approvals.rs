@@ -2,12 +2,13 @@
 //!
 //! Each compares the plan with the one that the caller read, and fails if it has changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
 use sqlx::any::AnyRow;
 
 use super::database::{Store, Writing};
+use super::directories::lenient_default;
 use super::error::{Doing as _, StoreError};
 use super::plans::HeldPlan;
 use super::recording::append;
@@ -15,10 +16,13 @@ use super::rejections;
 use super::rows::Columns;
 use super::sql::{Sql, pieces};
 use super::transitions::{close, insert_plan, raced, seize, set_state, waiting_now};
+use super::value;
 use crate::clock::Clock;
 use crate::model::{
-    Actor, Approval, Change, Digest, DirectoryName, Event, EventCause, PlanId, PlanState,
+    Actor, Approval, Approver, Change, Digest, DirectoryName, Event, EventCause, GivenApproval,
+    PlanId, PlanState, Timestamp,
 };
+use crate::reconcile::Given;
 
 /// An operator's decision about a held plan.
 #[derive(Debug, Clone, Copy)]
@@ -28,8 +32,21 @@ pub struct Decision<'a> {
     pub comment: &'a str,
 }
 
+/// One operator's approval of held changes.
+#[derive(Debug, Clone, Copy)]
+pub struct Consent<'a> {
+    pub by: &'a Approver,
+    /// May be empty.
+    pub comment: &'a str,
+    /// The number of operators that a change needs.
+    pub needed: u32,
+    /// Approvals that were given before do not count any more.
+    pub valid_from: Timestamp,
+}
+
 impl Store {
-    /// Approves a plan, or the chosen changes of it.
+    /// Adds the approval of one operator to a plan, or to the chosen changes of it. A change is
+    /// approved once enough operators have done so.
     ///
     /// A superseded plan stays superseded; the changes that both plans hold are applied. The approval
     /// of a whole plan accepts its scope, unless a change of that scope is rejected.
@@ -37,21 +54,52 @@ impl Store {
         &self,
         plan: &HeldPlan,
         chosen: Option<&[Digest]>,
-        decision: Decision<'_>,
+        consent: Consent<'_>,
         clock: &Clock,
     ) -> Result<(), StoreError> {
+        let Consent { by, comment, needed, valid_from } = consent;
         let now = clock.now();
         let mut writing = self.begin().await?;
         let plan = seize(&mut writing, plan.id).await?;
         if !plan.state.waits() && plan.state != PlanState::Superseded {
             return Err(raced(&plan));
         }
+        let new = GivenApproval { by: by.clone(), at: now, comment: comment.to_owned() };
+        let sql = Sql::new(
+            "SELECT digest, approved, approvals FROM changes WHERE outcome = 'held' AND plan_id = ",
+        );
+        let rows = sql.bind(plan.id.0).all(&mut *writing.tx).await.doing("read held changes")?;
+        let chosen_ones: Option<BTreeSet<Digest>> = chosen.map(|d| d.iter().copied().collect());
+        // Few operators approve a plan, so that most changes have the same approvals.
+        let mut alike: Vec<(Given, Vec<Digest>)> = Vec::new();
+        let (mut count, mut is_whole) = (0, chosen.is_none() && plan.state.waits());
+        for row in &rows {
+            let mut c = Columns::of(row);
+            let (digest, approved): (Digest, bool) = (c.read()?, c.read()?);
+            let given: Vec<GivenApproval> = lenient_default::read(&mut c)?;
+            if chosen_ones.as_ref().is_some_and(|chosen| !chosen.contains(&digest)) {
+                continue;
+            }
+            count += 1;
+            let Some(given) = Given::add(&given, &new, needed, valid_from) else {
+                is_whole &= approved;
+                continue;
+            };
+            is_whole &= given.is_enough || approved;
+            match alike.iter_mut().find(|(known, _)| *known == given) {
+                Some((_, digests)) => digests.push(digest),
+                None => alike.push((given, vec![digest])),
+            }
+        }
+        let is_approved = alike.iter().any(|(given, _)| given.is_enough);
         let sql = Sql::new("UPDATE plans SET actor = ")
-            .bind(decision.actor.0.as_str())
+            .bind(by.actor.0.as_str())
             .push(", comment = ")
-            .bind(non_empty(decision.comment));
-        let mut sql = sql.push(", approved_at = ").bind(now).push(", updated_at = ").bind(now);
-        let is_whole = chosen.is_none() && plan.state.waits();
+            .bind(non_empty(comment));
+        let mut sql = sql.push(", updated_at = ").bind(now);
+        if is_approved {
+            sql = sql.push(", approved_at = ").bind(now);
+        }
         if is_whole {
             sql = sql.push(", state = ").bind(PlanState::Approved.as_str());
         }
@@ -60,30 +108,33 @@ impl Store {
             .execute(&mut *writing.tx)
             .await
             .doing("approve a plan")?;
-        let approve = || {
-            Sql::new("UPDATE changes SET approved = 1 WHERE outcome = 'held' AND plan_id = ")
-                .bind(plan.id.0)
-        };
-        match chosen {
-            None => {
-                approve().execute(&mut *writing.tx).await.doing("approve a plan")?;
-            }
-            Some(chosen) => {
-                for piece in pieces(chosen.iter().map(|d| d.0)) {
-                    approve()
-                        .push(" AND digest IN ")
-                        .list(piece)
-                        .execute(&mut *writing.tx)
-                        .await
-                        .doing("approve changes")?;
-                }
+        for (given, digests) in &alike {
+            let (approvals, approves) = (value::json(&given.approvals), given.is_enough);
+            for piece in pieces(digests.iter().map(|digest| digest.0)) {
+                let sql = Sql::new("UPDATE changes SET approvals = ").bind(approvals.as_str());
+                let sql = if approves { sql.push(", approved = 1") } else { sql };
+                sql.push(" WHERE outcome = 'held' AND plan_id = ")
+                    .bind(plan.id.0)
+                    .push(" AND digest IN ")
+                    .list(piece)
+                    .execute(&mut *writing.tx)
+                    .await
+                    .doing("approve changes")?;
             }
         }
         if is_whole {
             accept_scope(&mut writing, &plan).await?;
         }
-        let count = chosen.map_or(plan.count, |chosen| chosen.len() as u64);
-        record(&mut writing, "plan.approved", &plan, decision, count, clock).await?;
+        let kind = if is_approved { "plan.approved" } else { "plan.approval_given" };
+        let decision = Decision { actor: &by.actor, comment };
+        let mut approvals: Vec<&GivenApproval> = Vec::new();
+        for approval in alike.iter().flat_map(|(given, _)| &given.approvals) {
+            if !approvals.contains(&approval) {
+                approvals.push(approval);
+            }
+        }
+        let further = json!({ "approvals": approvals, "needed": needed });
+        record_with(&mut writing, kind, &plan, decision, count, further, clock).await?;
         writing.commit().await
     }
 
@@ -160,6 +211,7 @@ impl Store {
                 scope_hash: like.scope_hash.clone(),
                 note: like.note.clone(),
                 count: count + waiting.as_ref().map_or(0, |w| w.count),
+                size: count + waiting.as_ref().map_or(0, |w| w.count),
                 state: PlanState::Open,
                 actor: approved.and_then(|plan| plan.actor.clone()),
                 comment: approved.and_then(|plan| plan.comment.clone()),
@@ -368,7 +420,7 @@ async fn disapprove(
         .bind(plan.id.0);
     sql.execute(&mut *writing.tx).await.doing("take an approval back")?;
     let sql = Sql::new(
-        "UPDATE changes SET approved = 0 WHERE outcome = 'held' AND approved = 1 AND plan_id = ",
+        "UPDATE changes SET approved = 0, approvals = NULL WHERE outcome = 'held' AND plan_id = ",
     )
     .bind(plan.id.0);
     sql.execute(&mut *writing.tx).await.doing("take an approval back")?;
@@ -384,15 +436,31 @@ async fn record(
     count: u64,
     clock: &Clock,
 ) -> Result<(), StoreError> {
+    record_with(writing, kind, plan, decision, count, json!({}), clock).await
+}
+
+/// Records the event of a decision with further fields.
+async fn record_with(
+    writing: &mut Writing<'_>,
+    kind: &'static str,
+    plan: &HeldPlan,
+    decision: Decision<'_>,
+    count: u64,
+    further: Json,
+    clock: &Clock,
+) -> Result<(), StoreError> {
     let cause =
         EventCause { actor: decision.actor.clone(), run: None, account: None, at: clock.now() };
-    let after = json!({
+    let mut after = json!({
         "directory": plan.directory,
         "digest": plan.digest.to_string(),
         "count": count,
         "of": plan.count,
         "comment": non_empty(decision.comment),
     });
+    if let (Some(after), Json::Object(further)) = (after.as_object_mut(), further) {
+        after.extend(further);
+    }
     append(writing, &[Event::about(kind, plan.id, &cause, Json::Null, after)], clock).await
 }
 

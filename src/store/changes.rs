@@ -9,8 +9,8 @@ use super::rows::{Columns, Row as _, as_json, row};
 use super::sql::{Fields, Sql};
 use super::value::json;
 use crate::model::{
-    ChangeClass, ChangeOutcome, Digest, DirectoryName, HoldReason, PlanId, Reason, RunId, Shown,
-    Timestamp, UserId, WrittenChange,
+    ChangeClass, ChangeOutcome, Digest, DirectoryName, GivenApproval, HoldReason, PlanId, Reason,
+    RunId, Shown, Timestamp, UserId, WrittenChange,
 };
 
 row! {
@@ -41,12 +41,15 @@ pub(super) struct Recorded<'a> {
     pub(super) hold: Option<HoldReason>,
     pub(super) outcome: ChangeOutcome,
     pub(super) approved: bool,
+    /// The approvals of a held change.
+    pub(super) approvals: &'a [GivenApproval],
     pub(super) at: Timestamp,
 }
 
 impl Recorded<'_> {
     pub(super) fn fields(&self, shown: Shown) -> Fields {
-        let Self { run, seq, plan, directory, hold, outcome, approved, at } = self;
+        let Self { run, seq, plan, directory, hold, outcome, approved, approvals, at } = self;
+        let approvals = (!approvals.is_empty()).then(|| json(approvals));
         vec![
             ("run_id", run.0.into()),
             ("seq", (*seq).into()),
@@ -64,9 +67,11 @@ impl Recorded<'_> {
             ("evidence", shown.evidence.to_string().into()),
             ("digest", shown.digest.0.into()),
             ("cluster", shown.cluster.into()),
+            ("home", shown.home.into()),
             ("hold", hold.map(HoldReason::as_str).into()),
             ("outcome", outcome.as_str().into()),
             ("approved", (*approved).into()),
+            ("approvals", approvals.into()),
             ("at", (*at).into()),
         ]
     }

@@ -7,7 +7,7 @@ use super::error::{Doing as _, StoreError};
 use super::rows::Columns;
 use super::sql::Sql;
 use crate::model::{AccountId, DirectoryName, Guid, Timestamp, UserId};
-use crate::reconcile::Cluster;
+use crate::reconcile::{AppliedAtHome, Cluster, HomeCounts};
 
 /// The directories whose part of a cluster is counted.
 #[derive(Clone, Copy)]
@@ -72,6 +72,36 @@ impl Store {
             found.insert(cluster.clone(), whole);
         }
         Ok(found)
+    }
+
+    /// Reads the active users of a directory by home, and the changes by home that runs applied after
+    /// `since`.
+    pub async fn homes(
+        &self,
+        directory: &DirectoryName,
+        since: Timestamp,
+    ) -> Result<HomeCounts, StoreError> {
+        let active = Sql::new(
+            "SELECT p.parent_key, COUNT(*) FROM people p JOIN users u ON u.id = p.user_id WHERE u.status = 'active' AND p.directory = ",
+        );
+        let active = active.bind(directory.as_str()).push(" GROUP BY p.parent_key");
+        let applied = Sql::new(
+            "SELECT home, class, approved, COUNT(*) FROM changes WHERE outcome = 'applied' AND class IS NOT NULL AND home IS NOT NULL AND directory = ",
+        );
+        let applied = applied.bind(directory.as_str()).push(" AND at > ").bind(since);
+        let applied = applied.push(" GROUP BY home, class, approved");
+        let mut homes = HomeCounts::default();
+        for row in active.all(&self.readers).await.doing("count users by OU")? {
+            let mut c = Columns::of(&row);
+            homes.active.insert(c.read()?, c.int()? as u64);
+        }
+        for row in applied.all(&self.readers).await.doing("count changes by OU")? {
+            let mut c = Columns::of(&row);
+            let (home, class) = (c.read()?, c.read()?);
+            let approved = c.int()? != 0;
+            homes.applied.push(AppliedAtHome { home, class, approved, count: c.int()? as u64 });
+        }
+        Ok(homes)
     }
 
     /// Reads the number of users who belonged to a cluster, and those that runs took out without

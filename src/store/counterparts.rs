@@ -367,6 +367,7 @@ impl Store {
                     hold: None,
                     outcome: ChangeOutcome::Applied,
                     approved: *approved,
+                    approvals: &[],
                     at: now,
                 };
                 recorded.fields(step.shown())

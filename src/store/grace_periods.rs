@@ -15,6 +15,7 @@ row! {
         first_seen: "first_seen",
         due: "due",
         cluster: "cluster",
+        home: "home",
     }
 }
 
@@ -68,7 +69,7 @@ impl Store {
             row.push(("directory", directory.as_str().into()));
             row
         });
-        let tail = "ON CONFLICT (directory, user_id, cause) DO UPDATE SET due = excluded.due, cluster = excluded.cluster";
+        let tail = "ON CONFLICT (directory, user_id, cause) DO UPDATE SET due = excluded.due, cluster = excluded.cluster, home = excluded.home";
         insert(&mut writing.tx, "grace_periods", tail, rows).await.doing("write grace periods")?;
         writing.commit().await
     }

@@ -15,8 +15,8 @@ use super::sql::{Sql, insert};
 use super::transitions::{carry, insert_plan, lose, seize, set_state, waiting_now};
 use crate::clock::Clock;
 use crate::model::{
-    Actor, ChangeCounts, ChangeOutcome, Digest, DirectoryName, Event, EventCause, Guid, HeldChange,
-    HoldReason, Holdable, Names, PlanId, PlanState, RunId,
+    Actor, ChangeCounts, ChangeOutcome, Digest, DirectoryName, Event, EventCause, GivenApproval,
+    Guid, HeldChange, HoldReason, Holdable, Names, PlanId, PlanState, RunId,
 };
 
 /// The circumstances of a held plan.
@@ -102,6 +102,8 @@ impl Store {
             // An approval that was not applied yet stays, whatever changes are added.
             let approved: BTreeSet<Digest> =
                 stored.iter().filter(|row| row.approved).map(|row| row.digest).collect();
+            let approvals: BTreeMap<Digest, &[GivenApproval]> =
+                stored.iter().map(|row| (row.digest, row.approvals.as_slice())).collect();
             let wanted: BTreeSet<Digest> =
                 proposed.keys().copied().chain(carried.iter().copied()).collect();
             let count = wanted.len() as u64;
@@ -166,6 +168,7 @@ impl Store {
                         scope_hash: Some(by.scope_hash.clone()),
                         note: by.note.clone(),
                         count,
+                        size: count,
                         version: 0,
                         actor: earlier.and_then(|plan| plan.actor.clone()),
                         comment: earlier.and_then(|plan| plan.comment.clone()),
@@ -182,7 +185,8 @@ impl Store {
                         held.chunks(HELD_AT_ONCE).zip((first_seq..).step_by(HELD_AT_ONCE))
                     {
                         let rows = piece.iter().zip(seq..).map(|(h, seq)| {
-                            let is_approved = approved.contains(&h.change.digest());
+                            let digest = h.change.digest();
+                            let is_approved = approved.contains(&digest);
                             let recorded = Recorded {
                                 run,
                                 seq,
@@ -191,6 +195,7 @@ impl Store {
                                 hold: Some(h.hold),
                                 outcome: ChangeOutcome::Held,
                                 approved: is_approved,
+                                approvals: approvals.get(&digest).copied().unwrap_or_default(),
                                 at: now,
                             };
                             let shown = h.change.shown();

@@ -28,13 +28,18 @@ pub(super) const HAPPENED: &[(&str, &[&str])] = &[
     ("plans", &["created_at", "updated_at", "approved_at", "announced_at"]),
     ("runs", &["started_at", "finished_at"]),
     ("grace_periods", &["first_seen"]),
+    ("scheduled_suspensions", &["created_at"]),
     ("targets", &["plan_only_since", "paused_at", "last_attempt", "last_success"]),
     ("users", &["invited_at", "joined_at", "created_at", "updated_at"]),
 ];
 
 /// Columns with a due time. An early attempt or recheck does no harm.
-pub(super) const DUE: &[(&str, &[&str])] =
-    &[("counterparts", &["due_at"]), ("deliveries", &["next_at"]), ("grace_periods", &["due"])];
+pub(super) const DUE: &[(&str, &[&str])] = &[
+    ("counterparts", &["due_at"]),
+    ("deliveries", &["next_at"]),
+    ("grace_periods", &["due"]),
+    ("pending_people", &["quiet_until"]),
+];
 
 /// Columns of [`DirectoryState`], corrected as values, and columns that their reader corrects.
 #[cfg(test)]
@@ -55,9 +60,10 @@ pub(super) const AS_VALUES: &[(&str, &[&str])] = &[
     ("targets", &["paused_until"]),
 ];
 
-/// Columns with values of the directory, which are not corrected.
+/// Columns with instants that the directory or an operator chose, which are not corrected.
 #[cfg(test)]
-pub(super) const OF_THE_DIRECTORY: &[(&str, &[&str])] = &[("people", &["expires"])];
+pub(super) const CHOSEN: &[(&str, &[&str])] =
+    &[("people", &["expires"]), ("scheduled_suspensions", &["at"])];
 
 /// Columns that repeat a chained document. A correction would look like an edit of the log.
 #[cfg(test)]

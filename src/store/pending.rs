@@ -8,7 +8,7 @@ use super::error::{Doing as _, StoreError};
 use super::rejections::OF_DIRECTORY;
 use super::rows::Columns;
 use super::sql::{Sql, insert, pieces};
-use crate::model::{DirectoryName, Dn, Guid, QuarantineReason, Timestamp, UserId};
+use crate::model::{ChangeVerb, DirectoryName, Dn, Guid, QuarantineReason, Timestamp, UserId};
 use crate::reconcile::{Fingerprint, HighWaterMarks};
 
 /// A lasting state of people, with the time of its beginning.
@@ -94,6 +94,51 @@ impl Store {
                 .doing("add people to the pending set")?;
         }
         writing.commit().await
+    }
+
+    /// Puts people into the pending set whose changes wait for the end of quiet hours.
+    pub async fn wait_for_quiet_hours(
+        &self,
+        directory: &DirectoryName,
+        waiting: &BTreeMap<Guid, ChangeVerb>,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let mut writing = self.begin().await?;
+        let rows = waiting.iter().map(|(guid, kind)| {
+            vec![
+                ("directory", directory.as_str().into()),
+                ("guid", (*guid).into()),
+                ("quiet_until", until.into()),
+                ("quiet_kind", kind.as_str().into()),
+            ]
+        });
+        let tail = "ON CONFLICT (directory, guid) DO UPDATE SET quiet_until = excluded.quiet_until, quiet_kind = excluded.quiet_kind";
+        insert(&mut writing.tx, "pending_people", tail, rows)
+            .await
+            .doing("add people to the pending set")?;
+        writing.commit().await
+    }
+
+    /// Returns the people whose changes wait for the end of quiet hours, with that end and the kind of
+    /// the first change.
+    pub async fn quiet(
+        &self,
+        directory: &DirectoryName,
+    ) -> Result<Vec<(Guid, Timestamp, ChangeVerb)>, StoreError> {
+        let sql = Sql::new(
+            "SELECT guid, quiet_until, quiet_kind FROM pending_people WHERE quiet_until IS NOT NULL AND directory = ",
+        );
+        let rows = sql.bind(directory.as_str()).all(&self.readers).await;
+        rows.doing("read the changes of quiet hours")?
+            .iter()
+            .map(|row| {
+                let mut c = Columns::of(row);
+                Ok((c.read()?, c.read()?, c.read()?))
+            })
+            .collect()
     }
 
     /// Marks people with the time of the first run that found them so, and puts them into the pending

@@ -9,8 +9,8 @@ use super::error::{Doing as _, StoreError};
 use super::rows::{Columns, Row as _, row};
 use super::sql::Sql;
 use crate::model::{
-    Actor, ChangeClass, ChangeVerb, Digest, DirectoryName, Guid, HoldReason, Names, PlanId,
-    PlanState, Reason, RunId, Timestamp, UserId,
+    Actor, ChangeClass, ChangeVerb, Digest, DirectoryName, GivenApproval, Guid, HoldReason, Names,
+    PlanId, PlanState, Reason, RunId, Timestamp, UserId,
 };
 use crate::reconcile::Waiting;
 
@@ -33,6 +33,8 @@ pub struct HeldPlan {
     pub announced_at: Option<Timestamp>,
     /// The number of changes.
     pub count: u64,
+    /// The number of changes when the plan was made.
+    pub size: u64,
     /// The scope of the last run. An approval accepts this scope, and no later one.
     pub scope_hash: Option<String>,
     /// The output of the gate that holds the plan.
@@ -51,6 +53,8 @@ pub struct HeldRow {
     pub names: Names,
     pub key: String,
     pub approved: bool,
+    /// The approvals that operators gave, until they expire.
+    pub approvals: Vec<GivenApproval>,
 }
 
 /// Returns the key by which operators select changes: the cluster, or class and reason.
@@ -94,6 +98,7 @@ row! {
         approved_at: "p.approved_at",
         announced_at: "p.announced_at",
         count: "p.size, (SELECT COUNT(*) FROM changes c WHERE c.plan_id = p.id)" as size,
+        size: "p.size",
         scope_hash: "p.scope_hash",
         note: "p.note",
         version: "p.version",
@@ -173,6 +178,31 @@ impl Store {
         row.map_or(Ok(None), |row| Columns::of(&row).maybe_time())
     }
 
+    /// Returns the approvals of a plan's held changes, each with the number of changes.
+    pub async fn plan_approvals(
+        &self,
+        id: PlanId,
+    ) -> Result<Vec<(GivenApproval, u64)>, StoreError> {
+        let sql = Sql::new(
+            "SELECT approvals, COUNT(*) FROM changes WHERE outcome = 'held' AND approvals IS NOT NULL AND plan_id = ",
+        );
+        let rows = sql.bind(id.0).push(" GROUP BY approvals").all(&self.readers).await;
+        let mut found: Vec<(GivenApproval, u64)> = Vec::new();
+        for row in rows.doing("read approvals")? {
+            let mut c = Columns::of(&row);
+            let given: Vec<GivenApproval> = lenient_default::read(&mut c)?;
+            let changes: u64 = c.read()?;
+            for approval in given {
+                match found.iter_mut().find(|(known, _)| *known == approval) {
+                    Some((_, count)) => *count += changes,
+                    None => found.push((approval, changes)),
+                }
+            }
+        }
+        found.sort_by_key(|(approval, _)| approval.at);
+        Ok(found)
+    }
+
     /// Returns the held changes of a plan, in order.
     pub async fn held_rows(&self, id: PlanId) -> Result<Vec<HeldRow>, StoreError> {
         let sql = Sql::select::<HeldRow>()
@@ -188,13 +218,16 @@ impl Store {
         &self,
         directory: &DirectoryName,
     ) -> Result<Vec<(Option<Guid>, Waiting)>, StoreError> {
-        let sql = Sql::new("SELECT c.guid, c.user_id, c.class, c.cluster FROM changes c JOIN plans p ON p.id = c.plan_id WHERE c.outcome = 'held' AND c.class IS NOT NULL \
+        let sql = Sql::new("SELECT c.guid, c.user_id, c.class, c.cluster, c.home, c.digest FROM changes c JOIN plans p ON p.id = c.plan_id WHERE c.outcome = 'held' AND c.class IS NOT NULL \
              AND p.state IN ('open', 'approved') AND p.directory = ").bind(directory.as_str());
         let rows = sql.all(&self.readers).await.doing("load held changes")?;
         rows.iter()
             .map(|row| {
                 let mut c = Columns::of(row);
-                Ok((c.read()?, Waiting { user: c.read()?, class: c.read()?, cluster: c.read()? }))
+                let guid = c.read()?;
+                let (user, class) = (c.read()?, c.read()?);
+                let (cluster, home) = (c.read()?, c.read()?);
+                Ok((guid, Waiting { user, class, cluster, home, digest: c.read()? }))
             })
             .collect()
     }
@@ -221,6 +254,7 @@ row! {
         names: "names" as lenient_default,
         key: "class, reason, cluster" as key,
         approved: "approved",
+        approvals: "approvals" as lenient_default,
     }
 }
 

@@ -60,6 +60,10 @@ const STEPS: &[SchemaStep] = schema_steps![
     "names" in "0030_names.sql",
     "targets" in "0040_targets.sql",
     "last sign-ins" in "0045_last_sign_ins.sql",
+    "homes" in "0050_homes.sql",
+    "approvals" in "0051_approvals.sql",
+    "quiet hours" in "0052_quiet_hours.sql",
+    "scheduled suspensions" in "0053_scheduled_suspensions.sql",
 ];
 
 pub(super) async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {

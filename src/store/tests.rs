@@ -12,7 +12,7 @@ use crate::model::{
     Account, AccountId, AccountKind, AccountRef, Actor, Address, Addresses, By, Cause, Causes,
     Change, ChangeClass, ChangeKind, Claim, ClaimId, ClaimState, DirectoryName, Dn, Domain,
     Evidence, Guid, Handle, HeldChange, HoldReason, Joined, Link, Names, ObservationNumber,
-    PlanState, Policies, Profile, Reason, RunId, Status, TargetName, Tier, User, UserId,
+    PlanState, Policies, Profile, Reason, RunId, Status, TargetName, Tier, Timestamp, User, UserId,
 };
 use crate::reconcile::Admitted;
 
@@ -153,7 +153,17 @@ fn change(
     version: Option<i64>,
 ) -> Change {
     let names = Names::default();
-    Change { user, guid: Some(guid(n)), email: None, names, kind, class, version, cluster: None }
+    Change {
+        user,
+        guid: Some(guid(n)),
+        email: None,
+        names,
+        kind,
+        class,
+        version,
+        cluster: None,
+        home: None,
+    }
 }
 
 impl Fresh {
@@ -368,8 +378,9 @@ async fn an_approved_change_stays_approved_in_the_superseding_plan(f: Fresh) {
     let id = f.hold(&[1, 2, 3]).await.plan.unwrap();
     let plan = f.store.plan(id).await.unwrap().unwrap();
     let rows = f.store.held_rows(id).await.unwrap();
-    let decision = Decision { actor: &alice(), comment: "one of them" };
-    f.store.approve_plan(&plan, Some(&[rows[0].digest]), decision, &f.clock).await.unwrap();
+    let by = alice().into();
+    let consent = Consent { by: &by, comment: "one of them", needed: 1, valid_from: Timestamp(0) };
+    f.store.approve_plan(&plan, Some(&[rows[0].digest]), consent, &f.clock).await.unwrap();
     let summary = f.store.plan_summary(id).await.unwrap();
     assert_eq!(
         summary.iter().map(|line| (line.count, line.approved)).collect::<Vec<_>>(),
@@ -572,6 +583,7 @@ async fn a_taken_address_drops_no_other_change(f: Fresh) {
             class: None,
             version: None,
             cluster: None,
+            home: None,
         }
     };
     // Another user has the last address: its change alone is dropped.

@@ -72,6 +72,8 @@ pub struct UserFilter {
     pub managed: Option<bool>,
     /// Only active users whose account in the directory expires before this time.
     pub expires_before: Option<Timestamp>,
+    /// Only users whose suspension an operator has scheduled.
+    pub scheduled: bool,
     /// List users after this one, in order of id.
     pub after: Option<UserId>,
     /// The default is 1,000.
@@ -81,7 +83,8 @@ pub struct UserFilter {
 impl UserFilter {
     /// Returns the statement without its order and limit.
     fn begin(&self) -> Sql {
-        let Self { account, status, tier, managed, expires_before, after, limit: _ } = self;
+        let Self { account, status, tier, managed, expires_before, scheduled, after, limit: _ } =
+            self;
         let mut sql = Sql::select::<User>()
             .push(" FROM users WHERE id > ")
             .bind(after.map_or(uuid::Uuid::nil(), |a| a.0));
@@ -100,6 +103,9 @@ impl UserFilter {
             } else {
                 " AND directory IS NULL"
             });
+        }
+        if *scheduled {
+            sql = sql.push(" AND id IN (SELECT user_id FROM scheduled_suspensions)");
         }
         if let Some(before) = expires_before {
             sql = sql

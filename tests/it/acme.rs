@@ -10,9 +10,9 @@ use rosterd::directory::Settings;
 use rosterd::engine::{DirectoryConfig, Engine, Request, Rules};
 use rosterd::model::{
     Actor, AttributeNames, Credential, Cron, DirectoryName, Domain, FollowedServers, GroupName,
-    Handle, Mode, ServerUrl, Tier, Timeouts, Trigger, User,
+    Handle, Mode, QuietHours, ServerUrl, Tier, Timeouts, Trigger, User,
 };
-use rosterd::reconcile::{Limits, TierRules, WithoutGroup};
+use rosterd::reconcile::{Limits, OuRules, TierRules, WithoutGroup};
 use rosterd::store::{Run, Store, UserFilter};
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +39,7 @@ pub(crate) fn config(directory: Directory) -> DirectoryConfig {
             bases: vec![base],
             filter: None,
             exclude_ou: Vec::new(),
+            rules: OuRules::default(),
             timeouts: Timeouts {
                 connect: Duration::from_secs(2),
                 operation: Duration::from_secs(5),
@@ -61,6 +62,8 @@ pub(crate) fn config(directory: Directory) -> DirectoryConfig {
         exclude: Vec::new(),
         protect: Vec::new(),
         limits: Limits::default(),
+        quiet: QuietHours::none(chrono_tz::Tz::UTC),
+        zone: chrono_tz::Tz::UTC,
         schedule: Cron::parse("@hourly", chrono_tz::Tz::UTC).expect("a schedule"),
         stale_after: Duration::from_hours(6),
         full: Cron::parse("30 2 * * *", chrono_tz::Tz::UTC).expect("a schedule"),

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use adsim::{Fault, NewPerson, What, When, names};
-use rosterd::engine::Selection;
-use rosterd::model::{PlanState, RunState, Status};
+use rosterd::engine::{DirectoryConfig, Selection};
+use rosterd::model::{Actor, Approver, PlanState, RunState, Status};
+use rosterd::reconcile::Approvals;
 
-use crate::firm::{Firm, alice, held_plan};
+use crate::firm::{Firm, alice, dn_of, held_plan};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_is_approved_by_cause_or_by_person_and_the_rest_stays_held() {
@@ -35,12 +36,13 @@ async fn a_plan_is_approved_by_cause_or_by_person_and_the_rest_stays_held() {
             "nothing of this plan is about nobody@example.com",
         ),
     ] {
-        let refused = firm.engine.approve_part(plan.id, &which, "", alice()).await.unwrap_err();
+        let refused =
+            firm.engine.approve_part(plan.id, &which, "", alice().into()).await.unwrap_err();
         assert!(refused.to_string().starts_with(said), "{refused}");
     }
     let which = Selection { causes: Vec::new(), people, digest: None };
     let approval =
-        firm.engine.approve_part(plan.id, &which, "the new branch", alice()).await.unwrap();
+        firm.engine.approve_part(plan.id, &which, "the new branch", alice().into()).await.unwrap();
     assert_eq!(
         (approval.run.counts.create, approval.run.state),
         (3, RunState::Held),
@@ -60,7 +62,7 @@ async fn a_plan_is_approved_by_cause_or_by_person_and_the_rest_stays_held() {
 
     let by_cause =
         Selection { causes: vec!["create".to_owned()], people: Vec::new(), digest: None };
-    let approval = firm.engine.approve_part(plan.id, &by_cause, "", alice()).await.unwrap();
+    let approval = firm.engine.approve_part(plan.id, &by_cause, "", alice().into()).await.unwrap();
     assert_eq!((approval.run.counts.create, approval.waiting.is_none()), (plan.count - 3, true));
     assert_eq!(firm.engine.store.plan(plan.id).await.unwrap().unwrap().state, PlanState::Applied);
 }
@@ -81,13 +83,14 @@ async fn a_name_of_two_people_of_a_plan_approves_neither() {
     firm.sync().await;
     let plan = held_plan(&firm).await;
     let of = |who: &str| Selection { people: vec![who.to_owned()], ..Selection::default() };
-    let refused = firm.engine.approve_part(plan.id, &of("grace twin"), "", alice()).await;
+    let refused = firm.engine.approve_part(plan.id, &of("grace twin"), "", alice().into()).await;
     assert_eq!(
         refused.unwrap_err().to_string(),
         "2 people of this plan are called \"grace twin\": name one of twin-a@example.com, twin-b@example.com"
     );
     assert_eq!(firm.active().await, 0);
-    let approval = firm.engine.approve_part(plan.id, &of("twin1"), "", alice()).await.unwrap();
+    let approval =
+        firm.engine.approve_part(plan.id, &of("twin1"), "", alice().into()).await.unwrap();
     assert_eq!(approval.run.counts.create, 1);
     assert_eq!(firm.user("twin-b@example.com").await.status(), Status::Active);
 }
@@ -151,7 +154,7 @@ async fn an_approved_change_is_retried_until_the_approval_expires() {
     firm.sim.faults().push(Fault::new(When::Bind, What::Anonymous).always());
     let which =
         Selection { causes: Vec::new(), people: vec![rows[0].user.to_string()], digest: None };
-    let approval = firm.engine.approve_part(plan.id, &which, "", alice()).await.unwrap();
+    let approval = firm.engine.approve_part(plan.id, &which, "", alice().into()).await.unwrap();
     assert_eq!(
         (approval.run.state, approval.run.counts.total()),
         (RunState::Failed, 0),
@@ -219,9 +222,100 @@ async fn an_approval_of_a_plan_that_changed_since_it_was_shown_is_refused() {
     firm.sync().await;
     let plan = held_plan(&firm).await;
     let seen = Selection { digest: Some("0".repeat(64)), ..Selection::default() };
-    let refused = firm.engine.approve_part(plan.id, &seen, "", alice()).await.unwrap_err();
+    let refused = firm.engine.approve_part(plan.id, &seen, "", alice().into()).await.unwrap_err();
     assert!(refused.to_string().contains("has changed since it was shown"), "{refused}");
     let seen = Selection { digest: Some(plan.digest.to_string()), ..Selection::default() };
-    let approval = firm.engine.approve_part(plan.id, &seen, "", alice()).await.unwrap();
+    let approval = firm.engine.approve_part(plan.id, &seen, "", alice().into()).await.unwrap();
     assert_eq!(approval.run.counts.create, plan.count);
+}
+
+/// Returns an operator with a uid and a name.
+fn operator(uid: u32, name: &str) -> Approver {
+    Approver { uid: Some(uid), actor: Actor(name.to_owned()) }
+}
+
+fn two_above_50(config: &mut DirectoryConfig) {
+    config.limits.approvals = Approvals { needed: 2, above: 50 };
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_plan_is_applied_once_two_operators_have_approved_it() {
+    let firm = Firm::of(120, two_above_50).await;
+    firm.sync().await;
+    let plan = held_plan(&firm).await;
+    let all = Selection { digest: Some(plan.digest.to_string()), ..Selection::default() };
+    let approve = |by, comment| firm.engine.approve_part(plan.id, &all, comment, by);
+    let first = approve(operator(1000, "ann"), "CHG-1").await.unwrap();
+    assert_eq!((first.run.counts.total(), first.run.held), (0, plan.count), "{first:?}");
+    let waiting = first.waiting.expect("the plan");
+    assert_eq!((waiting.id, waiting.state), (plan.id, PlanState::Open));
+    // The same person counts once, whatever its name. No run applies the plan meanwhile.
+    for same in [operator(1000, "ann"), operator(1000, "ann-admin")] {
+        let refused = approve(same, "").await.unwrap_err().to_string();
+        assert!(refused.starts_with("you have approved these changes already"), "{refused}");
+    }
+    assert_eq!(firm.sync().await.counts.total(), 0);
+    let given = firm.engine.store.plan_approvals(plan.id).await.unwrap();
+    let [(approval, changes)] = &*given else { panic!("{given:?}") };
+    assert_eq!((&approval.by, &*approval.comment), (&operator(1000, "ann"), "CHG-1"));
+    assert_eq!(*changes, plan.count);
+    let second = approve(operator(1001, "bob"), "").await.unwrap();
+    assert_eq!((second.run.counts.create, second.waiting.is_none()), (plan.count, true));
+    // The scope of the plan is accepted, as by one operator.
+    assert_eq!(firm.sync().await.warnings, Vec::<String>::new());
+    let told = firm.events("plan.approval_given").await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0]["data"]["after"]["needed"], 2);
+    let told = firm.events("plan.approved").await;
+    let approvals = told[0]["data"]["after"]["approvals"].as_array().unwrap();
+    let names: Vec<_> = approvals.iter().map(|a| (&a["actor"], &a["uid"])).collect();
+    assert_eq!(names, [(&"ann".into(), &1000.into()), (&"bob".into(), &1001.into())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_operators_approve_each_change_and_not_only_the_plan() {
+    let firm = Firm::of(120, two_above_50).await;
+    firm.sync().await;
+    let plan = held_plan(&firm).await;
+    let rows = firm.engine.store.held_rows(plan.id).await.unwrap();
+    let some = |n: usize| Selection {
+        people: rows.iter().take(n).map(|row| row.user.to_string()).collect(),
+        ..Selection::default()
+    };
+    let approve = async |n, by| {
+        firm.engine.approve_part(plan.id, &some(n), "", by).await.unwrap().run.counts.create
+    };
+    assert_eq!(approve(3, operator(1000, "ann")).await, 0);
+    assert_eq!(approve(5, operator(1001, "bob")).await, 3);
+    // The rest is a part of a large plan, whatever its size.
+    let all = Selection::default();
+    let rest = firm.engine.approve_part(plan.id, &all, "", operator(1001, "bob"));
+    assert_eq!(rest.await.unwrap().run.counts.create, 0);
+    let rest = firm.engine.approve_part(plan.id, &all, "", operator(1000, "ann"));
+    assert_eq!(rest.await.unwrap().run.counts.create, plan.count - 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_approval_ends_with_its_time_and_with_a_rejection() {
+    let firm = Firm::of(120, two_above_50).await;
+    firm.sync().await;
+    let plan = held_plan(&firm).await;
+    let (ann, bob) = (operator(1000, "ann"), operator(1001, "bob"));
+    let all = Selection::default();
+    let approve_all = |by| firm.engine.approve_part(plan.id, &all, "", by);
+    approve_all(ann.clone()).await.unwrap();
+    firm.later(Duration::from_hours(25));
+    assert_eq!(approve_all(bob.clone()).await.unwrap().run.counts.create, 0);
+    firm.engine.reject(plan.id, "", &alice()).await.unwrap();
+    firm.engine.reopen(plan.id, "", &alice()).await.unwrap();
+    assert_eq!(approve_all(ann).await.unwrap().run.counts.create, 0);
+    assert_eq!(approve_all(bob).await.unwrap().run.counts.create, plan.count);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_person_approval_delays_no_leaver() {
+    let firm = Firm::running(40, |c| c.limits.approvals = Approvals { needed: 2, above: 0 }).await;
+    let leaver = firm.users().await.remove(0);
+    firm.sim.edit(|ad| ad.disable(dn_of(&leaver).as_str()));
+    assert_eq!(firm.sync().await.counts.suspend, 1);
 }

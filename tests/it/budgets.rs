@@ -159,6 +159,7 @@ impl Office {
             class: Some(class),
             version: Some(1),
             cluster: None,
+            home: None,
         })
     }
 
@@ -177,6 +178,8 @@ impl Office {
                 user: c.user,
                 class: c.class.expect("a class"),
                 cluster: None,
+                home: None,
+                digest: None,
             })
         };
         let held = (0..self.people.len()).filter(|n| approve && self.people[*n].is_held);
@@ -194,6 +197,9 @@ impl Office {
                 .collect(),
             waiting: elsewhere.filter_map(waits).collect(),
             first_seen: first_seen.collect(),
+            ous: Vec::new(),
+            is_quiet: false,
+            held: BTreeSet::new(),
             clusters: BTreeMap::new(),
             protected: &BTreeSet::new(),
             hold_all: HoldAll::No,
@@ -468,6 +474,7 @@ impl StoreFixture {
             class: Some(ChangeClass::Create),
             version: None,
             cluster: None,
+            home: None,
         };
         let changes = (0..users).map(create).collect();
         store.by_run(changes, true).await;
@@ -510,6 +517,9 @@ impl StoreFixture {
             used: BTreeMap::new(),
             waiting: Vec::new(),
             first_seen: BTreeMap::new(),
+            ous: Vec::new(),
+            is_quiet: false,
+            held: BTreeSet::new(),
             clusters: BTreeMap::new(),
             protected: &BTreeSet::new(),
             hold_all: HoldAll::No,

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use rosterd::config::{self, Config, Problems, Receiver, Servers};
 use rosterd::model::{
-    Adopt, AttributeNames, ChangeClass, Credential, Discovery, DriftAction, LeaverAction, MailTls,
-    Mode, Program, Rate, ServerUrl, TargetCredential, Tier,
+    Adopt, AttributeNames, ChangeClass, Credential, Discovery, Dn, DriftAction, LeaverAction,
+    MailTls, Mode, Program, Rate, ServerUrl, TargetCredential, Tier,
 };
-use rosterd::reconcile::Limits;
 use rosterd::reconcile::provision::{DEFAULT_MAPPING, Paging};
+use rosterd::reconcile::{Limit, Limits};
 
 const SHIPPED: &str = include_str!("../../config/rosterd.toml");
 const MINIMAL: &str = include_str!("../../config/examples/minimal.toml");
@@ -150,25 +150,25 @@ fn the_shipped_file_equals_the_minimal_file_with_all_defaults() {
 #[test]
 fn the_shipped_examples_are_valid_except_for_alternatives() {
     insta::assert_snapshot!(Machine::new().problems(&everything()), @r#"
-    rosterd.toml:88:1: there are both key-file and key-credential: remove one of them
-    rosterd.toml:88:18: systemd gave no credential "events": add LoadCredential=events:/etc/rosterd/events.key to the unit, or use key-file
-    rosterd.toml:109:1: there are both servers and discover: remove one of them
-    rosterd.toml:127:1: there are both password-file and password-credential: remove one of them
-    rosterd.toml:127:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
-    rosterd.toml:130:1: keytab belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
-    rosterd.toml:132:1: keytab-credential belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
-    rosterd.toml:132:1: there are both keytab and keytab-credential: remove one of them
-    rosterd.toml:132:21: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.keytab to the unit, or use keytab
-    rosterd.toml:134:1: principal belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
-    rosterd.toml:137:1: krb5-conf belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
-    rosterd.toml:217:1: there are both password-file and password-credential: remove one of them
-    rosterd.toml:217:23: systemd gave no credential "mail": add LoadCredential=mail:/etc/rosterd/mail.password to the unit, or use password-file
-    rosterd.toml:276:1: there are both secret-file and secret-credential: remove one of them
-    rosterd.toml:276:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
-    rosterd.toml:307:1: there are both token-file and token-credential: remove one of them
-    rosterd.toml:307:20: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.token to the unit, or use token-file
-    rosterd.toml:350:1: there are both client-secret-file and client-secret-credential: remove one of them
-    rosterd.toml:350:28: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.secret to the unit, or use client-secret-file
+    rosterd.toml:92:1: there are both key-file and key-credential: remove one of them
+    rosterd.toml:92:18: systemd gave no credential "events": add LoadCredential=events:/etc/rosterd/events.key to the unit, or use key-file
+    rosterd.toml:113:1: there are both servers and discover: remove one of them
+    rosterd.toml:131:1: there are both password-file and password-credential: remove one of them
+    rosterd.toml:131:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
+    rosterd.toml:134:1: keytab belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
+    rosterd.toml:136:1: keytab-credential belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
+    rosterd.toml:136:1: there are both keytab and keytab-credential: remove one of them
+    rosterd.toml:136:21: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.keytab to the unit, or use keytab
+    rosterd.toml:138:1: principal belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
+    rosterd.toml:141:1: krb5-conf belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
+    rosterd.toml:241:1: there are both password-file and password-credential: remove one of them
+    rosterd.toml:241:23: systemd gave no credential "mail": add LoadCredential=mail:/etc/rosterd/mail.password to the unit, or use password-file
+    rosterd.toml:300:1: there are both secret-file and secret-credential: remove one of them
+    rosterd.toml:300:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
+    rosterd.toml:331:1: there are both token-file and token-credential: remove one of them
+    rosterd.toml:331:20: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.token to the unit, or use token-file
+    rosterd.toml:374:1: there are both client-secret-file and client-secret-credential: remove one of them
+    rosterd.toml:374:28: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.secret to the unit, or use client-secret-file
     "#);
 }
 
@@ -376,6 +376,16 @@ fn every_problem_has_a_remedy() {
             name,
             "name = \"corp\"\nexclude-ou = [\"Robots\", \"OU=R,DC=sub,DC=example,DC=com\", \"DC=corp,DC=example,DC=com\"]",
         ),
+        (name, "name = \"corp\"\nrule = [{ ou = \"OU=Interns,DC=corp,DC=example,DC=com\" }]"),
+        (
+            name,
+            "name = \"corp\"\nrule = [{ ou = \"DC=corp,DC=example,DC=com\", safety.deleted.percent = 1, safety.gone.at-most = 2 }]",
+        ),
+        (
+            name,
+            "name = \"corp\"\nrule = [{ ou = \"DC=corp,DC=example,DC=com\", tier = \"pro\" }, { ou = \"dc=corp,dc=example,dc=com\", tier = \"gold\" }]",
+        ),
+        (name, "name = \"corp\"\nquiet-hours = [\"22-6\", \"00:00-24:00\"]"),
         (name, "name = \"corp\"\nprotect = [\"boss\"]"),
         (name, "name = \"corp\"\ncanaries = [\"svc\"]"),
         (name, "name = \"corp\"\nca-file = \"/etc/rosterd/no.pem\""),
@@ -502,6 +512,21 @@ fn every_problem_has_a_remedy() {
         4:15: "Robots" is not a DN: write DC=corp,DC=example,DC=com, for example
         4:25: "OU=R,DC=sub,DC=example,DC=com" is below no base: correct it, or remove it
         4:58: "DC=corp,DC=example,DC=com" excludes the whole base "DC=corp,DC=example,DC=com": name an OU below it
+    name = "corp"
+    rule = [{ ou = "OU=Interns,DC=corp,DC=example,DC=com" }]
+        4:9: this rule changes nothing: write a tier, or limits in [directory.rule.safety]
+    name = "corp"
+    rule = [{ ou = "DC=corp,DC=example,DC=com", safety.deleted.percent = 1, safety.gone.at-most = 2 }]
+        4:52: an OU has no limit of deleted, because it would delay leavers: remove it, or write it in [directory.safety]
+        4:80: at-least 5 is more than at-most 2 (what is not written here keeps its general value): raise at-most, or lower at-least
+    name = "corp"
+    rule = [{ ou = "DC=corp,DC=example,DC=com", tier = "pro" }, { ou = "dc=corp,dc=example,dc=com", tier = "gold" }]
+        4:68: "dc=corp,dc=example,dc=com" has a rule already: write one rule for each OU
+        4:104: "gold" is not known here: write "pro" or "basic"
+    name = "corp"
+    quiet-hours = ["22-6", "00:00-24:00"]
+        4:16: "22-6" is no time of the day: write "22:00-06:00"
+        4:24: "00:00-24:00" is the whole day, so that no user would ever be created: write "22:00-06:00"
     name = "corp"
     protect = ["boss"]
         4:12: "boss" has no @: write a whole address, such as ceo@example.com
@@ -834,6 +859,11 @@ fn directories_hooks_and_gates_have_their_configured_values() {
         ("(!(employeeType=robot))", written.clone())
     );
     assert_eq!(corp.exclude, ["svc-*@xn--bcher-kva.example"]);
+    let [rule] = &*corp.rules.0 else { panic!("{:?}", corp.rules) };
+    assert_eq!(rule.ou.configured, Dn::new("OU=Interns,DC=corp,DC=example,DC=com"));
+    assert_eq!(rule.tier, Some(Tier::Basic));
+    let limit = Limit { percent: 2, at_least: 1, at_most: Some(3) };
+    assert_eq!(rule.limits, [(ChangeClass::Gone, limit)].into());
     assert_eq!(corp.exclude_ou, [Dn::new("OU=Robots,DC=corp,DC=example,DC=com")]);
     assert_eq!(corp.ca_file.as_deref(), Some(&*machine.etc.path().join("corp-ca.pem")));
     let [vpn, siem, mail] = &*config.hooks else { panic!("{:?}", config.hooks) };

@@ -88,7 +88,10 @@ async fn explain_shows_why_a_person_has_no_user_and_the_remedy() {
     for (who, why) in [
         ("dis@example.com", "it is disabled: it gets a user when it is first seen enabled"),
         ("exp@example.com", "it has expired: set a later accountExpires"),
-        ("svc-x@example.com", "it is out of scope: move it, or change base, filter or exclude"),
+        (
+            "svc-x@example.com",
+            "it is out of scope: move it, or change base, filter, exclude or exclude-ou",
+        ),
         ("out@elsewhere.org", "the account has not claimed elsewhere.org: rosterctl domain claim"),
         ("bad@example.com", "its primary address is not valid: correct it"),
         ("non@example.com", "it is in none of the groups that give a tier: put it in one"),

@@ -21,6 +21,8 @@ enum Happening {
     Disable(u32),
     Enable(u32),
     Expire(u32),
+    /// The leave date of the person passes.
+    Leave(u32),
     Delete(u32),
     Purge(u32),
     LeaveGroups(u32),
@@ -43,6 +45,7 @@ fn happening(n: u32) -> impl Strategy<Value = Happening> {
         person.clone().prop_map(Happening::Disable),
         person.clone().prop_map(Happening::Enable),
         person.clone().prop_map(Happening::Expire),
+        person.clone().prop_map(Happening::Leave),
         person.clone().prop_map(Happening::Delete),
         person.clone().prop_map(Happening::Purge),
         person.clone().prop_map(Happening::LeaveGroups),
@@ -232,6 +235,7 @@ fn happen(company: &mut Company, what: &Happening) {
         Happening::Disable(n) => company.person(*n).disabled = true,
         Happening::Enable(n) => company.person(*n).disabled = false,
         Happening::Expire(n) => company.person(*n).expires = Expiry::At(now),
+        Happening::Leave(n) => company.person(*n).leave = Field::Text(now.to_string()),
         Happening::Delete(n) => company.person(*n).life = Life::Tombstone,
         Happening::Purge(n) => company.person(*n).life = Life::Purged,
         Happening::LeaveGroups(n) => {
@@ -270,7 +274,7 @@ fn happen(company: &mut Company, what: &Happening) {
 
 /// Returns whether the person is present, enabled and entitled, so that no cause holds.
 fn is_in_order(truth: &Facts, now: Timestamp) -> bool {
-    let expired = matches!(truth.expires, Expiry::At(at) if at <= now);
+    let expired = truth.has_expired(now);
     truth.life == Life::Alive
         && !truth.disabled
         && !expired
@@ -283,6 +287,7 @@ fn is_about(what: &Happening) -> Option<u32> {
     match what {
         Happening::Disable(n)
         | Happening::Expire(n)
+        | Happening::Leave(n)
         | Happening::Delete(n)
         | Happening::Purge(n)
         | Happening::LeaveGroups(n)
@@ -744,7 +749,7 @@ fn is_true(reason: Reason, truth: &Facts, now: Timestamp) -> bool {
     match reason {
         Reason::Operator => false,
         Reason::Disabled => is_alive && truth.disabled,
-        Reason::Expired => is_alive && matches!(truth.expires, Expiry::At(at) if at <= now),
+        Reason::Expired => is_alive && truth.has_expired(now),
         Reason::Deleted => truth.life == Life::Tombstone,
         Reason::OutOfScope => is_alive && truth.ou == "Elsewhere",
         Reason::NoGroup => is_alive && !truth.pro && !truth.basic,

@@ -46,7 +46,7 @@ async fn the_leavers_of_a_quarter_are_exported_with_cause_and_approver() {
     firm.sync().await;
     let plan = held_plan(firm).await;
     let all = Selection::default();
-    firm.engine.approve_part(plan.id, &all, "HR-117", alice()).await.unwrap();
+    firm.engine.approve_part(plan.id, &all, "HR-117", alice().into()).await.unwrap();
     firm.engine.suspend(&id, "lost laptop", &Actor("bob".to_owned())).await.unwrap();
 
     let (_, csv, err) = rosterctl(&office, "report leavers --since 90d --csv").await;

@@ -398,6 +398,12 @@ async fn every_answer_matches_the_openapi_document() {
     assert_eq!(office.post(&undo, None).await["run"]["undoes"], applied["id"]);
     office.get(&format!("/v1/runs/{}", applied["id"].as_str().unwrap())).await;
     office.expect(404, "post /v1/runs/x/undo", None).await;
+    let later = json!({ "reason": "last day", "at": "2099-12-31T00:00:00Z" });
+    let scheduled = office.post(&format!("/v1/users/{who}/suspend"), Some(later)).await;
+    assert_eq!(scheduled["scheduled_suspension"]["reason"], "last day", "{scheduled}");
+    assert_eq!(scheduled["status"], "active");
+    let cancelled = office.post(&format!("/v1/users/{who}/cancel-suspension"), None).await;
+    assert_eq!(cancelled["scheduled_suspension"], Value::Null);
 
     office
         .post(&format!("/v1/users/{who}/suspend"), Some(json!({ "reason": "stolen laptop" })))

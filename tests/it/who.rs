@@ -150,7 +150,7 @@ async fn a_part_of_a_plan_is_approved_by_the_logon_names_of_users_and_joiners() 
     firm.sync().await;
     let plan = held_plan(&firm).await;
     let which = Selection { people: vec!["alovelace".to_owned()], ..Selection::default() };
-    firm.engine.approve_part(plan.id, &which, "", alice()).await.expect("an approval");
+    firm.engine.approve_part(plan.id, &which, "", alice().into()).await.expect("an approval");
     let users = firm.users().await;
     assert_eq!(users.len(), 1, "the joiner alone");
     assert_eq!(users[0].profile.sam_account_name.as_deref(), Some("alovelace"));

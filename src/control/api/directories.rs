@@ -1,10 +1,12 @@
 //! The documents of directories.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{CheckOutcome, DirectoryCondition as DirectoryState, Phase};
-use crate::model::{RunMode, Trigger};
+use crate::model::{ChangeVerb, RunMode, Trigger};
 
 /// Document of `GET /v1/directories`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -48,8 +50,20 @@ pub struct DirectoryStatus {
     pub held: u64,
     /// Number of quarantined entries.
     pub quarantined: u64,
+    /// Changes that wait for the end of quiet hours.
+    #[serde(default)]
+    pub quiet: Option<QuietWait>,
     /// Sentences about problems, each with its remedy.
     pub attention: Vec<String>,
+}
+
+/// Changes that wait for the end of quiet hours.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct QuietWait {
+    /// End of the quiet hours.
+    pub until: String,
+    /// Number of people by the kind of their first change.
+    pub people: BTreeMap<ChangeVerb, u64>,
 }
 
 /// Status of one server of a directory.

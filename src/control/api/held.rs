@@ -40,6 +40,12 @@ pub struct HeldPlan {
     /// End of the approval. Changes that are not applied by then need another one.
     #[serde(default)]
     pub approval_expires: Option<String>,
+    /// Number of operators that have to approve each change.
+    #[serde(default = "one")]
+    pub approvals_needed: u32,
+    /// Approvals of its changes that count.
+    #[serde(default)]
+    pub approvals: Vec<GivenApproval>,
     /// Output of the gate that holds the plan, line by line.
     #[serde(default)]
     pub note: Vec<String>,
@@ -50,6 +56,27 @@ pub struct HeldPlan {
     /// The changes; absent in a list of plans.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub changes: Option<Vec<Change>>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// One operator's approval of held changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GivenApproval {
+    /// Name of the operator.
+    pub actor: String,
+    /// The uid, which counts once; absent for rosterd itself.
+    #[serde(default)]
+    pub uid: Option<u32>,
+    /// Time of the approval.
+    pub at: String,
+    /// Comment of the operator.
+    #[serde(default)]
+    pub comment: Option<String>,
+    /// Number of changes that it covers.
+    pub count: u64,
 }
 
 /// Held changes with the same kind, class, reason and cause.

@@ -36,12 +36,14 @@ pub use changes::{Change, ChangedPerson};
 pub use contacts::{Contact, Contacts};
 pub use directories::{
     Check, CheckStep, Directories, DirectoryRenaming, DirectoryStatus, ManagedCounts, Pause,
-    Progress, RunUnderWay, ServerStatus,
+    Progress, QuietWait, RunUnderWay, ServerStatus,
 };
 pub use domains::{Domain, Domains, NewClaim, Release, ReleasedUser, TxtRecord};
 pub use events::{Event, Events, LogCheck};
 pub use explain::{Elsewhere, ExplainedEntry, Explanation, Looked};
-pub use held::{Approval, Approving, HeldGroup, HeldLimit, HeldPlan, HeldPlans, Rejecting};
+pub use held::{
+    Approval, Approving, GivenApproval, HeldGroup, HeldLimit, HeldPlan, HeldPlans, Rejecting,
+};
 pub use hooks::{
     Deliveries, Delivery, Hook, HookCounts, Hooks, Redeliver, Redelivered, Replay, Sample,
 };
@@ -59,8 +61,8 @@ pub use targets::{
 };
 pub use undo::{LeftAlone, Undo};
 pub use users::{
-    Activation, Done, NewTier, Relinking, Suspension, User, UserCause, UserDetail, UserLink,
-    UserSuspension, Users,
+    Activation, Done, NewTier, Relinking, ScheduledSuspension, Suspension, User, UserCause,
+    UserDetail, UserLink, UserSuspension, Users,
 };
 
 pub use crate::engine::{

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::changes::Change;
 use super::targets::TargetAccount;
-use crate::model::{QuarantineReason, Reason, Status, Tier};
+use crate::model::{QuarantineReason, Reason, Status, Tier, Timestamp};
 
 /// A list of users.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -43,11 +43,14 @@ pub struct User {
     pub profile: Value,
     /// Link to a directory; `null` for a user that no directory manages.
     pub directory: Option<UserLink>,
-    /// Time at which the account expires in the directory, by `accountExpires`.
+    /// Time at which the account expires in the directory, by `accountExpires` or the leave date.
     #[serde(default)]
     pub expires_at: Option<String>,
     /// Suspension of the user.
     pub suspension: Option<UserSuspension>,
+    /// Suspension that an operator has scheduled.
+    #[serde(default)]
+    pub scheduled_suspension: Option<ScheduledSuspension>,
     /// Reasons why the entry, or an aspect of it, is quarantined.
     pub quarantine: Vec<QuarantineReason>,
     /// Overrides of an operator, such as `disabled` or `tier:pro`.
@@ -148,6 +151,21 @@ pub struct Relinking {
 pub struct Suspension {
     /// Comment for the log.
     #[serde(default)]
+    pub reason: String,
+    /// Time of the suspension (RFC 3339); at once without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub at: Option<Timestamp>,
+}
+
+/// A suspension that an operator has scheduled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ScheduledSuspension {
+    /// Time of the suspension.
+    pub at: String,
+    /// Operator who scheduled it.
+    pub actor: String,
+    /// Comment of the operator.
     pub reason: String,
 }
 

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::roles::{OwnUser, Role, RoleGroups, Roles};
 use crate::control::settings::Settings;
-use crate::model::Actor;
+use crate::model::{Actor, Approver};
 
 /// Lifetime of a cached lookup. It covers the requests of a script, and a new membership counts
 /// soon.
@@ -34,7 +34,15 @@ const LOOKUPS: usize = 8;
 pub struct Caller {
     /// Actor of its events: the user name, or `uid:1234` for a user without one.
     pub actor: Actor,
+    pub uid: u32,
     pub roles: Roles,
+}
+
+impl Caller {
+    /// Returns the caller as one who approves changes.
+    pub fn approver(self) -> Approver {
+        Approver { uid: Some(self.uid), actor: self.actor }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +120,7 @@ impl Callers {
     pub fn known(&self, uid: u32, gid: u32) -> Option<Caller> {
         if uid == 0 {
             // Root has access even when the user database fails.
-            return Some(Caller { actor: Actor("root".to_owned()), roles: Roles::ALL });
+            return Some(Caller { actor: Actor("root".to_owned()), uid, roles: Roles::ALL });
         }
         let now = Instant::now();
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -167,7 +175,7 @@ fn look_up(uid: u32, gid: u32, own: OwnUser, names: &Names) -> Result<Caller, Er
         authenticators: group(authenticators)?,
     };
     let actor = Actor(user.map_or_else(|| format!("uid:{uid}"), |u| u.name));
-    Ok(Caller { actor, roles: ids.roles(uid, &groups, own) })
+    Ok(Caller { actor, uid, roles: ids.roles(uid, &groups, own) })
 }
 
 /// Maps the errors that getpwuid_r(3) lists for an unknown name to `None`.

@@ -213,6 +213,7 @@ pub(in crate::control) fn convert(status: DirectoryStatus) -> api::DirectoryStat
         approval_expires: _,
         overdue_expiries: _,
         quarantined,
+        quiet,
         attention,
     } = status;
     api::DirectoryStatus {
@@ -231,6 +232,7 @@ pub(in crate::control) fn convert(status: DirectoryStatus) -> api::DirectoryStat
         users: api::ManagedCounts { active, suspended },
         held,
         quarantined,
+        quiet: quiet.map(|wait| api::QuietWait { until: time(wait.until), people: wait.people }),
         attention,
     }
 }

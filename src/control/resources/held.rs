@@ -17,7 +17,9 @@ use crate::control::operation::{Operation, REFUSED, TOO_LONG, UNREADABLE, change
 use crate::control::problem::Refusal;
 use crate::control::state::Control;
 use crate::engine::Selection;
-use crate::model::{ChangeClass, Guid, HoldReason, PlanId, Timestamp, WrittenChange};
+use crate::model::{
+    ChangeClass, GivenApproval, Guid, HoldReason, PlanId, Timestamp, WrittenChange,
+};
 use crate::store::{BaselineKind, HeldPlan, HeldSummary, cause_key};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
@@ -88,7 +90,7 @@ async fn approve(
     let api::Approving { causes, people, digest, comment } = optional_document(&body)?;
     let approval = control
         .engine
-        .approve_part(plan_id(&id)?, &Selection { causes, people, digest }, &comment, by.actor)
+        .approve_part(plan_id(&id)?, &Selection { causes, people, digest }, &comment, by.approver())
         .await?;
     let waiting = show_waiting(&control, approval.waiting).await?;
     Ok(Json(api::Approval { run: runs::convert(approval.run), waiting }))
@@ -151,7 +153,12 @@ async fn about(control: &Control, plan: &HeldPlan) -> Result<About, Refusal> {
         applied: budget.used.get(&class).map_or(0, |used| used.window),
         window: hours(config.limits.window),
     };
+    let valid_from = now.minus(config.limits.approval_expires);
+    let mut approvals = store.plan_approvals(plan.id).await?;
+    approvals.retain(|(approval, _)| approval.at >= valid_from);
     Ok(About {
+        approvals,
+        needed: config.limits.approvals.of_plan(plan.size.max(plan.count)),
         limits: ChangeClass::ALL.into_iter().map(|class| (class, limit(class))).collect(),
         summary,
         groups,
@@ -176,6 +183,10 @@ struct About {
     /// Configured group names by GUID.
     groups: BTreeMap<Guid, String>,
     approval_expires: Option<Timestamp>,
+    /// The approvals that count, each with the number of its changes.
+    approvals: Vec<(GivenApproval, u64)>,
+    /// The number of operators that each change needs.
+    needed: u32,
     /// The limits of the classes.
     limits: BTreeMap<ChangeClass, api::HeldLimit>,
 }
@@ -193,11 +204,19 @@ fn convert(plan: HeldPlan, about: About, changes: Option<Vec<WrittenChange>>) ->
         approved_at,
         announced_at: _,
         count,
+        size: _,
         scope_hash: _,
         note,
         version: _,
     } = plan;
-    let About { summary, groups, approval_expires, limits } = about;
+    let About { summary, groups, approval_expires, approvals, needed, limits } = about;
+    let given = |(approval, count): (GivenApproval, u64)| api::GivenApproval {
+        actor: approval.by.actor.0,
+        uid: approval.by.uid,
+        at: time(approval.at),
+        comment: Some(approval.comment).filter(|comment| !comment.is_empty()),
+        count,
+    };
     api::HeldPlan {
         id: id.to_string(),
         directory: directory.to_string(),
@@ -209,6 +228,8 @@ fn convert(plan: HeldPlan, about: About, changes: Option<Vec<WrittenChange>>) ->
         comment,
         approved_at: approved_at.map(time),
         approval_expires: approval_expires.map(time),
+        approvals_needed: needed.max(1),
+        approvals: approvals.into_iter().map(given).collect(),
         note: note.iter().flat_map(|note| note.lines()).map(str::to_owned).collect(),
         count,
         by: summary.into_iter().map(|line| group(line, &groups, &limits)).collect(),

@@ -21,7 +21,7 @@ use crate::model::{
     Cause, Causes, Domain, Handle, Link, QuarantineReason, Reason, RunId, Status, Tier, Timestamp,
     User, WrittenChange,
 };
-use crate::store::UserFilter;
+use crate::store::{ScheduledSuspension, UserFilter};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
@@ -36,9 +36,16 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
         change(
             "/users/{who}/suspend",
             suspend,
-            "Suspend a user at once, whatever the directory shows",
+            "Suspend a user, at once or at a later time, whatever the directory shows",
         )
         .may_take::<api::Suspension>()
+        .answers::<api::User>("The user")
+        .fails(&[REFUSED]),
+        change(
+            "/users/{who}/cancel-suspension",
+            cancel_suspension,
+            "Cancel the scheduled suspension of a user",
+        )
         .answers::<api::User>("The user")
         .fails(&[REFUSED]),
         change(
@@ -78,6 +85,7 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a filter of its own")]
 struct ListQuery {
     /// Handle of an account.
     account: Option<String>,
@@ -102,6 +110,9 @@ struct ListQuery {
     /// Only active users whose account in the directory expires before this time (RFC 3339).
     #[schemars(with = "Option<String>")]
     expires_before: Option<Timestamp>,
+    /// Only users whose suspension an operator has scheduled.
+    #[serde(default)]
+    scheduled: bool,
     /// Only users of this directory about whom its present server has not heard what another one showed.
     behind: Option<String>,
     /// Order: `id` (the default, and the fastest), `address`, `name`, `created` or `updated`.
@@ -123,6 +134,7 @@ async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<
         quarantined,
         unseen,
         expires_before,
+        scheduled,
         behind,
         sort,
         after,
@@ -140,6 +152,7 @@ async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<
         quarantined,
         unseen,
         expires_before,
+        scheduled,
         behind: behind
             .map(|name| control.engine.directory(&name))
             .transpose()?
@@ -172,8 +185,20 @@ async fn suspend(
     Path(who): Path<String>,
     body: Bytes,
 ) -> Answer<api::User> {
-    let api::Suspension { reason } = optional_document(&body)?;
-    let user = control.engine.suspend(&who, &reason, &by.actor).await?;
+    let api::Suspension { reason, at } = optional_document(&body)?;
+    let user = match at {
+        Some(at) => control.engine.suspend_at(&who, at, &reason, &by.actor).await?,
+        None => control.engine.suspend(&who, &reason, &by.actor).await?,
+    };
+    Ok(Json(show(&control, user).await?))
+}
+
+async fn cancel_suspension(
+    State(control): Shared,
+    Extension(by): By,
+    Path(who): Path<String>,
+) -> Answer<api::User> {
+    let user = control.engine.cancel_suspension(&who, &by.actor).await?;
     Ok(Json(show(&control, user).await?))
 }
 
@@ -241,7 +266,8 @@ pub(in crate::control) async fn show(control: &Control, user: User) -> Result<ap
     let handles = control.handles([user.account]).await?;
     let account = handle(&handles, user.account)?;
     let signed_in = control.engine.store.last_sign_ins_of([user.id]).await?.remove(&user.id);
-    Ok(convert(user, account, &quarantine, expires, signed_in))
+    let scheduled = control.engine.store.scheduled_suspensions().await?.remove(&user.id);
+    Ok(convert(user, account, &quarantine, Times { expires, signed_in, scheduled }))
 }
 
 async fn show_all(control: &Control, users: Vec<User>) -> Result<Vec<api::User>, Refusal> {
@@ -252,14 +278,23 @@ async fn show_all(control: &Control, users: Vec<User>) -> Result<Vec<api::User>,
         .await?;
     let expiries = control.engine.store.expiries_of(users.iter().map(|u| u.id)).await?;
     let sign_ins = control.engine.store.last_sign_ins_of(users.iter().map(|u| u.id)).await?;
+    let mut scheduled = control.engine.store.scheduled_suspensions().await?;
     let show = |user: User| {
+        let scheduled = scheduled.remove(&user.id);
         let expires = expiries.get(&user.id).copied();
         let signed_in = sign_ins.get(&user.id).copied();
         let account = handle(&handles, user.account)?;
         let quarantine = quarantined.get(&user.id).map_or(&[][..], Vec::as_slice);
-        Ok(convert(user, account, quarantine, expires, signed_in))
+        Ok(convert(user, account, quarantine, Times { expires, signed_in, scheduled }))
     };
     users.into_iter().map(show).collect()
+}
+
+/// The times of a user that other tables hold.
+pub(in crate::control) struct Times {
+    pub(in crate::control) expires: Option<Timestamp>,
+    pub(in crate::control) signed_in: Option<Timestamp>,
+    pub(in crate::control) scheduled: Option<ScheduledSuspension>,
 }
 
 /// A user of the account with this handle.
@@ -267,9 +302,9 @@ pub(in crate::control) fn convert(
     user: User,
     account: &Handle,
     quarantine: &[QuarantineReason],
-    expires: Option<Timestamp>,
-    signed_in: Option<Timestamp>,
+    times: Times,
 ) -> api::User {
+    let Times { expires, signed_in, scheduled } = times;
     let status = user.status();
     let User {
         id,
@@ -309,6 +344,11 @@ pub(in crate::control) fn convert(
         }),
         expires_at: expires.map(time),
         suspension: suspension(&causes),
+        scheduled_suspension: scheduled.map(|scheduled| api::ScheduledSuspension {
+            at: time(scheduled.at),
+            actor: scheduled.actor.0,
+            reason: scheduled.reason,
+        }),
         quarantine: quarantine.to_vec(),
         overrides: overrides.iter().map(ToString::to_string).collect(),
         invited_at: invited_at.map(time),

@@ -11,6 +11,8 @@ mod tally;
 
 use std::path::PathBuf;
 
+use chrono::SecondsFormat;
+
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
@@ -140,7 +142,8 @@ pub(super) async fn call(
         Command::Changes(given) => (Report::Changes, past(given)?, &given.form),
         Command::AccessReview(form) => (Report::AccessReview, Period::default(), form),
         Command::Expiring { until, form } => {
-            let until = Some(coming("--until", until, &view)?);
+            let until =
+                Some(coming("--until", until, &view)?.to_rfc3339_opts(SecondsFormat::Millis, true));
             (Report::Expiring, Period { since: None, until }, form)
         }
         Command::Inactive { since, form } => {

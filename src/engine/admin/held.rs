@@ -7,10 +7,11 @@ use std::sync::Arc;
 use crate::engine::sync::stages::{Request, Source};
 use crate::engine::{Directory, Engine, EngineError, Target, TargetRequest};
 use crate::model::{
-    Actor, ChangeOutcome, ChangeVerb, Digest, DirectoryName, Guid, PlanId, PlanState, RunId,
-    Trigger, UserId,
+    Actor, Approver, ChangeOutcome, ChangeVerb, Digest, DirectoryName, GivenApproval, Guid, PlanId,
+    PlanState, RunId, Trigger, UserId,
 };
-use crate::store::{Decision, HeldPlan, HeldRow, Run, fold};
+use crate::reconcile::{Given, Limits};
+use crate::store::{Consent, Decision, HeldPlan, HeldRow, Run, fold};
 
 /// Above this number of people a full run is faster than a scoped one.
 const MAX_SCOPED: usize = 2_000;
@@ -43,6 +44,10 @@ pub enum HeldError {
         by(actor.as_ref())
     )]
     NotRejectable { plan: PlanId, state: PlanState, actor: Option<Actor> },
+    #[error(
+        "you have approved these changes already, and they need {needed} operators: another one has to run rosterctl held approve {plan}"
+    )]
+    ApprovedBySame { plan: PlanId, needed: u32 },
     #[error("the plan {plan} is {}, not rejected: see rosterctl held list", state.as_str())]
     NotRejected { plan: PlanId, state: PlanState },
 }
@@ -136,6 +141,13 @@ impl Place {
             Err(_) => Ok(Self::Directory(engine.directory(name.as_str())?)),
         }
     }
+
+    fn limits(&self) -> &Limits {
+        match self {
+            Self::Directory(directory) => &directory.config.limits,
+            Self::Target(target) => &target.config.limits,
+        }
+    }
 }
 
 impl Engine {
@@ -148,10 +160,13 @@ impl Engine {
 
     /// Approves a plan: reads its people again and applies the changes that still hold.
     pub async fn approve(&self, id: PlanId, actor: Actor) -> Result<Approval, EngineError> {
-        self.approve_part(id, &Selection::default(), "", actor).await
+        self.approve_part(id, &Selection::default(), "", actor.into()).await
     }
 
     /// Approves a part of a plan, with a comment. The rest stays held.
+    ///
+    /// Where a change needs several operators, the run that follows each approval reads its person again,
+    /// and the last one applies it.
     ///
     /// A rejected plan is approved only by naming its changes. As a whole it has to be reopened
     /// first. So an approval cannot undo the rejection of another operator by accident.
@@ -160,7 +175,7 @@ impl Engine {
         id: PlanId,
         which: &Selection,
         comment: &str,
-        actor: Actor,
+        by: Approver,
     ) -> Result<Approval, EngineError> {
         let applying = self.apply_lock.lock().await;
         let plan = self.held_plan(id).await?;
@@ -194,7 +209,22 @@ impl Engine {
         let people: BTreeSet<Guid> =
             rows.iter().filter(is_chosen).filter_map(|row| row.guid).collect();
         let users: BTreeSet<UserId> = rows.iter().filter(is_chosen).map(|row| row.user).collect();
-        let decision = Decision { actor: &actor, comment };
+        let limits = place.limits();
+        let valid_from = self.clock.now().minus(limits.approval_expires);
+        let needed = limits.approvals.of_plan(plan.size.max(plan.count));
+        if needed > 1 && plan.state == PlanState::Superseded {
+            // Each operator approves the plan that all of them see.
+            return Err(HeldError::Replaced(id).into());
+        }
+        let consent = Consent { by: &by, comment, needed, valid_from };
+        let new = GivenApproval { by: by.clone(), at: self.clock.now(), comment: String::new() };
+        let is_repeated = |row: &HeldRow| {
+            !row.approved && Given::add(&row.approvals, &new, needed, valid_from).is_none()
+        };
+        if rows.iter().filter(is_chosen).all(is_repeated) && !rows.is_empty() {
+            return Err(HeldError::ApprovedBySame { plan: id, needed }.into());
+        }
+        let decision = Decision { actor: &by.actor, comment };
         let mut plan = plan;
         if plan.state == PlanState::Rejected {
             let named: Vec<Digest> = rows.iter().filter(is_chosen).map(|row| row.digest).collect();
@@ -203,14 +233,14 @@ impl Engine {
             plan = self.held_plan(reopened).await?;
             chosen = Some(named).filter(|named| (named.len() as u64) < plan.count);
         }
-        self.store.approve_plan(&plan, chosen.as_deref(), decision, &self.clock).await?;
+        self.store.approve_plan(&plan, chosen.as_deref(), consent, &self.clock).await?;
         drop(applying);
         let directory = match place {
             Place::Directory(directory) => directory,
             Place::Target(target) => {
                 let request = TargetRequest {
                     approves: Some(plan.id),
-                    ..TargetRequest::users(Trigger::Approval, users, Some(actor))
+                    ..TargetRequest::users(Trigger::Approval, users, Some(by.actor))
                 };
                 let run = self.run_target(&target, request).await?;
                 return Ok(Approval { run, waiting: self.waiting(&plan.directory).await? });
@@ -218,7 +248,7 @@ impl Engine {
         };
         let request = Request {
             approves: Some(plan.id),
-            ..Self::request_for(people, Trigger::Approval, actor)
+            ..Self::request_for(people, Trigger::Approval, by.actor)
         };
         let by = request.actor.clone();
         let mut run = self.run(&directory, request).await?;

@@ -124,6 +124,7 @@ impl Engine {
             class: None,
             version: None,
             cluster: None,
+            home: None,
         }
     }
 

@@ -9,6 +9,7 @@ pub(super) mod invitations;
 pub(super) mod operator_run;
 pub(super) mod population;
 pub(super) mod preview;
+pub(super) mod scheduled;
 pub(super) mod search;
 pub(super) mod targets;
 pub(super) mod undo;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::directory::{CheckReport, Decoder, Use};
 use crate::engine::{Engine, EngineError};
 use crate::model::{Address, AddressKey, CheckOutcome, CheckStep, Tier};
-use crate::reconcile::{Desired, Expectation, Ledger, Primary, TierWish, decide};
+use crate::reconcile::{Desired, Expectation, Ledger, Primary, decide};
 use crate::telemetry::chain;
 
 /// The numbers of people below the bases.
@@ -28,7 +28,7 @@ struct Population {
 impl Population {
     fn add(&mut self, person: &Desired) {
         self.found += 1;
-        let TierWish::Entitled { tier, .. } = person.tier else {
+        let Some(tier) = person.tier.given() else {
             self.in_no_group += 1;
             return;
         };

@@ -49,6 +49,7 @@ impl Sort {
 
 /// A filter, an order and a page.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a filter of its own")]
 pub struct UserQuery {
     /// The handle of an account.
     pub account: Option<String>,
@@ -67,6 +68,8 @@ pub struct UserQuery {
     pub unseen: bool,
     /// Only active users whose account in the directory expires before this time.
     pub expires_before: Option<Timestamp>,
+    /// Only users whose suspension an operator has scheduled.
+    pub scheduled: bool,
     /// Only users of this directory of whom its present server has not heard whole.
     pub behind: Option<DirectoryName>,
     pub sort: Sort,
@@ -139,6 +142,7 @@ impl Engine {
             quarantined,
             unseen,
             expires_before,
+            scheduled,
             behind,
             sort,
             after,
@@ -174,6 +178,7 @@ impl Engine {
             tier,
             managed: unmanaged.then_some(false),
             expires_before,
+            scheduled,
             after: None,
             limit: Some(PAGE_SIZE),
         };

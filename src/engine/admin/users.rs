@@ -8,7 +8,8 @@ use crate::engine::sync::stages::Request;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{
     AccountKind, Actor, Address, AddressError, By, Cause, ChangeKind, DirectoryName, Evidence,
-    Guid, Handle, Link, Override, QuarantineReason, Reason, Status, Tier, Trigger, User, UserId,
+    Guid, Handle, Link, Override, QuarantineReason, Reason, Status, Tier, Timestamp, Trigger, User,
+    UserId,
 };
 use crate::reconcile::Confirmation;
 use crate::store::Run;
@@ -62,6 +63,14 @@ pub enum UserError {
     KeepsAddress { who: String, status: Status },
     #[error("{0} holds no address any more")]
     NoAddress(String),
+    #[error("{0} is not in the future: leave --at out to suspend at once")]
+    NotLater(Timestamp),
+    #[error(
+        "no directory is configured, whose schedule would carry this out: leave --at out to suspend at once"
+    )]
+    NoSchedule,
+    #[error("no suspension of {0} is scheduled: rosterctl user list --scheduled")]
+    NotScheduled(String),
     #[error("{0} has no override")]
     NoOverride(String),
     #[error("{who} is {}, not suspended", status.as_str())]
@@ -100,8 +109,8 @@ fn first_of(users: &[String], count: usize) -> String {
 }
 
 impl Engine {
-    /// Suspends a user with the cause `operator`, which no sync lifts.
-    pub async fn suspend(&self, who: &str, why: &str, actor: &Actor) -> Result<User, EngineError> {
+    /// Returns the user, if an operator can suspend it.
+    pub(in crate::engine) async fn suspendable(&self, who: &str) -> Result<User, EngineError> {
         let user = self.find_user(who).await?;
         match user.status() {
             _ if user.causes.has(Reason::Operator) => {
@@ -120,6 +129,12 @@ impl Engine {
             }
             .into());
         }
+        Ok(user)
+    }
+
+    /// Suspends a user with the cause `operator`, which no sync lifts.
+    pub async fn suspend(&self, who: &str, why: &str, actor: &Actor) -> Result<User, EngineError> {
+        let user = self.suspendable(who).await?;
         let now = self.clock.now();
         let evidence = Evidence::of_operator(why, user.link.as_ref().map(|l| l.guid), now);
         let cause = Cause {

@@ -6,7 +6,9 @@ use crate::directory::{Grants, Right};
 use crate::engine::sync::stages::{GateAnswer, ObservedRun, PlannedRun, Request};
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{AddressKey, Guid, Mode};
-use crate::reconcile::{Desired, Draft, LastServer, Observation, PlanWarning, Situation, propose};
+use crate::reconcile::{
+    Desired, Draft, HomeCounts, LastServer, Observation, PlanWarning, Situation, propose,
+};
 use crate::store::ScopeState;
 
 impl Engine {
@@ -41,7 +43,13 @@ impl Engine {
         let protected = self.protected(directory, account).await?;
         let stored_scope = former_scope.as_ref().or(state.scope.as_ref());
         let scope = stored_scope.and_then(|stored| scope_warning(stored, &config.scope_hash()));
+        let homes = if seen.policy.rules.have_limits() {
+            self.store.homes(name, window_began).await?
+        } else {
+            HomeCounts::default()
+        };
         let situation = Situation {
+            homes,
             limits: &config.limits,
             is_plan_only: config.mode == Mode::PlanOnly,
             is_held_by_gate: matches!(answer, GateAnswer::Held(_)),
@@ -58,6 +66,7 @@ impl Engine {
                 identity: state.identity,
                 changed_at: state.server_changed_at,
             },
+            is_quiet: config.quiet.until(now).is_some(),
             now,
         };
         let verdict = propose(draft, situation);

@@ -265,7 +265,7 @@ impl Engine {
             account: account.id,
             handle: account.handle,
             tiers: tiers.clone(),
-            exclude: Exclude::new(exclude.iter().cloned()),
+            exclude: Exclude::new(exclude.iter().cloned(), Vec::new()),
         }))
     }
 

@@ -18,11 +18,11 @@ const MAX_BACKOFF: Duration = Duration::from_mins(15);
 /// The maximum is reached with fewer attempts than this.
 const DOUBLINGS: u32 = 12;
 
-/// A due recheck or expiry of one person.
+/// A due recheck, expiry or scheduled suspension of one person.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(in crate::engine) struct DueThing {
     pub person: Guid,
-    /// The time of the expiry, or the first observation of the absence.
+    /// The time of the expiry or of the scheduled suspension, the first observation of the absence, or the end of quiet hours.
     pub about: Timestamp,
     /// The time at which it is due, by our clock.
     pub at: Timestamp,
@@ -92,12 +92,16 @@ impl Backoff {
 pub(in crate::engine) struct Due {
     pub(in crate::engine) expiries: Backoff,
     pub(in crate::engine) rechecks: Backoff,
+    pub(in crate::engine) suspensions: Backoff,
 }
 
 impl Due {
     /// Returns the first backoff of a trigger.
     pub(in crate::engine) fn first_backoff(trigger: Trigger) -> Duration {
-        if trigger == Trigger::Expiry { EXPIRY_BACKOFF } else { RECHECK_BACKOFF }
+        match trigger {
+            Trigger::Expiry | Trigger::Operator => EXPIRY_BACKOFF,
+            _ => RECHECK_BACKOFF,
+        }
     }
 }
 
@@ -136,7 +140,8 @@ impl Engine {
             .collect())
     }
 
-    /// Returns the rechecks that are due or come next.
+    /// Returns the rechecks that are due or come next: of absences, and of changes that wait for the end of
+    /// quiet hours.
     pub(in crate::engine) async fn due_rechecks(
         &self,
         directory: &Directory,
@@ -145,7 +150,9 @@ impl Engine {
         let thing = |s: crate::reconcile::GracePeriod| {
             Some(DueThing { person: s.guid, about: s.first_seen, at: s.due? })
         };
-        Ok(grace_periods.into_iter().filter_map(thing).collect())
+        let quiet = self.store.quiet(&directory.config.name).await?.into_iter();
+        let quiet = quiet.map(|(person, until, _)| DueThing { person, about: until, at: until });
+        Ok(grace_periods.into_iter().filter_map(thing).chain(quiet).collect())
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::directory::Use;
 use crate::engine::sync::stages::Request;
 use crate::engine::triggers::changes::{ChangedPeople, DIRSYNC_TIMEOUT};
-use crate::engine::triggers::due::Due;
+use crate::engine::triggers::due::{Due, DueThing};
 use crate::engine::{Directory, Engine, EngineError, Health};
 use crate::model::{Timestamp, Trigger};
 use crate::reconcile::FullReadReason;
@@ -26,6 +26,8 @@ enum Next {
     Scheduled,
     Expiry,
     Recheck,
+    /// Suspensions that operators scheduled. They read nothing.
+    Suspension,
 }
 
 /// The state of one directory's schedule.
@@ -71,8 +73,9 @@ impl Engine {
             done.limit_to(now);
             let wait = match self.next_due(directory, &mut done, now).await {
                 Ok((Some(due), what)) if due <= now && !directory.cancel.is_cancelled() => {
-                    let request = self.request(directory, what, &mut done, now).await;
-                    self.run_and_log(directory, request).await;
+                    if let Some(request) = self.request(directory, what, &mut done, now).await {
+                        self.run_and_log(directory, request).await;
+                    }
                     continue;
                 }
                 Ok((due, _)) => due.map_or(MAX_WAIT, |at| at.since(now)),
@@ -90,15 +93,16 @@ impl Engine {
         }
     }
 
-    /// Returns the request for the due run, and notes the attempt.
+    /// Returns the request for the due run, and notes the attempt. A scheduled suspension needs no run: it
+    /// is carried out.
     async fn request(
         &self,
         directory: &Directory,
         what: Next,
         done: &mut ScheduleState,
         now: Timestamp,
-    ) -> Request {
-        match what {
+    ) -> Option<Request> {
+        Some(match what {
             // The startup run covers the ticks that were missed before it.
             Next::Startup => {
                 done.startup = true;
@@ -123,7 +127,26 @@ impl Engine {
                     done.due.rechecks.begin(&things, Due::first_backoff(Trigger::Recheck), now);
                 Request::people(Trigger::Recheck, people, None)
             }
-        }
+            Next::Suspension => {
+                self.carry_out_suspensions(directory, done, now).await;
+                return None;
+            }
+        })
+    }
+
+    /// Carries out the suspensions that operators scheduled until now.
+    async fn carry_out_suspensions(
+        &self,
+        directory: &Directory,
+        done: &mut ScheduleState,
+        now: Timestamp,
+    ) {
+        let things = self.due_suspensions(directory).await.unwrap_or_default();
+        let due: Vec<DueThing> = things.iter().map(|(thing, _)| *thing).collect();
+        let first = Due::first_backoff(Trigger::Operator);
+        let begun = done.due.suspensions.begin(&due, first, now);
+        let users = things.into_iter().filter(|(thing, _)| begun.contains(&thing.person));
+        self.suspend_scheduled(&users.map(|(_, user)| user).collect::<Vec<_>>()).await;
     }
 
     /// Returns the request for a scheduled run: incremental where changes can be followed and no
@@ -190,6 +213,10 @@ impl Engine {
             .rechecks
             .next(&self.due_rechecks(directory).await?, now)
             .map(|at| (at, Next::Recheck));
+        let suspensions: Vec<DueThing> =
+            self.due_suspensions(directory).await?.into_iter().map(|(thing, _)| thing).collect();
+        // A pause is about reads, and delays no decision of an operator.
+        let suspension = done.due.suspensions.next(&suspensions, now);
         let paused = self.store.directory(name).await?.paused_until.filter(|until| *until > now);
         let not_before = |at: Timestamp| paused.map_or(at, |until| at.max(until));
         let shown = scheduled.map(|(at, _)| not_before(at.max(now)));
@@ -199,7 +226,14 @@ impl Engine {
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| (*at).max(now));
-        Ok(first.map_or((None, Next::Scheduled), |(at, what)| (Some(not_before(at)), what)))
+        let run = first.map(|(at, what)| (not_before(at), what));
+        Ok(match (suspension, run) {
+            (Some(at), run) if run.is_none_or(|(run, _)| at.max(now) <= run.max(now)) => {
+                (Some(at), Next::Suspension)
+            }
+            (_, Some((at, what))) => (Some(at), what),
+            (_, None) => (None, Next::Scheduled),
+        })
     }
 
     /// Runs a request and logs an error of the store.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
-use crate::store::instants::{AS_VALUES, CHAINED, DUE, HAPPENED, OF_THE_DIRECTORY};
+use crate::store::instants::{AS_VALUES, CHAINED, CHOSEN, DUE, HAPPENED};
 
 const YEARS: Duration = Duration::from_hours(24 * 3_653);
 
@@ -74,7 +74,7 @@ async fn every_instant_of_the_schema_is_known_to_the_correction() {
     let store = Store::open(&format!("sqlite://{}", folder.path().join("rosterd.db").display()))
         .await
         .unwrap();
-    let known: BTreeSet<(String, String)> = [HAPPENED, DUE, AS_VALUES, CHAINED, OF_THE_DIRECTORY]
+    let known: BTreeSet<(String, String)> = [HAPPENED, DUE, AS_VALUES, CHAINED, CHOSEN]
         .into_iter()
         .flatten()
         .flat_map(|(table, columns)| {

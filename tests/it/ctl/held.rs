@@ -58,6 +58,28 @@ fn a_held_plan_shows_its_changes_reasons_and_commands() {
 }
 
 #[test]
+fn a_plan_for_two_operators_shows_who_approved_it_and_what_is_missing() {
+    let given = json!([{ "actor": "ann", "uid": 1000, "at": "2026-11-24T02:59:00.000Z", "comment": "CHG-1", "count": 23 }]);
+    let approvals = json!({ "approvals_needed": 2, "approvals": given });
+    let plan: api::HeldPlan = sent(with(a_held_plan(), &approvals));
+    let shown = held::show(&plan, &Form::default(), &view()).plain();
+    assert!(
+        shown.contains("  ann  approved 23 changes on 2026-11-24 02:59 UTC: \"CHG-1\"\n"),
+        "{shown}"
+    );
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let missing =
+        "each change needs the approval of 2 operators: another one than ann has to approve, too";
+    assert!(words(&shown).contains(missing), "{shown}");
+    let approval: api::Approval = sent(with(
+        with(a_run("held"), &json!({ "held": 23 })),
+        &json!({ "waiting": with(a_held_plan(), &approvals) }),
+    ));
+    let shown = words(&held::approved(&approval, &view()).plain());
+    assert!(shown.starts_with(&format!("Your approval is recorded: {missing}.")), "{shown}");
+}
+
+#[test]
 fn held_plans_are_listed_by_their_short_ids() {
     let plans: api::HeldPlans = sent(json!({ "held": [a_held_plan()] }));
     insta::assert_snapshot!(held::list(&plans, &view()).plain(), @"

@@ -77,6 +77,23 @@ fn a_run_under_way_is_shown_with_its_progress() {
 }
 
 #[test]
+fn the_status_says_what_waits_for_the_end_of_quiet_hours() {
+    let quiet =
+        json!({ "until": "2026-11-24T06:00:00.000Z", "people": { "create": 2, "update": 1 } });
+    let status: api::Status = sent(json!({
+        "version": "0.1.0", "started_at": "2026-11-21T03:00:00.000Z", "hooks": { "pending": 0, "failed": 0, "removed": 0 },
+        "directories": [{ "name": "corp", "account": "acme", "state": "ok", "server": null, "live": true, "quiet": quiet,
+            "last_attempt": null, "last_success": null, "last_complete_read": null, "next_run": null, "paused_until": null,
+            "users": { "active": 1, "suspended": 0 }, "held": 0, "quarantined": 0, "attention": [] }]
+    }));
+    let shown = status::page(&status, &view()).plain();
+    assert!(
+        shown.contains("quiet hours    2 create, 1 update, until 2026-11-24 06:00 UTC"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn times_are_local_unless_utc_is_asked_for() {
     let status: api::Status =
         sent(json!({ "version": "0.1.0", "started_at": "2026-11-21T03:00:00.000Z",

@@ -7,7 +7,9 @@ use adsim::{Fault, NewPerson, What, When, names};
 use rosterd::engine::Rules;
 use rosterd::model::Retention;
 use rosterd::model::*;
-use rosterd::store::{Applied, Decision, EventFilter, HeldPlan, StoreError, UserFilter, Writer};
+use rosterd::store::{
+    Applied, Consent, Decision, EventFilter, HeldPlan, StoreError, UserFilter, Writer,
+};
 
 use super::{DAY, HOUR, again, dn_of, guid_of, held_plan, no_full_runs, see_tombstones, tick};
 use crate::firm::{Firm, alice};
@@ -19,6 +21,11 @@ fn bob() -> Actor {
 
 fn word(actor: &Actor) -> Decision<'_> {
     Decision { actor, comment: "" }
+}
+
+/// Returns an approval that no other one has to follow.
+fn consent(by: &Approver) -> Consent<'_> {
+    Consent { by, comment: "", needed: 1, valid_from: Timestamp(0) }
 }
 
 async fn attention(firm: &Firm) -> Vec<String> {
@@ -254,7 +261,7 @@ async fn a_rejected_creation_stays_rejected_when_the_title_changes() {
     );
     let which =
         rosterd::engine::Selection { people: vec![rows[0].user.to_string()], ..Default::default() };
-    let approval = firm.engine.approve_part(import.id, &which, "", bob()).await.unwrap();
+    let approval = firm.engine.approve_part(import.id, &which, "", bob().into()).await.unwrap();
     assert_eq!((approval.run.counts.create, approval.waiting.is_none()), (1, true), "{approval:?}");
     assert_eq!(
         (state_of(&firm, &import).await, firm.sync().await.counts.total()),
@@ -468,7 +475,7 @@ async fn a_superseded_plan_is_not_restored_by_a_concurrent_approval() {
     });
     assert_eq!(firm.sync().await.held, seen.count + 1);
     let store = &firm.engine.store;
-    store.approve_plan(&seen, None, word(&alice()), &firm.clock).await.unwrap();
+    store.approve_plan(&seen, None, consent(&alice().into()), &firm.clock).await.unwrap();
     assert_eq!(
         (waiting(&firm).await.len(), state_of(&firm, &seen).await),
         (1, PlanState::Superseded)
@@ -476,7 +483,8 @@ async fn a_superseded_plan_is_not_restored_by_a_concurrent_approval() {
     // A change that was rejected, expired or applied since is not restored either.
     let seen = held_plan(&firm).await;
     store.reject_plan(&seen, word(&bob()), &firm.clock).await.unwrap();
-    let raced = store.approve_plan(&seen, None, word(&alice()), &firm.clock).await.unwrap_err();
+    let raced =
+        store.approve_plan(&seen, None, consent(&alice().into()), &firm.clock).await.unwrap_err();
     assert!(
         matches!(raced, StoreError::Raced { .. })
             && raced.to_string().contains("is rejected by bob by now"),
@@ -490,10 +498,10 @@ async fn neither_a_rejection_nor_an_expiry_takes_back_an_approval_that_came_firs
     let firm = Firm::of(120, |_| {}).await;
     firm.sync().await;
     let (seen, store) = (held_plan(&firm).await, &firm.engine.store);
-    store.approve_plan(&seen, None, word(&alice()), &firm.clock).await.unwrap();
+    store.approve_plan(&seen, None, consent(&alice().into()), &firm.clock).await.unwrap();
     let late = held_plan(&firm).await;
     firm.later(HOUR);
-    store.approve_plan(&late, None, word(&bob()), &firm.clock).await.unwrap();
+    store.approve_plan(&late, None, consent(&bob().into()), &firm.clock).await.unwrap();
     store.expire_approval(&late, &firm.clock).await.unwrap();
     assert_eq!(
         state_of(&firm, &seen).await,

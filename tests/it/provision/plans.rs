@@ -14,7 +14,12 @@ async fn a_first_import_is_held_and_the_approved_accounts_are_created() {
     let plan = office.plan().await.expect("a plan");
     let rows = office.firm.engine.store.held_rows(plan.id).await.expect("rows");
     let one = Selection { people: vec![rows[0].user.to_string()], ..Selection::default() };
-    office.firm.engine.approve_part(plan.id, &one, "a pilot", alice()).await.expect("a part");
+    office
+        .firm
+        .engine
+        .approve_part(plan.id, &one, "a pilot", alice().into())
+        .await
+        .expect("a part");
     until("the pilot has an account", async || (office.active().len() == 1).then_some(())).await;
     let plan = office.plan().await.expect("the rest");
     assert_eq!(plan.count, active as u64 - 1);

@@ -117,7 +117,7 @@ impl Office {
                             plan.id,
                             &Selection { causes, people, digest: None },
                             "by chance",
-                            actor,
+                            actor.into(),
                         )
                         .await?
                         .run,

@@ -32,6 +32,7 @@ pub(crate) struct Facts {
     pub name: String,
     pub disabled: bool,
     pub expires: Expiry,
+    pub leave: Field,
     pub pro: bool,
     pub basic: bool,
 }
@@ -73,6 +74,17 @@ pub(crate) struct Loss {
     pub(crate) reversed: bool,
 }
 
+impl Facts {
+    /// Returns whether accountExpires or the leave date has passed.
+    pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
+        let leave = match &self.leave {
+            Field::Text(text) => leave_date(text, chrono_tz::Tz::UTC),
+            _ => None,
+        };
+        matches!(self.expires, Expiry::At(at) if at <= now) || leave.is_some_and(|at| at <= now)
+    }
+}
+
 impl Loss {
     pub(super) fn server(&self) -> ServerIdentity {
         let name = if self.on_replica { "CN=DC2" } else { "CN=DC1" };
@@ -101,6 +113,12 @@ pub(crate) struct Company {
     pub limits: Limits,
     pub last_server: LastServer,
     pub hold_all: HoldAll,
+    /// The rules of OUs; their names never change.
+    pub(crate) rules: OuRules,
+    pub(crate) excluded: Vec<Ou>,
+    pub(crate) is_quiet: bool,
+    /// The changes of the window by home.
+    pub(crate) at_home: Vec<(Timestamp, AppliedAtHome)>,
     pub without: WithoutGroup,
     pub protected: BTreeSet<Guid>,
     pub now: Timestamp,
@@ -166,6 +184,7 @@ impl Company {
                 name: format!("Person {i}"),
                 disabled: false,
                 expires: Expiry::Never,
+                leave: Field::Absent,
                 pro: i % 3 == 0,
                 basic: true,
             };
@@ -188,6 +207,10 @@ impl Company {
             limits: Limits::default(),
             last_server: LastServer::default(),
             hold_all: HoldAll::No,
+            rules: OuRules::default(),
+            excluded: Vec::new(),
+            is_quiet: false,
+            at_home: Vec::new(),
             without: WithoutGroup::Suspend,
             protected: BTreeSet::new(),
             now: Timestamp(1_700_000_000_000_000),
@@ -237,6 +260,7 @@ impl Company {
         self.approve_all(&Loss::default());
         self.applied.clear();
         self.taken_out.clear();
+        self.at_home.clear();
         self.started_with = Some(self.active());
         self
     }
@@ -274,6 +298,7 @@ impl Company {
         });
         self.applied.iter_mut().for_each(|(at, _)| *at = (*at).min(now));
         self.taken_out.iter_mut().for_each(|(at, ..)| *at = (*at).min(now));
+        self.at_home.iter_mut().for_each(|(at, _)| *at = (*at).min(now));
         for user in self.users.values_mut() {
             let causes: Vec<Cause> = user
                 .causes
@@ -318,6 +343,7 @@ impl Company {
                 .then_some(UserAccountControl(if truth.disabled { 514 } else { 512 })),
             expires: (!loss.no_control.contains(&guid)).then_some(truth.expires),
             groups,
+            leave: if loss.no_mail.contains(&guid) { Field::Absent } else { truth.leave.clone() },
             groups_unknown: false,
             mail: if loss.no_mail.contains(&guid) {
                 Field::Absent
@@ -355,7 +381,12 @@ impl Company {
                 without_group: self.without,
                 default_tier: Tier::Pro,
             },
-            exclude: Exclude::new(["svc-*@example.com".to_owned()], Vec::new()),
+            exclude: Exclude::new(["svc-*@example.com".to_owned()], self.excluded.clone()),
+            rules: self.rules.clone(),
+            leave_date: LeaveDates {
+                attribute: Some("leave".to_owned()),
+                zone: chrono_tz::Tz::UTC,
+            },
             now: (!loss.clocks_apart).then_some(self.now),
             provenance: Provenance { server: "ldaps://dc1".to_owned(), at: self.now },
         }
@@ -561,6 +592,19 @@ impl Company {
         belonged.into_iter().map(cluster).collect()
     }
 
+    /// Returns the users and changes by home, as the store counts them.
+    fn homes(&self, since: Timestamp) -> HomeCounts {
+        let mut homes = HomeCounts::default();
+        for (name, users) in self.members() {
+            if let Some(home) = name.strip_prefix("ou:") {
+                homes.active.insert(home.to_owned(), users.len() as u64);
+            }
+        }
+        let applied = self.at_home.iter().filter(|(at, _)| *at > since);
+        homes.applied = applied.map(|(_, applied)| applied.clone()).collect();
+        homes
+    }
+
     /// Plans and guards an observation with the functions of the engine, then stores what follows.
     fn plan_and_apply(&mut self, seen: &Observation, approved: BTreeSet<Digest>) {
         let window = self.now.minus(self.limits.window);
@@ -585,10 +629,12 @@ impl Company {
             used: used.collect(),
             held: self.held_changes(),
             grace_periods: self.grace_periods.clone(),
+            homes: self.homes(window),
             clusters: self.clusters(window),
             protected: &self.protected,
             approved,
             last_server: self.last_server.clone(),
+            is_quiet: self.is_quiet,
             now: self.now,
         };
         let verdict = propose(draft, situation);
@@ -638,6 +684,9 @@ impl Company {
             }
             if let (Some(class), false) = (change.class, approved) {
                 self.applied.push((self.now, class));
+            }
+            if let (Some(class), Some(home)) = (change.class, change.home.clone()) {
+                self.at_home.push((self.now, AppliedAtHome { home, class, approved, count: 1 }));
             }
             self.taken_out.extend(
                 change.cluster.clone().map(|cluster| (self.now, cluster, change.user, approved)),
@@ -737,13 +786,16 @@ impl Company {
 
     /// Returns the changes of the open plan, each with its person.
     fn held_changes(&self) -> Vec<(Option<Guid>, Waiting)> {
-        let held = self
-            .held
-            .iter()
-            .filter(|h| !matches!(h.hold, HoldReason::GracePeriod | HoldReason::Rejected));
+        let held = self.held.iter().filter(|h| {
+            !matches!(
+                h.hold,
+                HoldReason::GracePeriod | HoldReason::Rejected | HoldReason::QuietHours
+            )
+        });
         held.filter_map(|h| {
-            let (user, cluster) = (h.change.user, h.change.cluster.clone());
-            Some((h.change.guid, Waiting { user, class: h.change.class?, cluster }))
+            let Change { user, class, cluster, home, .. } = h.change.clone();
+            let digest = Some(h.change.digest());
+            Some((h.change.guid, Waiting { user, class: class?, cluster, home, digest }))
         })
         .collect()
     }

@@ -9,7 +9,7 @@ use crate::directory::{Bases, GroupError, Object, Session};
 use crate::engine::sync::observe::connection::Connection;
 use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
 use crate::model::{Dn, GroupName, Tier};
-use crate::reconcile::{Canary, Closure, Exclude, Ou};
+use crate::reconcile::{Canary, Closure, Exclude, Ou, OuRules};
 use crate::store::{BaselineKind, BaselineObject};
 
 /// The use of a container that the configuration names by its DN.
@@ -18,6 +18,8 @@ enum Container {
     Base,
     /// An OU whose people are out of scope.
     Excluded,
+    /// An OU whose people have rules of their own.
+    Ruled,
 }
 
 /// The words of a warning about a container.
@@ -33,7 +35,7 @@ impl Container {
     fn kind(self) -> BaselineKind {
         match self {
             Self::Base => BaselineKind::Base,
-            Self::Excluded => BaselineKind::Ou,
+            Self::Excluded | Self::Ruled => BaselineKind::Ou,
         }
     }
 
@@ -44,6 +46,11 @@ impl Container {
                 noun: "excluded OU",
                 key: "exclude-ou",
                 effect: ". Until then no user is created or reactivated",
+            },
+            Self::Ruled => Words {
+                noun: "OU",
+                key: "ou in [[directory.rule]]",
+                effect: ". Until then people in no group keep their tier",
             },
         }
     }
@@ -83,6 +90,23 @@ impl Engine {
         let ous = exclude_ou.iter().zip(found.await?);
         let ous = ous.map(|(ou, present)| Ou { configured: ou.clone(), present }).collect();
         Ok(Exclude::new(exclude.iter().cloned(), ous))
+    }
+
+    /// Returns the rules with the present DNs of their OUs.
+    pub(in crate::engine) async fn rules(
+        &self,
+        directory: &Directory,
+        session: &mut Session,
+        warnings: &mut Vec<String>,
+    ) -> Result<OuRules, EngineError> {
+        let mut rules = directory.config.settings.rules.clone();
+        let names: Vec<String> =
+            rules.0.iter().map(|rule| rule.ou.configured.as_str().to_owned()).collect();
+        let found = self.containers(directory, session, Container::Ruled, &names, warnings).await?;
+        for (rule, present) in rules.0.iter_mut().zip(found) {
+            rule.ou.present = present;
+        }
+        Ok(rules)
     }
 
     /// Returns the present DN of each container; `None` for those that were not found.

@@ -16,7 +16,8 @@ use crate::model::{
     AccountId, DirectoryName, Dn, Guid, Link, Override, Reason, Status, Timestamp, User,
 };
 use crate::reconcile::{
-    Closure, Confirmation, Desired, Finding, Policy, Provenance, Takeover, Whereabouts, decide,
+    Closure, Confirmation, Desired, Finding, LeaveDates, Policy, Provenance, Takeover, Whereabouts,
+    decide,
 };
 use crate::store::Mark;
 
@@ -130,7 +131,7 @@ impl Engine {
         };
         let mut found = LookupResults::default();
         session.confirm(&mut PendingLookups::of(people), &inquiry, &mut found).await?;
-        let policy = self.scope_policy(directory, session, now).await?;
+        let policy = self.scope_policy(directory, session, now, &mut Vec::new()).await?;
         // A person without an answer may be anywhere.
         let mut whereabouts: BTreeMap<Guid, Whereabouts> =
             people.iter().map(|guid| (*guid, Whereabouts::Unknown)).collect();
@@ -165,7 +166,10 @@ impl Engine {
         let (mut session, settings) = self.open_neighbour(directory).await?;
         let bases = self.bases(directory, &mut session, &mut Vec::new()).await?;
         let closure = self.groups(directory, &mut session, &mut Vec::new()).await?.0;
-        let policy = Policy { closure, ..self.scope_policy(directory, &mut session, now).await? };
+        let policy = Policy {
+            closure,
+            ..self.scope_policy(directory, &mut session, now, &mut Vec::new()).await?
+        };
         let decoder = Decoder::new(&settings.attributes, &policy.closure);
         let stored = BTreeMap::new();
         let inquiry = LookupContext {
@@ -192,6 +196,7 @@ impl Engine {
         directory: &Directory,
         session: &mut Session,
         at: Timestamp,
+        warnings: &mut Vec<String>,
     ) -> Result<Policy, EngineError> {
         let config = &directory.config;
         let (account, claims) = self.claims_of(directory).await?;
@@ -201,7 +206,12 @@ impl Engine {
             claims,
             closure: Closure::unread(),
             tiers: config.tiers,
-            exclude: self.exclude(directory, session, &mut Vec::new()).await?,
+            exclude: self.exclude(directory, session, warnings).await?,
+            rules: self.rules(directory, session, warnings).await?,
+            leave_date: LeaveDates {
+                attribute: config.settings.attributes.leave_date.clone(),
+                zone: config.zone,
+            },
             now: believed(session.root.current_time, at),
             provenance: Provenance { server: session.server.clone(), at },
         })

@@ -58,7 +58,7 @@ impl Engine {
         let settings = &directory.config.settings;
         let number = self.store.next_observation().await?;
         let began_at = self.clock.now();
-        let policy = self.scope_policy(directory, session, began_at).await?;
+        let policy = self.scope_policy(directory, session, began_at, &mut Vec::new()).await?;
         let decoder = Decoder::new(&settings.attributes, &policy.closure);
         // Stamps precede entries: an account that is enabled in between is not disabled by its old stamp.
         let metadata = session.metadata(&people).await?;

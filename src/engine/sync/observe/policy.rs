@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::directory::Session;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{AccountId, ClaimedDomains, Timestamp};
-use crate::reconcile::{Closure, Policy, Provenance};
+use crate::reconcile::{Closure, Policy};
 
 /// Above this difference from the server's clock no account counts as expired. Kerberos in AD allows
 /// the same five minutes.
@@ -47,24 +47,13 @@ impl Engine {
         at: Timestamp,
         warnings: &mut Vec<String>,
     ) -> Result<Policy, EngineError> {
-        let config = &directory.config;
-        let (account, claims) = self.claims_of(directory).await?;
-        let theirs = session.root.current_time;
-        let now = believed(theirs, at);
-        if now.is_none() {
+        let policy = self.scope_policy(directory, session, at, warnings).await?;
+        if policy.now.is_none() {
+            let theirs = session.root.current_time;
             let by = theirs.map_or_else(|| "unknown".to_owned(), |t| t.to_string());
             warnings.push(format!("the server's clock says {by}, ours {at}: correct one of them; until then no account expires"));
         }
-        Ok(Policy {
-            directory: config.name.clone(),
-            account,
-            claims,
-            closure,
-            tiers: config.tiers,
-            exclude: self.exclude(directory, session, warnings).await?,
-            now,
-            provenance: Provenance { server: session.server.clone(), at },
-        })
+        Ok(Policy { closure, ..policy })
     }
 }
 

@@ -488,7 +488,7 @@ async fn users_are_proposed_to_be_linked_by_sid_history_and_linked_on_approval()
     let plan = held_plan(&estate.firm).await;
     let which =
         Selection { causes: Vec::new(), people: vec![users[0].id.to_string()], digest: None };
-    let approval = estate.firm.engine.approve_part(plan.id, &which, "", alice()).await;
+    let approval = estate.firm.engine.approve_part(plan.id, &which, "", alice().into()).await;
     let approval = approval.expect("an approval");
     assert_eq!(approval.run.counts.link, 1, "{:?}", approval.run);
     let now = again(&estate.firm, &users[0]).await;

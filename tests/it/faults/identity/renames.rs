@@ -243,8 +243,11 @@ async fn a_rejection_follows_its_users_to_a_directory_of_another_name() {
                 people: vec![leavers[0].id.to_string()],
                 digest: None,
             };
-            let approval =
-                firm.engine.approve_part(plan.id, &which, "", alice()).await.expect("an approval");
+            let approval = firm
+                .engine
+                .approve_part(plan.id, &which, "", alice().into())
+                .await
+                .expect("an approval");
             assert_eq!(
                 (
                     approval.run.directory.as_ref().map_or("", |name| name.as_str()),
