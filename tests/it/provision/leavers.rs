@@ -156,6 +156,30 @@ async fn a_target_that_was_down_for_days_gets_its_leavers_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_back_delays_no_deactivation() {
+    const TEN_YEARS: Duration = Duration::from_hours(24 * 3_653);
+    let office = Office::of(8).await;
+    let user = office.someone().await;
+    office.firm.later(TEN_YEARS);
+    office.sim.fail(Fault::cut_before("").times(3));
+    office.leave(&user).await;
+    until("the target is unreachable", async || {
+        office.firm.events("target.unreachable").await.first().map(drop)
+    })
+    .await;
+    office.firm.clock.set_back(TEN_YEARS);
+    office.firm.sim.set_clock_skew(0);
+    office.firm.sync().await;
+    until("the account is inactive", async || {
+        office.later(Duration::from_secs(30)).await;
+        (office.is_active(&user) == Some(false)).then_some(())
+    })
+    .await;
+    let row = office.row(&user).await.expect("a counterpart");
+    assert!(row.sent_at.is_some_and(|at| at <= office.firm.clock.now()), "{row:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn leavers_are_deactivated_while_rules_wait_for_approval_and_not_in_a_pause() {
     let office = Office::of(12).await;
     let users = office.firm.users().await;
