@@ -5,7 +5,7 @@ use std::path::Path;
 
 use futures_util::StreamExt as _;
 use nix::unistd::{Uid, User, geteuid};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
 
@@ -77,7 +77,8 @@ fn configured(text: &str) -> Result<Vec<ConfiguredProgram>, String> {
 }
 
 fn end_with_signals(stop: CancellationToken) -> io::Result<()> {
-    let mut signals = signal_hook_tokio::Signals::new([SIGTERM, SIGINT])?;
+    // The kernel sends SIGHUP to a stopped runner whose daemon has ended.
+    let mut signals = signal_hook_tokio::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     tokio::spawn(async move {
         signals.next().await;
         stop.cancel();

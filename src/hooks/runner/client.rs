@@ -174,8 +174,9 @@ fn start(configuration: &Path) -> io::Result<Started> {
     let mut command = Command::new("/proc/self/exe");
     command.arg("--config").arg(configuration).args(["hook-runner", "--child"]);
     command.stdin(OwnedFd::from(listener)).stdout(OwnedFd::from(theirs));
-    // Ctrl-C in a terminal must reach the daemon only. The runner ends with the daemon.
-    command.process_group(0).kill_on_drop(true);
+    // Ctrl-C in a terminal must reach the daemon only. The runner ends with the lifeline, after it has
+    // killed its programs. A SIGKILL would leave them running.
+    command.process_group(0);
     for ours in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY"] {
         command.env_remove(ours);
     }

@@ -3,7 +3,8 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::script;
@@ -87,41 +88,62 @@ fn sigkill_at_any_moment_loses_no_event_and_repeats_only_running_attempts() {
     assert_eq!(site.done("event verify")["intact"], true);
 }
 
-#[test]
-fn a_program_that_outlived_daemon_and_runner_is_killed_by_the_next_daemon() {
-    let mut site = Site::empty(3);
+/// Configures a hook with a program that does not end, and an event for it.
+fn stay(site: &Site) {
     let stays = script(
         site.folder.path(),
         "stays",
-        "cat >/dev/null; echo $PPID > \"$0.runner\"; echo $$ >> \"$0.pid\"; exec sleep 600",
+        "cat >/dev/null; echo $PPID >> \"$0.runner\"; echo $$ >> \"$0.pid\"; exec sleep 600",
     );
     hooked(
-        &site,
+        site,
         &format!(
             "[[hook]]\nname = \"stays\"\nevents = [\"account.*\"]\nexec = [\"{}\"]\ntimeout = \"10m\"\n",
             stays.display()
         ),
     );
     site.done("account create acme --name Acme");
-    let first = until("it runs", || lines(&site, "stays.pid").first().cloned());
-    let runs = |pid: &str| {
-        std::fs::read_to_string(format!("/proc/{pid}/stat"))
-            .is_ok_and(|stat| !stat.contains(") Z "))
-    };
+}
+
+/// Returns the n-th running program of [`stay`] and its runner.
+fn staying(site: &Site, n: usize) -> (Pid, Pid) {
+    let pid = |file| lines(site, file).get(n).map(|pid| Pid::from_raw(pid.parse().unwrap()));
+    until("it runs", || Some((pid("stays.pid")?, pid("stays.runner")?)))
+}
+
+fn runs(pid: Pid) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[test]
+fn a_program_that_outlived_daemon_and_runner_is_killed_by_the_next_daemon() {
+    let mut site = Site::empty(3);
+    stay(&site);
+    let (first, runner) = staying(&site, 0);
     // The runner first, because it would kill the program at the end of the daemon.
-    let runner = lines(&site, "stays.runner")[0].parse().unwrap();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(runner), Signal::SIGSTOP).unwrap();
+    kill(runner, Signal::SIGKILL).unwrap();
     site.daemon.signal(Signal::SIGKILL);
     site.daemon.wait();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(runner), Signal::SIGKILL).unwrap();
-    assert!(runs(&first), "SIGKILL leaves it behind");
+    assert!(runs(first), "SIGKILL leaves it behind");
     site.daemon = Daemon::start(site.folder.path());
-    assert!(!runs(&first), "it is ended before the daemon answers");
+    assert!(!runs(first), "it is ended before the daemon answers");
     assert!(site.daemon.log().contains("that an earlier rosterd left running"));
-    let second = until("it is told again", || lines(&site, "stays.pid").get(1).cloned());
+    let (second, _) = staying(&site, 1);
     site.daemon.signal(Signal::SIGTERM);
     assert!(site.daemon.wait().success());
-    until("a stop leaves nothing behind", || (!runs(&second)).then_some(()));
+    until("a stop leaves nothing behind", || (!runs(second)).then_some(()));
+}
+
+#[test]
+fn a_runner_that_is_slow_kills_its_programs_after_the_stop_of_the_daemon() {
+    let mut site = Site::empty(3);
+    stay(&site);
+    let (program, runner) = staying(&site, 0);
+    kill(runner, Signal::SIGSTOP).unwrap();
+    site.daemon.signal(Signal::SIGTERM);
+    assert!(site.daemon.wait().success());
+    kill(runner, Signal::SIGCONT).unwrap();
+    until("a stop leaves nothing behind", || (!runs(program) && !runs(runner)).then_some(()));
 }
 
 #[test]
