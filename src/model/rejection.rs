@@ -28,6 +28,8 @@ pub struct Rejection {
     pub reason: Option<Reason>,
     /// Further changes of the same cluster are counted together with this one.
     pub cluster: Option<String>,
+    /// The attribute that the suspension rests on.
+    pub attribute: Option<String>,
 }
 
 impl Change {
@@ -41,6 +43,11 @@ impl Change {
 }
 
 impl WrittenChange {
+    /// Returns the attribute that a suspension rests on.
+    pub fn attribute(&self) -> Option<&str> {
+        self.evidence[0]["attribute"].as_str().filter(|_| self.kind == ChangeVerb::Suspend)
+    }
+
     /// Returns the same keys as [`Change::rejection_keys`], each with its reason.
     pub fn rejection_keys(&self) -> Vec<(Digest, Option<Reason>)> {
         keys(self.user, self.kind, self.reason, &self.before, &self.after)

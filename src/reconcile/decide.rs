@@ -10,9 +10,9 @@ use super::choices::Choices;
 use super::exclude::Exclusion;
 use super::{Closure, Exclude, Membership, OuRules, TierRules, TierWish, WithoutGroup};
 use crate::model::{
-    AccountId, Address, AddressKey, Broken, Cause, ClaimedDomains, DirectoryName, Dn, Evidence,
-    Expiry, Field, Guid, Person, Placement, Profile, QuarantineReason, Reason, Sid, Timestamp,
-    User, UserAccountControl, leave_date,
+    AccountId, Address, AddressKey, Broken, ClaimedDomains, DirectoryName, Dn, Evidence, Expiry,
+    Field, Guid, Person, Placement, Profile, QuarantineReason, Reason, Sid, Timestamp, User,
+    UserAccountControl, leave_date,
 };
 
 /// The server that entries were read from, and the time.
@@ -407,12 +407,15 @@ impl Desired {
 
     /// Returns whether a suspension as `expired` rests on the leave date, and the entry shows none any
     /// more. The right to read it may be lost, so its absence lifts nothing. A later date does.
-    pub(super) fn has_lost_leave_date(&self, cause: &Cause, policy: &Policy) -> bool {
-        let attribute = policy.leave_date.attribute.as_deref();
+    pub(super) fn has_lost_leave_date(
+        &self,
+        reason: Reason,
+        evidence: Option<&str>,
+        policy: &Policy,
+    ) -> bool {
         let shows_none = matches!(&self.facts, Facts::Alive { leave: Leave::Never, .. });
-        cause.reason == Reason::Expired
-            && attribute == Some(cause.evidence.attribute.as_str())
-            && shows_none
+        let attribute = policy.leave_date.attribute.as_deref();
+        reason == Reason::Expired && attribute.is_some() && attribute == evidence && shows_none
     }
 
     fn set(&mut self, reason: Reason, finding: Finding) {

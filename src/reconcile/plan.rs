@@ -481,7 +481,7 @@ impl Planned<'_> {
         let is_lifted = |c: &&Cause| {
             c.reason != Reason::Operator
                 && self.d.finding(c.reason) == Finding::Refuted
-                && !self.d.has_lost_leave_date(c, self.policy)
+                && !self.d.has_lost_leave_date(c.reason, Some(&c.evidence.attribute), self.policy)
         };
         let lifted: Vec<Cause> = user.causes.iter().filter(is_lifted).cloned().collect();
         if lifted.is_empty() {

@@ -195,9 +195,15 @@ pub fn propose(draft: Draft<'_>, situation: Situation<'_>) -> Verdict {
         now,
     };
     let is_whole = observation.is_complete() && observation.knows_groups();
-    let ended = ended(rejections, &proposal, &observation.desired, &known, is_whole, |guid| {
-        observation.is_conclusive(guid)
-    });
+    let ended = ended(
+        rejections,
+        &proposal,
+        &observation.desired,
+        &known,
+        &observation.policy,
+        is_whole,
+        |guid| observation.is_conclusive(guid),
+    );
     let Guarded { admitted, held, grace_periods, quarantined } = guard(proposal, &bounds);
     Verdict { admitted, held, grace_periods, quarantined, ended, warnings }
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::decide::Finding;
-use super::{Desired, Fingerprint, Known, Proposal};
+use super::{Desired, Fingerprint, Known, Policy, Proposal};
 use crate::model::{ChangeVerb, Digest, Guid, Rejection};
 
 /// Returns the rejections that end with this proposal.
@@ -18,6 +18,7 @@ pub fn ended(
     proposal: &Proposal,
     desired: &BTreeMap<Guid, Desired>,
     known: &Known,
+    policy: &Policy,
     is_whole: bool,
     is_conclusive: impl Fn(Guid) -> bool,
 ) -> Vec<Rejection> {
@@ -41,7 +42,10 @@ pub fn ended(
         let has_cause = |reason| user.is_some_and(|user| user.causes.has(reason));
         match (desired.get(&guid), rejection.kind, rejection.reason) {
             (Some(d), ChangeVerb::Suspend, Some(reason)) => {
-                d.finding(reason) == Finding::Refuted || has_cause(reason)
+                let evidence = rejection.attribute.as_deref();
+                has_cause(reason)
+                    || d.finding(reason) == Finding::Refuted
+                        && !d.has_lost_leave_date(reason, evidence, policy)
             }
             (Some(d), ChangeVerb::Reactivate, Some(reason)) => {
                 d.finding(reason) == Finding::Holds || user.is_some() && !has_cause(reason)

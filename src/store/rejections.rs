@@ -29,6 +29,7 @@ row! {
         kind: "r.kind",
         reason: "r.reason",
         cluster: "r.cluster",
+        attribute: "r.attribute",
     }
 }
 
@@ -192,13 +193,14 @@ pub(super) async fn record(
                 ("kind", change.kind.as_str().into()),
                 ("reason", reason.map(Reason::as_str).into()),
                 ("cluster", change.cluster.as_deref().into()),
+                ("attribute", change.attribute().into()),
                 ("scope_pending", is_pending.into()),
                 ("of_target", is_target.into()),
             ]
         }));
     }
     // Changes of one plan never share a key. A key of an earlier plan moves to this one.
-    let tail = "ON CONFLICT (rejection_key) DO UPDATE SET plan_id = excluded.plan_id, digest = excluded.digest";
+    let tail = "ON CONFLICT (rejection_key) DO UPDATE SET plan_id = excluded.plan_id, digest = excluded.digest, attribute = excluded.attribute";
     insert(&mut writing.tx, "rejections", tail, rows).await.doing("write rejections")
 }
 

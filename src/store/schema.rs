@@ -64,6 +64,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "approvals" in "0051_approvals.sql",
     "quiet hours" in "0052_quiet_hours.sql",
     "scheduled suspensions" in "0053_scheduled_suspensions.sql",
+    "attributes of rejections" in "0054_rejected_attributes.sql",
 ];
 
 pub(super) async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {

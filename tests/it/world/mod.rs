@@ -229,7 +229,8 @@ impl Company {
             .iter()
             .filter(|h| !matches!(h.hold, HoldReason::GracePeriod | HoldReason::Rejected))
         {
-            for (key, reason) in written(&held.change, self.now).rejection_keys() {
+            let change = written(&held.change, self.now);
+            for (key, reason) in change.rejection_keys() {
                 self.rejections.push(Rejection {
                     key,
                     plan: "00000000-0000-0000-0000-0000000000aa".parse().expect("an id"),
@@ -238,6 +239,7 @@ impl Company {
                     kind: held.change.kind.verb(),
                     reason,
                     cluster: held.change.cluster.clone(),
+                    attribute: change.attribute().map(str::to_owned),
                 });
             }
         }
