@@ -11,7 +11,7 @@ use super::values::{duration, hook_name, is_open, nearest, path, web_url};
 use crate::model::{Gate, Mail, Program};
 
 /// All types of events.
-pub const EVENT_TYPES: [&str; 68] = [
+pub const EVENT_TYPES: [&str; 76] = [
     "account.created",
     "account.renamed",
     "account.converted",
@@ -58,6 +58,14 @@ pub const EVENT_TYPES: [&str; 68] = [
     "directory.server_trusted",
     "directory.rebaselined",
     "directory.renamed",
+    "provision.created",
+    "provision.updated",
+    "provision.deactivated",
+    "provision.reactivated",
+    "provision.deleted",
+    "provision.adopted",
+    "provision.drifted",
+    "provision.quarantined",
     "target.unreachable",
     "target.recovered",
     "target.unauthorized",

@@ -13,6 +13,8 @@ use rosterd::model::{
 use rosterd::reconcile::provision::{DEFAULT_MAPPING, Paging};
 use rosterd::reconcile::{Limit, Limits};
 
+use crate::files::{rust_files, text_of};
+
 const SHIPPED: &str = include_str!("../../config/rosterd.toml");
 const MINIMAL: &str = include_str!("../../config/examples/minimal.toml");
 const KERBEROS: &str = include_str!("../../config/examples/kerberos.toml");
@@ -197,6 +199,35 @@ fn every_key_occurs_in_the_shipped_file() {
             "{key} is missing from config/rosterd.toml"
         );
     }
+}
+
+#[test]
+fn a_hook_can_ask_for_every_event_that_is_recorded() {
+    const OTHER_TEXTS: [&str; 4] = ["ann.lee", "emails.value", "example.com", "rosterd.db"];
+    let is_word = |text: &str| {
+        text.len() >= 3 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    let is_type = |text: &str| {
+        text.split_once('.').is_some_and(|(family, rest)| is_word(family) && is_word(rest))
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut recorded = 0;
+    let mut unknown: Vec<String> = Vec::new();
+    for file in ["engine", "store"].iter().flat_map(|room| rust_files(&root.join(room))) {
+        let text = text_of(&file);
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for text in code.flat_map(|line| line.split('"').skip(1).step_by(2)) {
+            if !is_type(text) || OTHER_TEXTS.contains(&text) {
+                continue;
+            }
+            recorded += 1;
+            if !config::EVENT_TYPES.contains(&text) {
+                unknown.push(format!("{}: {text}", file.display()));
+            }
+        }
+    }
+    assert!(recorded > 60, "{recorded} types of events were found");
+    assert_eq!(unknown, [""; 0]);
 }
 
 #[test]
