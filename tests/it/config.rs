@@ -231,6 +231,13 @@ fn a_hook_can_ask_for_every_event_that_is_recorded() {
 }
 
 #[test]
+fn the_guide_lists_every_type_of_event() {
+    let guide = include_str!("../../docs/guide/hooks.md");
+    let missing = config::EVENT_TYPES.iter().filter(|kind| !guide.contains(&format!("`{kind}`")));
+    assert_eq!(missing.collect::<Vec<_>>(), [&""; 0]);
+}
+
+#[test]
 fn an_absent_key_has_the_default_of_its_type() {
     let machine = Machine::new();
     let corp = machine.config(MINIMAL).directories.remove(0);
