@@ -281,6 +281,23 @@ pub struct Due {
     pub failing_since: Option<Timestamp>,
 }
 
+impl Due {
+    /// Returns the work that an operator asks for, due at once and without earlier failures. A leaver
+    /// stays before the others, and late since its suspension.
+    #[must_use]
+    pub fn asked_for(&self, now: Timestamp) -> Self {
+        Self {
+            at: Some(now),
+            since: self.since.or(Some(now)),
+            lane: self.lane.filter(|lane| *lane == Lane::Leaver).or(Some(Lane::Change)),
+            is_followed: true,
+            attempts: 0,
+            failing_since: None,
+            ..self.clone()
+        }
+    }
+}
+
 /// A counterpart with its work and its history.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CounterpartRow {
@@ -403,6 +420,27 @@ impl Holdable for ProposedStep {
             digest: self.digest(),
             cluster: self.cluster.clone(),
             home: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leaver_that_an_operator_retries_stays_before_the_others_and_late_since_its_suspension() {
+        let (suspended, now) = (Timestamp(1), Timestamp(2));
+        let due = |lane| Due { since: Some(suspended), lane, attempts: 7, ..Due::default() };
+        let table = [
+            (due(Some(Lane::Leaver)), Lane::Leaver, suspended),
+            (due(Some(Lane::Run)), Lane::Change, suspended),
+            (Due::default(), Lane::Change, now),
+        ];
+        for (before, lane, since) in table {
+            let after = before.asked_for(now);
+            assert_eq!((after.at, after.lane, after.since), (Some(now), Some(lane), Some(since)));
+            assert_eq!(after.attempts, 0);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::engine::targets::record::TargetPlan;
 use crate::engine::{Engine, EngineError, Target, TargetRequest, TargetScope};
 use crate::model::{
-    Actor, CounterpartRow, CounterpartState, Due, Lane, LinkOrigin, ProvisionProblem, RemoteId,
+    Actor, CounterpartRow, CounterpartState, Due, LinkOrigin, ProvisionProblem, RemoteId,
     TargetName, Timestamp, Trigger, User, UserId, words,
 };
 use crate::reconcile::provision::Permission;
@@ -328,15 +328,7 @@ impl Engine {
                 row.account.deactivated_by_us |= row.account.active == Some(false);
             }
             row.problem = None;
-            row.due = Due {
-                at: Some(now),
-                since: Some(now),
-                lane: Some(Lane::Change),
-                is_followed: true,
-                attempts: 0,
-                failing_since: None,
-                ..row.due.clone()
-            };
+            row.due = row.due.asked_for(now);
         })
         .await
     }
@@ -365,13 +357,7 @@ impl Engine {
             row.account.origin = LinkOrigin::Adopted;
             (row.account.sent, row.account.echo) = (None, None);
             row.problem = None;
-            row.due = Due {
-                at: Some(now),
-                since: Some(now),
-                lane: Some(Lane::Change),
-                is_followed: true,
-                ..row.due.clone()
-            };
+            row.due = row.due.asked_for(now);
         })
         .await
     }
