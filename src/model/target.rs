@@ -429,7 +429,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_leaver_that_an_operator_retries_stays_before_the_others_and_late_since_its_suspension() {
+    fn a_leaver_that_an_operator_retries_keeps_its_lane_and_its_instant() {
         let (suspended, now) = (Timestamp(1), Timestamp(2));
         let due = |lane| Due { since: Some(suspended), lane, attempts: 7, ..Due::default() };
         let table = [
