@@ -299,6 +299,11 @@ pub fn list(users: &Users, view: &View) -> Page {
             .map(|s| format!("{} since {}", s.reason, time(&s.since, view)))
             .collect();
         about.extend(user.expires_at.iter().map(|at| format!("expires {}", time(at, view))));
+        about.extend(
+            user.scheduled_suspension
+                .iter()
+                .map(|scheduled| format!("suspended from {}", time(&scheduled.at, view))),
+        );
         about.extend(user.quarantine.iter().map(|q| yellow(format!("quarantined: {q}"))));
         [
             user.primary_email.clone().unwrap_or_else(|| user.id.clone()),

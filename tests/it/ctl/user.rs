@@ -111,3 +111,14 @@ fn a_user_is_shown_with_logon_names_further_attributes_and_expiry() {
     ben@example.com  Ben Example  acme     active  pro   corp       expires 2026-11-30 23:00 UTC
     ");
 }
+
+#[test]
+fn a_list_says_when_a_scheduled_suspension_begins() {
+    let scheduled = json!({ "at": "2026-11-30T17:00:00.000Z", "actor": "ann", "reason": "leaves" });
+    let user = with(
+        a_user(),
+        &json!({ "suspension": null, "status": "active", "quarantine": [], "scheduled_suspension": scheduled }),
+    );
+    let shown = users::list(&sent(json!({ "users": [user] })), &view()).plain();
+    assert!(shown.contains("suspended from 2026-11-30 17:00 UTC"), "{shown}");
+}
