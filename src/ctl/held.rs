@@ -437,16 +437,10 @@ fn missing(plan: &HeldPlan) -> String {
 pub fn approved(approval: &Approval, view: &View) -> Page {
     let Approval { run, waiting } = approval;
     // A line below names the held plan.
-    let mut page = Page::default();
-    if let Some(plan) =
-        waiting.as_ref().filter(|plan| !plan.approvals.is_empty() && plan.approvals_needed > 1)
-    {
-        page.sentence("", &format!("Your approval is recorded: {}.", missing(plan)), view);
-    }
-    page.append(&run::summary(
+    let mut page = run::summary(
         &Run { held: if waiting.is_some() { 0 } else { run.held }, ..run.clone() },
         view,
-    ));
+    );
     if let Some(plan) = waiting {
         let text = format!(
             "{} for approval: rosterctl held show {}",
@@ -454,6 +448,9 @@ pub fn approved(approval: &Approval, view: &View) -> Page {
             id::short(&plan.id)
         );
         page.sentence(&format!("  {} ", yellow("!")), &text, view);
+        if plan.approvals_needed > 1 {
+            page.sentence(&format!("  {} ", yellow("!")), &missing(plan), view);
+        }
     }
     page
 }

@@ -76,7 +76,7 @@ fn a_plan_for_two_operators_shows_who_approved_it_and_what_is_missing() {
         &json!({ "waiting": with(a_held_plan(), &approvals) }),
     ));
     let shown = words(&held::approved(&approval, &view()).plain());
-    assert!(shown.starts_with(&format!("Your approval is recorded: {missing}.")), "{shown}");
+    assert!(shown.ends_with(&format!("! {missing}")), "{shown}");
 }
 
 #[test]
