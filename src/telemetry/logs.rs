@@ -6,22 +6,42 @@ use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _};
 
 use tracing_journald::{Priority, PriorityMappings};
+use tracing_subscriber::Registry;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::visible::escaped;
 
-/// The filter without `ROSTERD_LOG`. Libraries are limited to errors, because rosterd logs their
-/// failures itself. Operators cannot act on the rest, such as a closed connection.
-const DEFAULT_FILTER: &str =
-    "info,ldap3=error,sqlx=error,hickory_resolver=error,hickory_proto=error";
-
 /// Starts logging. `ROSTERD_LOG` sets the filter (`info`, `debug`, `rosterd::directory=trace`).
 pub fn init() {
-    let filter =
-        EnvFilter::try_from_env("ROSTERD_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let named = std::env::var("ROSTERD_LOG").unwrap_or_default();
+    let filter = filter_of(&named);
+    start(filter.as_ref().map_or_else(|_| defaults(), Targets::clone));
+    if let Err(error) = filter {
+        tracing::warn!(
+            "ROSTERD_LOG={named:?} is not a log filter: {error}; the default filter is used; \
+             write a level (info, debug, trace), or pairs such as rosterd::directory=debug"
+        );
+    }
+}
+
+/// Returns the filter that `ROSTERD_LOG` asks for. An empty text asks for the default.
+fn filter_of(text: &str) -> Result<Targets, ParseError> {
+    if text.trim().is_empty() { Ok(defaults()) } else { text.parse() }
+}
+
+/// Returns the filter without `ROSTERD_LOG`. Libraries are limited to errors, because rosterd logs
+/// their failures itself. Operators cannot act on the rest, such as a closed connection.
+fn defaults() -> Targets {
+    let libraries = ["ldap3", "sqlx", "hickory_resolver", "hickory_proto"];
+    Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_targets(libraries.map(|name| (name, LevelFilter::ERROR)))
+}
+
+fn start(filter: Targets) {
     let logs = Registry::default().with(filter);
     let is_terminal = io::stderr().is_terminal();
     if !is_journal(std::env::var_os("JOURNAL_STREAM").as_deref()) {
@@ -125,6 +145,23 @@ mod tests {
     fn invisible_characters_in_a_servers_text_are_escaped() {
         let error = io::Error::other("00002020: \u{202e}nwod \u{0}\u{9b}2J\u{200b}");
         assert_eq!(chain(&error), "00002020: \\u{202e}nwod \\u{0}\\u{9b}2J\\u{200b}");
+    }
+
+    #[test]
+    fn a_log_filter_is_read_and_a_malformed_one_refused() {
+        let is_on = |text: &str, target| {
+            filter_of(text).map(|filter| filter.would_enable(target, &tracing::Level::DEBUG))
+        };
+        for (text, ours, theirs) in [
+            ("", false, false),
+            ("debug", true, true),
+            ("rosterd=debug", true, false),
+            ("debug,ldap3=error", true, false),
+        ] {
+            let read = (is_on(text, "rosterd::engine"), is_on(text, "ldap3::conn"));
+            assert!(matches!(read, (Ok(a), Ok(b)) if (a, b) == (ours, theirs)), "{text}");
+        }
+        assert!(filter_of("rosterd=loud").is_err());
     }
 
     #[test]
