@@ -172,7 +172,7 @@ pub(super) async fn call(
         Command::Forget { name } => {
             output.can_ask("target forget")?;
             output.ask(&format!(
-                "Forget all accounts at {name}? They keep their state there, and nobody deactivates them when their users leave."
+                "Forget all accounts at {name}? They keep their state there, and rosterd deactivates none of them when their users leave."
             ))?;
             let route = Route::to(["targets", name, "forget"]);
             let done: Answer<Forgotten> = daemon.post(&route, &json!({})).await?;

@@ -62,7 +62,7 @@ pub struct Decoder {
     extra: Vec<String>,
 }
 
-/// Every account has a SID. It decides about nobody, so its absence is no sign of a lost right.
+/// Every account has a SID. No decision rests on it, so its absence is no sign of a lost right.
 const SID: &str = "objectSid";
 
 impl Decoder {

@@ -450,7 +450,7 @@ impl Work {
                 self.row.account.sent = Some(wanted.fingerprint());
                 self.row.found_at = None;
             }
-            // The account of a removed user is inactive, and nobody asks for it any more.
+            // The account of a removed user is inactive, and no work is due for it.
             Wish::Inactive(InactiveReason::Removed, _) => {
                 self.row = CounterpartRow {
                     due: std::mem::take(&mut self.row.due),

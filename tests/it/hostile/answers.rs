@@ -167,7 +167,7 @@ async fn always(ordeal: &Ordeal, when: When, what: What, told: &'static str) {
         "{what:?}: it was asked {} times",
         ordeal.firm.sim.faults().fired()
     );
-    ordeal.judge(&format!("{what:?}"), &run, Ends::Failed(told), Sees::Nobody).await;
+    ordeal.judge(&format!("{what:?}"), &run, Ends::Failed(told), Sees::NoLeaver).await;
     ordeal.firm.sim.faults().clear();
     assert_eq!(ordeal.firm.sync().await.error, None, "{what:?}: the next run is well");
 }
@@ -179,14 +179,14 @@ async fn a_silent_server_fails_the_run_at_the_time_limit() {
         name: name.to_owned(),
         faults: vec![(When::Connect, What::Raw(bytes.to_vec())), (When::Connect, What::Stall)],
         ends: told(),
-        sees: Sees::Nobody,
+        sees: Sees::NoLeaver,
     };
     let rows = vec![
-        row("after the connection is made", When::Connect, What::Stall, told(), Sees::Nobody),
+        row("after the connection is made", When::Connect, What::Stall, told(), Sees::NoLeaver),
         // A record announces 16 KiB and has two bytes.
         both("within the handshake", &[0x16, 0x03, 0x03, 0x40, 0x00, 0x02, 0x00]),
-        row("at the bind", When::Bind, What::Stall, told(), Sees::Nobody),
-        row("at the first search", When::nth_search(1), What::Stall, told(), Sees::Nobody),
+        row("at the bind", When::Bind, What::Stall, told(), Sees::NoLeaver),
+        row("at the first search", When::nth_search(1), What::Stall, told(), Sees::NoLeaver),
         row("at page 1", page(1), What::Stall, told(), Sees::TheLeaver),
         row("at page 2", page(2), What::Stall, told(), Sees::TheLeaver),
         row("among the entries", after(70), What::Stall, told(), Sees::TheLeaver),
@@ -205,7 +205,7 @@ async fn a_read_from_a_server_that_sends_single_bytes_is_complete() {
         "byte by byte",
         page(3).after_entries(20),
         What::Drip(Duration::ZERO),
-        Ends::Well,
+        Ends::Succeeded,
         Sees::TheLeaver,
     );
     Ordeal::new(|_| {}).await.suffer_one(drip).await;

@@ -66,7 +66,7 @@ async fn invalid_ldap_at_any_point_ends_the_connection_with_an_error() {
             row(format!("{name} {place}"), when, What::Raw(bytes.clone()), Ends::Failed(told), sees)
         };
         [
-            at("before the answer to the bind", When::Bind, Sees::Nobody),
+            at("before the answer to the bind", When::Bind, Sees::NoLeaver),
             at("at page 2", page(2), Sees::TheLeaver),
             at("among the entries", after(70), Sees::TheLeaver),
         ]
@@ -80,7 +80,7 @@ async fn invalid_tls_ends_the_connection_with_an_error() {
         name: format!("{name} instead of TLS"),
         faults: vec![(When::Connect, What::Raw(bytes)), (When::Connect, What::Cut)],
         ends: Ends::Failed("TLS"),
-        sees: Sees::Nobody,
+        sees: Sees::NoLeaver,
     });
     Ordeal::new(|_| {}).await.suffer(rows.collect()).await;
 }
@@ -96,28 +96,28 @@ async fn a_response_of_another_operation_ends_the_connection() {
             When::Bind,
             wrong(frames::SEARCH_DONE),
             told,
-            Sees::Nobody,
+            Sees::NoLeaver,
         ),
         row(
             "an extended response for a bind",
             When::Bind,
             wrong(frames::EXTENDED_RESPONSE),
             told,
-            Sees::Nobody,
+            Sees::NoLeaver,
         ),
         row(
             "an entry for a bind",
             When::Bind,
             What::frames_instead(|id| frames::entry(id, b"CN=a", &[])),
             told,
-            Sees::Nobody,
+            Sees::NoLeaver,
         ),
         row(
             "two answers to a bind",
             When::Bind,
             What::frames(move |id| frames::result(id, frames::BIND_RESPONSE, &success())),
             told,
-            Sees::Nobody,
+            Sees::NoLeaver,
         ),
         row(
             "two ends of one page",
@@ -141,22 +141,22 @@ async fn references_are_never_followed_and_do_not_end_the_read() {
     let child = "ldap://child.corp.example.com/DC=child,DC=corp,DC=example,DC=com??sub";
     let reference = |url: &str| What::Referral(url.to_owned());
     let rows = vec![
-        row("before the entries", page(1), reference(elsewhere), Ends::Well, Sees::TheLeaver),
-        row("among the entries", after(70), reference(elsewhere), Ends::Well, Sees::TheLeaver),
+        row("before the entries", page(1), reference(elsewhere), Ends::Succeeded, Sees::TheLeaver),
+        row("among the entries", after(70), reference(elsewhere), Ends::Succeeded, Sees::TheLeaver),
         row(
             "behind the entries",
             page(3).after_entries(20),
             reference(elsewhere),
-            Ends::Well,
+            Ends::Succeeded,
             Sees::TheLeaver,
         ),
-        row("into a child domain", after(70), reference(child), Ends::Well, Sees::TheLeaver),
-        row("that are no URL", after(70), reference("%%%"), Ends::Well, Sees::TheLeaver),
+        row("into a child domain", after(70), reference(child), Ends::Succeeded, Sees::TheLeaver),
+        row("that are no URL", after(70), reference("%%%"), Ends::Succeeded, Sees::TheLeaver),
         row(
             "at the rootDSE",
             When::nth_search(1),
             reference(elsewhere),
-            Ends::Well,
+            Ends::Succeeded,
             Sees::TheLeaver,
         ),
         row(

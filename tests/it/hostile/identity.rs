@@ -54,25 +54,31 @@ async fn people_missing_from_a_successful_read_are_confirmed_by_guid_and_stay_ac
             "page 1 is empty and the last",
             page(1),
             What::EmptySuccess,
-            Ends::Well,
+            Ends::Succeeded,
             Sees::TheLeaver,
         ),
         row(
             "page 2 is empty and the last",
             page(2),
             What::EmptySuccess,
-            Ends::Well,
+            Ends::Succeeded,
             Sees::TheLeaver,
         ),
         row(
             "the rest of page 2 is missing",
             after(70),
             What::EmptySuccess,
-            Ends::Well,
+            Ends::Succeeded,
             Sees::TheLeaver,
         ),
-        row("one entry is missing", after(70), What::SkipEntry, Ends::Well, Sees::TheLeaver),
-        row("one entry comes twice", after(70), What::RepeatEntry, Ends::Well, Sees::TheLeaver),
+        row("one entry is missing", after(70), What::SkipEntry, Ends::Succeeded, Sees::TheLeaver),
+        row(
+            "one entry comes twice",
+            after(70),
+            What::RepeatEntry,
+            Ends::Succeeded,
+            Sees::TheLeaver,
+        ),
     ];
     Ordeal::new(|_| {}).await.suffer(rows).await;
 }

@@ -32,9 +32,9 @@ pub(crate) enum Ends {
     /// The run fails, and its error contains this text.
     Failed(&'static str),
     /// The run succeeds.
-    Well,
+    Succeeded,
     /// The run may fail or succeed; its changes are checked.
-    Somehow,
+    Either,
 }
 
 /// Visibility of the person who was disabled before the run.
@@ -43,7 +43,7 @@ pub(crate) enum Sees {
     /// The person must be suspended.
     TheLeaver,
     /// The person must stay active.
-    Nobody,
+    NoLeaver,
     /// The result depends on the moment.
     Perhaps,
 }
@@ -145,7 +145,7 @@ impl Ordeal {
         let took = begun.elapsed();
         assert!(
             sim.faults().fired() > 0 && (count > 1 || sim.faults().fired() == 1),
-            "{name}: it has happened, {run:?}"
+            "{name}: the fault did not occur exactly once, {run:?}"
         );
         assert!(took < self.patience, "{name}: the run took {took:?}");
         self.judge(&name, &run, ends, sees).await;
@@ -162,10 +162,18 @@ impl Ordeal {
         assert_eq!(
             (honest.state, honest.error.as_deref()),
             (RunState::Succeeded, None),
-            "{name}: the next run is well, {honest:?}"
+            "{name}: the next run failed, {honest:?}"
         );
-        assert_eq!(self.suspended().await, Vec::<String>::new(), "{name}: everybody is back");
-        assert_eq!(self.firm.active().await, self.active, "{name}: and nobody new has come");
+        assert_eq!(
+            self.suspended().await,
+            Vec::<String>::new(),
+            "{name}: some users stay suspended"
+        );
+        assert_eq!(
+            self.firm.active().await,
+            self.active,
+            "{name}: the number of active users changed"
+        );
     }
 
     /// Checks the run with the fault.
@@ -176,12 +184,12 @@ impl Ordeal {
                 let error = run.error.as_deref().unwrap_or_default();
                 assert!(error.contains(told), "{name}: the error does not say \"{told}\": {error}");
             }
-            Ends::Well => assert_eq!(
+            Ends::Succeeded => assert_eq!(
                 (run.state, run.error.as_deref()),
                 (RunState::Succeeded, None),
                 "{name}: {run:?}"
             ),
-            Ends::Somehow => assert!(
+            Ends::Either => assert!(
                 matches!(run.state, RunState::Failed | RunState::Succeeded),
                 "{name}: {run:?}"
             ),
@@ -191,10 +199,14 @@ impl Ordeal {
         match sees {
             Sees::TheLeaver => assert_eq!(
                 suspended, leaver,
-                "{name}: who was seen disabled, and nobody else, is suspended: {run:?}"
+                "{name}: the disabled person alone must be suspended: {run:?}"
             ),
-            Sees::Nobody => {
-                assert_eq!(suspended, Vec::<String>::new(), "{name}: nobody is suspended: {run:?}")
+            Sees::NoLeaver => {
+                assert_eq!(
+                    suspended,
+                    Vec::<String>::new(),
+                    "{name}: no user may be suspended: {run:?}"
+                )
             }
             Sees::Perhaps => assert!(
                 suspended.is_empty() || suspended == leaver,
@@ -204,7 +216,7 @@ impl Ordeal {
         if let Some(held) = self.firm.engine.store.plans(false).await.unwrap().first() {
             let changes = self.firm.engine.store.plan_changes(held.id).await.unwrap();
             panic!(
-                "{name}: nothing is proposed of what was not seen: {:#?} of {run:?}",
+                "{name}: a change rests on what no server showed: {:#?} of {run:?}",
                 changes.first()
             );
         }

@@ -17,36 +17,36 @@ async fn a_connection_that_is_cut_while_it_opens_is_a_failed_run() {
             When::Connect,
             What::Cut,
             Ends::Failed("hung up during the TLS handshake"),
-            Sees::Nobody,
+            Sees::NoLeaver,
         ),
-        row("at the bind", When::Bind, What::Cut, Ends::Failed("cut"), Sees::Nobody),
+        row("at the bind", When::Bind, What::Cut, Ends::Failed("cut"), Sees::NoLeaver),
         row(
             "inside the answer to the bind",
             When::Bind,
             What::CutInsideFrame,
             Ends::Failed("cut"),
-            Sees::Nobody,
+            Sees::NoLeaver,
         ),
         row(
             "with a notice at the bind",
             When::Bind,
             What::NoticeOfDisconnection,
             Ends::Failed("Notice of Disconnection"),
-            Sees::Nobody,
+            Sees::NoLeaver,
         ),
         row(
             "unavailable at the bind",
             When::Bind,
             What::result(52, "down"),
             Ends::Failed("unavailable"),
-            Sees::Nobody,
+            Sees::NoLeaver,
         ),
         row(
             "busy at the bind",
             When::Bind,
             What::result(51, "busy"),
             Ends::Failed("busy"),
-            Sees::Nobody,
+            Sees::NoLeaver,
         ),
     ];
     Ordeal::new(|_| {}).await.suffer(rows).await;
@@ -134,7 +134,12 @@ async fn a_server_without_a_valid_certificate_gets_no_password() {
         ordeal.firm.sim.clear_log();
         let run = ordeal.firm.sync().await;
         ordeal
-            .judge(&format!("{certificate:?}"), &run, Ends::Failed("the certificate"), Sees::Nobody)
+            .judge(
+                &format!("{certificate:?}"),
+                &run,
+                Ends::Failed("the certificate"),
+                Sees::NoLeaver,
+            )
             .await;
         assert!(ordeal.firm.sim.log().binds().is_empty(), "{certificate:?}");
     }

@@ -21,14 +21,14 @@ async fn a_run_that_breaks_at_any_search_suspends_no_enabled_user() {
     for (nth, search) in (1..).zip(searches) {
         let at = || When::nth_search(nth);
         let mut faults = vec![
-            (What::Cut, Ends::Somehow),
-            (What::result(53, "unwilling"), Ends::Somehow),
-            (What::EmptySuccess, Ends::Somehow),
+            (What::Cut, Ends::Either),
+            (What::result(53, "unwilling"), Ends::Either),
+            (What::EmptySuccess, Ends::Either),
         ];
         faults.push(if nth % 2 == 0 {
-            (What::CutInsideFrame, Ends::Somehow)
+            (What::CutInsideFrame, Ends::Either)
         } else {
-            (What::Raw(vec![0x30, 0]), Ends::Somehow)
+            (What::Raw(vec![0x30, 0]), Ends::Either)
         });
         for (what, ends) in faults {
             ordeal

@@ -516,7 +516,7 @@ impl Elsewhere {
         self.unknown.contains(&guid) || !self.unasked.is_empty()
     }
 
-    /// Returns whether a directory has an unclear answer about somebody.
+    /// Returns whether a directory has an unclear answer about a person.
     fn is_unclear(&self) -> bool {
         !self.unknown.is_empty()
     }
