@@ -79,7 +79,12 @@ fn status_of(error: &EngineError) -> StatusCode {
         | E::TargetChange(TargetError::Unknown(_)) => StatusCode::NOT_FOUND,
         E::Invitation(_)
         | E::Page(_)
-        | E::User(UserError::NoGuid(_) | UserError::Address(_) | UserError::NotLater(_))
+        | E::User(
+            UserError::NoGuid(_)
+            | UserError::Address(_)
+            | UserError::NotLater(_)
+            | UserError::Note(_),
+        )
         | E::Account(AccountError::Handle(_) | AccountError::Name | AccountError::Policy(_))
         | E::Claim(ClaimError::Domain(_) | ClaimError::Ambiguous(_))
         | E::DirectoryChange(DirectoryChangeError::PauseTooLong { .. })
@@ -99,6 +104,7 @@ fn status_of(error: &EngineError) -> StatusCode {
             | UserError::NotUsable { .. }
             | UserError::KeepsAddress { .. }
             | UserError::NoAddress(_)
+            | UserError::NoNote(_)
             | UserError::NoOverride(_)
             | UserError::NoSchedule
             | UserError::NotScheduled(_)

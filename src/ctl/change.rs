@@ -116,6 +116,11 @@ pub(super) fn people(changes: &[&Change], extent: Extent, view: &View) -> Page {
     let mut page = Page::default();
     let shown = extent.of_list(changes.len());
     let is_cut = shown < changes.len();
+    let mut changes = changes.to_vec();
+    if is_cut {
+        // An operator decides by a note, so people with one are among the first.
+        changes.sort_by_key(|change| note(change).is_none());
+    }
     for (n, change) in changes[..shown].iter().enumerate() {
         one(Kind::of(change), change, &mut page, view);
         // Much the same evidence below each of many people would hide the people.
@@ -149,6 +154,14 @@ fn one(kind: Kind, change: &Change, page: &mut Page, view: &View) {
         }
     };
     page.sentence(lead, &format!("{line}{mark}"), view);
+    if let Some(note) = note(change) {
+        page.sentence("      ", &yellow(format!("note: {note}")), view);
+    }
+}
+
+/// Returns the operator's note on the person of a change.
+pub(super) fn note(change: &Change) -> Option<&str> {
+    change.person.as_ref()?.note.as_deref()
 }
 
 /// Describes a change without its user.

@@ -52,6 +52,10 @@ pub fn page(explanation: &Explanation, view: &View) -> Page {
         }
         None => page.line(format!("{}: no user", bold(who))),
     }
+    if let Some(note) = user.as_ref().and_then(|user| user.note.as_ref()) {
+        let text = format!("note of {}: \"{}\"", note.actor, note.text);
+        page.sentence(&format!("  {} ", yellow("!")), &text, view);
+    }
     for sentence in remedies {
         page.sentence("  → ", sentence, view);
     }

@@ -132,13 +132,14 @@ fn groups<'a>(
 /// Counts the changes by kind, tier, cause, OU, domain and department.
 pub(super) fn totals(changes: &[&Change], view: &View) -> Page {
     type Of = fn(&Change) -> String;
-    let totals: [(&str, Of); 6] = [
+    let totals: [(&str, Of); 7] = [
         ("changes", |change| Kind::of(change).heading().to_owned()),
         ("tier", tier),
         ("cause", cause),
         ("OU", |change| name_of_ou(&ou(change))),
         ("domain", domain),
         ("department", department),
+        ("note", |change| change::note(change).unwrap_or_default().to_owned()),
     ];
     let mut page = Page::default();
     let mut fields = Vec::new();
@@ -197,7 +198,7 @@ pub(super) fn as_csv(changes: &[&Change]) -> Page {
     let rows = changes.iter().map(|change| {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let person = change.person.clone().unwrap_or_default();
-        let ChangedPerson { dn, department, manager, tier: _ } = &person;
+        let ChangedPerson { dn, department, manager, tier: _, note } = &person;
         let differences = change::differences(&change.before, &change.after).join("; ");
         [
             change.kind.to_string(),
@@ -214,6 +215,7 @@ pub(super) fn as_csv(changes: &[&Change]) -> Page {
             if change.before.is_null() { String::new() } else { differences },
             change.user_id.clone(),
             text(&change.object_guid),
+            text(note),
         ]
     });
     let header = [
@@ -231,6 +233,7 @@ pub(super) fn as_csv(changes: &[&Change]) -> Page {
         "change",
         "user_id",
         "object_guid",
+        "note",
     ];
     csv(header, rows)
 }

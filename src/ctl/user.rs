@@ -13,8 +13,8 @@ use super::text::{
 use super::{Exit, Output, change, explain, run, users, when};
 use crate::control::api::{
     self, Activation, Contacts, Invitation, InvitationOutcome, Invitations, NewInvitations,
-    NewTier, Reason, Relinking, Run, ScheduledSuspension, Suspension, User, UserCause, UserDetail,
-    UserStatus,
+    NewNote, NewTier, Note, Reason, Relinking, Run, ScheduledSuspension, Suspension, User,
+    UserCause, UserDetail, UserStatus,
 };
 use crate::control::client::Route;
 
@@ -68,6 +68,17 @@ pub enum Command {
     Remove {
         #[command(flatten)]
         whom: Whom,
+    },
+    /// Write a note on a user, such as "parental leave", that lists, plans and hooks show
+    Note {
+        /// An address, id, logon name, DN, employee id or full name
+        who: String,
+        /// One line of at most 200 characters
+        #[arg(required_unless_present = "clear")]
+        text: Option<String>,
+        /// Remove the note
+        #[arg(long, conflicts_with = "text")]
+        clear: bool,
     },
     /// Set the tier of a user that no directory manages
     Tier {
@@ -227,6 +238,11 @@ pub(super) async fn call(
             let ask =
                 async |who: &str| daemon.post(&Route::to(["users", who, "activate"]), &()).await;
             return each(&whom.all()?, output, activated, exit, ask).await;
+        }
+        Command::Note { who, text, clear: _ } => {
+            let body = NewNote { text: text.clone() };
+            let user: Answer<User> = daemon.post(&Route::to(["users", who, "note"]), &body).await?;
+            output.data(&user.raw, |view| noted(&user.value, view))?;
         }
         Command::Tier { who, tier } => {
             let tier = match tier {
@@ -433,6 +449,7 @@ pub fn show(user: &User, view: &View) -> Page {
         expires_at,
         suspension,
         scheduled_suspension,
+        note,
         quarantine,
         overrides,
         invited_at,
@@ -507,6 +524,10 @@ pub fn show(user: &User, view: &View) -> Page {
         let why = if reason.is_empty() { String::new() } else { format!(": \"{reason}\"") };
         let text =
             format!("{actor} has scheduled its suspension at {}{why}", time_and_age(at, view));
+        page.sentence(&format!("  {} ", yellow("!")), &text, view);
+    }
+    if let Some(Note { text, actor, at }) = note {
+        let text = format!("note of {actor}: \"{text}\", {}", time_and_age(at, view));
         page.sentence(&format!("  {} ", yellow("!")), &text, view);
     }
     for cause in suspension.iter().flat_map(|s| &s.causes) {
@@ -588,6 +609,17 @@ pub fn activated(Activation { user, remains }: &Activation, view: &View) -> Page
             view,
         );
     }
+    page
+}
+
+pub fn noted(user: &User, view: &View) -> Page {
+    let mut page = Page::default();
+    let who = bold(name(user));
+    let text = match &user.note {
+        Some(note) => format!("{who} has the note \"{}\"", note.text),
+        None => format!("{who} has no note any more"),
+    };
+    page.sentence("", &text, view);
     page
 }
 

@@ -90,6 +90,9 @@ pub struct List {
     /// Only users whose suspension is scheduled (rosterctl user suspend --at)
     #[arg(long)]
     scheduled: bool,
+    /// Only users with a note (rosterctl user note)
+    #[arg(long)]
+    noted: bool,
     /// Only users of this directory about whom its present server has not heard what another one showed
     #[arg(long, value_name = "DIRECTORY")]
     behind: Option<String>,
@@ -226,6 +229,7 @@ async fn all(
         unseen,
         expiring,
         scheduled,
+        noted,
         behind,
         sort,
         limit: _,
@@ -244,6 +248,7 @@ async fn all(
         .with_some("quarantined", quarantined.then_some(true))
         .with_some("unseen", unseen.then_some(true))
         .with_some("scheduled", scheduled.then_some(true))
+        .with_some("noted", noted.then_some(true))
         .with_some("expires_before", expiring.and_then(|within| from_now(within, now)))
         .with_some("behind", behind.as_ref())
         .with("limit", PAGE);
@@ -304,6 +309,7 @@ pub fn list(users: &Users, view: &View) -> Page {
                 .iter()
                 .map(|scheduled| format!("suspended from {}", time(&scheduled.at, view))),
         );
+        about.extend(user.note.iter().map(|note| yellow(format!("note: {}", note.text))));
         about.extend(user.quarantine.iter().map(|q| yellow(format!("quarantined: {q}"))));
         [
             user.primary_email.clone().unwrap_or_else(|| user.id.clone()),
@@ -393,6 +399,7 @@ pub fn as_csv(users: &Users) -> Page {
             text(&user.joined_at),
             user.created_at.clone(),
             user.updated_at.clone(),
+            user.note.as_ref().map(|note| note.text.clone()).unwrap_or_default(),
         ];
         let further = further.iter().map(|name| extra(user, name));
         row.into_iter().chain(further).collect::<Vec<_>>()
@@ -422,6 +429,7 @@ pub fn as_csv(users: &Users) -> Page {
         "joined_at",
         "created_at",
         "updated_at",
+        "note",
     ];
     csv(header.into_iter().chain(further.iter().map(String::as_str)), rows)
 }

@@ -294,6 +294,10 @@ fn user(kind: &str, event: &Event<'_>) -> Lines {
         "user.suspended" => format!("was suspended ({})", event.text("/data/after/cause")),
         "user.reactivated" => "has access again".to_owned(),
         "user.created" => "got access".to_owned(),
+        "user.noted" => match names["note"].as_str() {
+            Some(note) => format!("has the note \"{}\"", escaped(note)),
+            None => "has no note any more".to_owned(),
+        },
         "user.tier_changed" => format!("is {} now", event.text("/data/after/tier")),
         kind => kind.trim_start_matches("user.").replace('_', " "),
     };

@@ -23,6 +23,7 @@ impl User {
             link,
             causes,
             overrides: BTreeSet::new(),
+            note: None,
             version: 0,
             observed_from: ObservationNumber::default(),
             invited_at: None,

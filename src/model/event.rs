@@ -12,6 +12,7 @@ use super::claim::{Claim, ClaimState};
 use super::dn::Dn;
 use super::email::{Address, Addresses};
 use super::ids::{AccountId, ClaimId, DirectoryName, EventId, Guid, PlanId, RunId, UserId};
+use super::note::NoteText;
 use super::profile::Profile;
 use super::tier::Tier;
 use super::time::Timestamp;
@@ -58,11 +59,13 @@ pub struct Event {
     pub approval: Option<Approval>,
 }
 
-/// The operator's approval of a held change.
+/// The approval of a held change.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Approval {
     pub plan: PlanId,
+    /// The last operator who approved it.
     pub by: Actor,
+    /// Comment of that operator.
     pub comment: Option<String>,
 }
 
@@ -90,6 +93,8 @@ pub struct Identity {
     department: Option<String>,
     manager: Option<String>,
     tier: Tier,
+    /// The note of an operator.
+    note: Option<NoteText>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     extra: BTreeMap<String, BTreeSet<String>>,
     directory: Option<DirectoryName>,
@@ -123,6 +128,7 @@ impl Identity {
             department,
             manager,
             tier: user.tier,
+            note: user.note.as_ref().map(|note| note.text.clone()),
             extra,
             directory: link.map(|link| link.directory.clone()),
             object_guid: link.map(|link| link.guid),

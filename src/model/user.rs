@@ -8,6 +8,7 @@ use super::cause::Causes;
 use super::email::Addresses;
 use super::ids::{AccountId, UserId};
 use super::link::Link;
+use super::note::Note;
 use super::observation::ObservationNumber;
 use super::overrides::Override;
 use super::profile::Profile;
@@ -57,6 +58,7 @@ pub struct User {
     pub link: Option<Link>,
     pub causes: Causes,
     pub overrides: BTreeSet<Override>,
+    pub note: Option<Note>,
     /// Rises with every write. A write names the version that it was decided on.
     pub version: i64,
     /// The observation of the last change that a directory asked for.

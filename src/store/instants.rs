@@ -30,7 +30,7 @@ pub(super) const HAPPENED: &[(&str, &[&str])] = &[
     ("grace_periods", &["first_seen"]),
     ("scheduled_suspensions", &["created_at"]),
     ("targets", &["plan_only_since", "paused_at", "last_attempt", "last_success"]),
-    ("users", &["invited_at", "joined_at", "created_at", "updated_at"]),
+    ("users", &["invited_at", "joined_at", "created_at", "updated_at", "noted_at"]),
 ];
 
 /// Columns with a due time. An early attempt or recheck does no harm.

@@ -39,6 +39,7 @@ mod index;
 mod instants;
 mod links;
 mod log_keys;
+mod notes;
 mod pending;
 mod pending_addresses;
 mod people;

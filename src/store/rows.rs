@@ -11,9 +11,9 @@ use super::scope::ScopeState;
 use super::value::Value;
 use crate::model::{
     AccountId, AccountKind, Actor, ChangeClass, ChangeOutcome, ChangeVerb, ClaimId, ClaimState,
-    Digest, DirectoryName, Dn, Domain, EventId, Guid, Handle, HoldReason, ObservationNumber,
-    PlanId, PlanState, QuarantineReason, Reason, RunId, RunMode, RunState, Sid, Standing, Subject,
-    Tier, Timestamp, Trigger, UserId,
+    Digest, DirectoryName, Dn, Domain, EventId, Guid, Handle, HoldReason, NoteText,
+    ObservationNumber, PlanId, PlanState, QuarantineReason, Reason, RunId, RunMode, RunState, Sid,
+    Standing, Subject, Tier, Timestamp, Trigger, UserId,
 };
 use crate::reconcile::{Fingerprint, GraceCause};
 
@@ -177,6 +177,7 @@ scalars! {
     DirectoryName as String, "directory name":
         |s| DirectoryName::parse(&s), |name| name.as_str().to_owned();
     Handle as String, "handle": |s| Handle::parse(&s).ok(), |handle| handle.as_str().to_owned();
+    NoteText as String, "note": |s| NoteText::parse(&s).ok(), |note| note.as_str().to_owned();
     Domain as String, "domain": |s| Domain::parse(&s).ok(), |domain| domain.as_str().to_owned();
     Guid as Vec<u8>, "guid": |b| b.try_into().ok().map(Guid), |guid| guid.0.to_vec();
     Sid as Vec<u8>, "SID": |b| Sid::from_ad(&b), |sid| sid.as_bytes().to_vec();

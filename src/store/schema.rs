@@ -65,6 +65,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "quiet hours" in "0052_quiet_hours.sql",
     "scheduled suspensions" in "0053_scheduled_suspensions.sql",
     "attributes of rejections" in "0054_rejected_attributes.sql",
+    "notes" in "0055_notes.sql",
 ];
 
 pub(super) async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {

@@ -136,6 +136,7 @@ pub(super) async fn write_users(
     if changed.is_empty() {
         return Ok(());
     }
+    // A run never writes a note: `Store::set_note` does, and raises no version.
     let tail = "ON CONFLICT (id) DO UPDATE SET account_id = excluded.account_id, standing = excluded.standing, tier = excluded.tier, addresses = excluded.addresses, \
          profile = excluded.profile, directory = excluded.directory, guid = excluded.guid, dn = excluded.dn, causes = excluded.causes, overrides = excluded.overrides, \
          version = excluded.version, observed_from = excluded.observed_from, invited_at = excluded.invited_at, joined_at = excluded.joined_at, \

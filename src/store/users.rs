@@ -12,8 +12,8 @@ use super::rows::{Columns, Row as _, StoredRow as _, as_json, row};
 use super::sql::{Fields, Sql, pieces};
 use super::value::Value;
 use crate::model::{
-    AccountId, AddressKey, DirectoryName, Dn, Guid, Link, Profile, Status, Tier, Timestamp, User,
-    UserId,
+    AccountId, AddressKey, DirectoryName, Dn, Guid, Link, Note, Profile, Status, Tier, Timestamp,
+    User, UserId,
 };
 
 row! {
@@ -27,6 +27,7 @@ row! {
         link: "directory, guid, dn" as link_columns,
         causes: "causes" as as_json,
         overrides: "overrides" as as_json,
+        note: "note, noted_by, noted_at" as note_columns,
         version: "version",
         observed_from: "observed_from",
         invited_at: "invited_at",
@@ -56,6 +57,26 @@ mod link_columns {
     }
 }
 
+/// A note in three columns, all of them NULL without a note.
+mod note_columns {
+    use super::{Columns, Note, StoreError, Value};
+
+    pub(super) fn read(columns: &mut Columns<'_>) -> Result<Option<Note>, StoreError> {
+        Ok(match (columns.read()?, columns.read()?, columns.read()?) {
+            (Some(text), Some(actor), Some(at)) => Some(Note { text, actor, at }),
+            _ => None,
+        })
+    }
+
+    #[expect(clippy::ref_option, reason = "`row!` passes a reference to the field")]
+    pub(super) fn write(note: &Option<Note>, values: &mut Vec<Value>) {
+        let note = note.as_ref();
+        values.push(note.map(|note| note.text.as_str()).into());
+        values.push(note.map(|note| note.actor.0.as_str()).into());
+        values.push(note.map(|note| note.at).into());
+    }
+}
+
 /// Returns the columns of a user, with the status that lists filter by.
 pub(super) fn fields(user: &User) -> Fields {
     let mut fields = user.fields();
@@ -74,6 +95,8 @@ pub struct UserFilter {
     pub expires_before: Option<Timestamp>,
     /// Only users whose suspension an operator has scheduled.
     pub scheduled: bool,
+    /// Only users with a note.
+    pub noted: bool,
     /// List users after this one, in order of id.
     pub after: Option<UserId>,
     /// The default is 1,000.
@@ -83,8 +106,17 @@ pub struct UserFilter {
 impl UserFilter {
     /// Returns the statement without its order and limit.
     fn begin(&self) -> Sql {
-        let Self { account, status, tier, managed, expires_before, scheduled, after, limit: _ } =
-            self;
+        let Self {
+            account,
+            status,
+            tier,
+            managed,
+            expires_before,
+            scheduled,
+            noted,
+            after,
+            limit: _,
+        } = self;
         let mut sql = Sql::select::<User>()
             .push(" FROM users WHERE id > ")
             .bind(after.map_or(uuid::Uuid::nil(), |a| a.0));
@@ -106,6 +138,9 @@ impl UserFilter {
         }
         if *scheduled {
             sql = sql.push(" AND id IN (SELECT user_id FROM scheduled_suspensions)");
+        }
+        if *noted {
+            sql = sql.push(" AND note IS NOT NULL");
         }
         if let Some(before) = expires_before {
             sql = sql

@@ -31,6 +31,7 @@ mod layers;
 mod leave_dates;
 mod members;
 mod names;
+mod notes;
 mod ous;
 mod package;
 mod plans;

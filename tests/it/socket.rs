@@ -29,7 +29,7 @@ pub(crate) struct Office {
     target: scimsim::Sim,
     /// User name of the caller.
     pub(crate) me: String,
-    socket: PathBuf,
+    pub(crate) socket: PathBuf,
     http: reqwest::Client,
     stop: CancellationToken,
     document: Value,
@@ -250,11 +250,11 @@ impl Office {
         }
     }
 
-    async fn get(&mut self, path: &str) -> Value {
+    pub(crate) async fn get(&mut self, path: &str) -> Value {
         self.expect(200, &format!("get {path}"), None).await
     }
 
-    async fn post(&mut self, path: &str, body: Option<Value>) -> Value {
+    pub(crate) async fn post(&mut self, path: &str, body: Option<Value>) -> Value {
         self.expect(200, &format!("post {path}"), body).await
     }
 
@@ -404,6 +404,13 @@ async fn every_answer_matches_the_openapi_document() {
     assert_eq!(scheduled["status"], "active");
     let cancelled = office.post(&format!("/v1/users/{who}/cancel-suspension"), None).await;
     assert_eq!(cancelled["scheduled_suspension"], Value::Null);
+    let note = format!("post /v1/users/{who}/note");
+    let noted = office.post(&note[5..], Some(json!({ "text": "legal hold" }))).await;
+    assert_eq!(noted["note"]["text"], "legal hold", "{noted}");
+    office.expect(400, &note, Some(json!({ "text": "" }))).await;
+    assert_eq!(office.post(&note[5..], Some(json!({ "text": null }))).await["note"], Value::Null);
+    office.expect(409, &note, Some(json!({ "text": null }))).await;
+    office.get("/v1/users?noted=true").await;
 
     office
         .post(&format!("/v1/users/{who}/suspend"), Some(json!({ "reason": "stolen laptop" })))
@@ -681,6 +688,7 @@ async fn every_command_of_rosterctl_uses_the_api_and_parses_its_answers() {
         format!("user sync {who}"),
         format!("user suspend {who} --reason x"),
         format!("user activate {who}"),
+        format!("user note {who} leave"),
         "account create lab --name Lab".to_owned(),
         "account list".to_owned(),
         "account show acme".to_owned(),

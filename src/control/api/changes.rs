@@ -18,6 +18,8 @@ pub struct ChangedPerson {
     pub manager: Option<String>,
     /// Tier after the change.
     pub tier: Option<Tier>,
+    /// Note of an operator on the person.
+    pub note: Option<String>,
 }
 
 /// One change of a user, planned or stored.

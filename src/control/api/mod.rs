@@ -61,8 +61,8 @@ pub use targets::{
 };
 pub use undo::{LeftAlone, Undo};
 pub use users::{
-    Activation, Done, NewTier, Relinking, ScheduledSuspension, Suspension, User, UserCause,
-    UserDetail, UserLink, UserSuspension, Users,
+    Activation, Done, NewNote, NewTier, Note, Relinking, ScheduledSuspension, Suspension, User,
+    UserCause, UserDetail, UserLink, UserSuspension, Users,
 };
 
 pub use crate::engine::{

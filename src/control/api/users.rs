@@ -51,6 +51,9 @@ pub struct User {
     /// Suspension that an operator has scheduled.
     #[serde(default)]
     pub scheduled_suspension: Option<ScheduledSuspension>,
+    /// Note of an operator.
+    #[serde(default)]
+    pub note: Option<Note>,
     /// Reasons why the entry, or an aspect of it, is quarantined.
     pub quarantine: Vec<QuarantineReason>,
     /// Overrides of an operator, such as `disabled` or `tier:pro`.
@@ -167,6 +170,26 @@ pub struct ScheduledSuspension {
     pub actor: String,
     /// Comment of the operator.
     pub reason: String,
+}
+
+/// A note of an operator on a user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Note {
+    /// Text of the note.
+    pub text: String,
+    /// Operator who wrote it.
+    pub actor: String,
+    /// Time of the note.
+    pub at: String,
+}
+
+/// Document of `POST /v1/users/{who}/note`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewNote {
+    /// One line of at most 200 characters; `null` clears the note.
+    #[schemars(length(max = 200))]
+    pub text: Option<String>,
 }
 
 /// Document of `POST /v1/users/{who}/activate`.

@@ -103,6 +103,7 @@ fn person(after: &Value, user: Option<&User>) -> api::ChangedPerson {
         dn: after["dn"].as_str().map(str::to_owned).or_else(|| Some(link?.dn.to_string())),
         department: joined("department").or_else(|| profile?.department.clone()),
         manager: joined("manager").or_else(|| profile?.manager.clone()),
+        note: user.and_then(|user| Some(user.note.as_ref()?.text.to_string())),
         tier: after["tier"].as_str().and_then(Tier::parse).or(user.map(|user| user.tier)),
     }
 }

@@ -55,6 +55,10 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
         )
         .answers::<api::Activation>("The user, and the causes that remain")
         .fails(&[REFUSED]),
+        change("/users/{who}/note", note, "Write or clear an operator's note on a user")
+            .takes::<api::NewNote>()
+            .answers::<api::User>("The user")
+            .fails(&[REFUSED]),
         change("/users/{who}/tier", set_tier, "Set the tier of a user that no directory manages")
             .takes::<api::NewTier>()
             .answers::<api::User>("The user")
@@ -113,6 +117,9 @@ struct ListQuery {
     /// Only users whose suspension an operator has scheduled.
     #[serde(default)]
     scheduled: bool,
+    /// Only users with a note of an operator.
+    #[serde(default)]
+    noted: bool,
     /// Only users of this directory about whom its present server has not heard what another one showed.
     behind: Option<String>,
     /// Order: `id` (the default, and the fastest), `address`, `name`, `created` or `updated`.
@@ -135,6 +142,7 @@ async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<
         unseen,
         expires_before,
         scheduled,
+        noted,
         behind,
         sort,
         after,
@@ -153,6 +161,7 @@ async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<
         unseen,
         expires_before,
         scheduled,
+        noted,
         behind: behind
             .map(|name| control.engine.directory(&name))
             .transpose()?
@@ -209,6 +218,17 @@ async fn activate(
 ) -> Answer<api::Activation> {
     let (user, remains) = control.engine.activate(&who, &by.actor).await?;
     Ok(Json(api::Activation { user: show(&control, user).await?, remains }))
+}
+
+async fn note(
+    State(control): Shared,
+    Extension(by): By,
+    Path(who): Path<String>,
+    body: Bytes,
+) -> Answer<api::User> {
+    let api::NewNote { text } = document(&body)?;
+    let user = control.engine.note(&who, text.as_deref(), &by.actor).await?;
+    Ok(Json(show(&control, user).await?))
 }
 
 async fn set_tier(
@@ -316,6 +336,7 @@ pub(in crate::control) fn convert(
         link,
         causes,
         overrides,
+        note,
         version: _,
         observed_from: _,
         invited_at,
@@ -348,6 +369,11 @@ pub(in crate::control) fn convert(
             at: time(scheduled.at),
             actor: scheduled.actor.0,
             reason: scheduled.reason,
+        }),
+        note: note.map(|note| api::Note {
+            text: note.text.to_string(),
+            actor: note.actor.0,
+            at: time(note.at),
         }),
         quarantine: quarantine.to_vec(),
         overrides: overrides.iter().map(ToString::to_string).collect(),

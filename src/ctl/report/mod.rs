@@ -215,17 +215,32 @@ pub fn listed(report: Report, rows: &[Row], view: &View) -> Page {
         .iter()
         .enumerate()
         .filter_map(|(at, column)| Some((at, column.heading?)))
+        .filter(|(at, heading)| {
+            *heading != "NOTE" || rows.iter().any(|row| !row.cells[*at].is_empty())
+        })
         .collect();
+    match columns.len() {
+        SHOWN => cells::<SHOWN>(report, &columns, rows, view),
+        _ => cells::<{ SHOWN + 1 }>(report, &columns, rows, view),
+    }
+}
+
+/// Columns with a heading in each report, beside the notes of people.
+const SHOWN: usize = 6;
+
+fn cells<const N: usize>(
+    report: Report,
+    columns: &[(usize, &str)],
+    rows: &[Row],
+    view: &View,
+) -> Page {
     let cell = |row: &Row, n: usize| {
         let at = columns[n].0;
         report.columns()[at].shown(&row.cells[at], view)
     };
     let rows = rows.iter().map(|row| std::array::from_fn(|n| cell(row, n)));
-    table::<SHOWN>(std::array::from_fn(|n| columns[n].1), rows, view)
+    table::<N>(std::array::from_fn(|n| columns[n].1), rows, view)
 }
-
-/// Columns with a heading in each report.
-const SHOWN: usize = 6;
 
 async fn export_csv(source: &rows::Source<'_>, output: &mut Output<'_>) -> Result<(), Failure> {
     let header = source.report.columns().iter().map(|column| column.name.to_owned());

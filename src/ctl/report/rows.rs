@@ -72,7 +72,7 @@ macro_rules! columns {
 const LEAVERS: &[Column] = columns![
     "left_at" as "LEFT", "display_name" as "NAME", "primary_email" as "ADDRESS", "cause" as "CAUSE",
     "approved_by" as "APPROVED BY", "department" as "DEPARTMENT", "manager", "ou", "tier", "sam_account_name",
-    "employee_id", "account", "directory", "evidence", "comment", "plan", "returned_at", "run", "seq", "user_id",
+    "employee_id", "account", "directory", "evidence", "comment", "plan", "returned_at", "note", "run", "seq", "user_id",
 ];
 const JOINERS: &[Column] = columns![
     "joined_at" as "JOINED", "display_name" as "NAME", "primary_email" as "ADDRESS", "tier" as "TIER",
@@ -88,12 +88,12 @@ const CHANGES: &[Column] = columns![
 const PEOPLE: &[Column] = columns![
     "display_name" as "NAME", "primary_email" as "ADDRESS", "department" as "DEPARTMENT", "manager" as "MANAGER",
     "tier" as "TIER", "last_sign_in_at" as "SIGNED IN", "title", "ou", "sam_account_name", "employee_id", "account",
-    "directory", "created_at", "expires_at", "decision", "user_id",
+    "directory", "created_at", "expires_at", "note" as "NOTE", "decision", "user_id",
 ];
 const EXPIRING: &[Column] = columns![
     "expires_at" as "EXPIRES", "display_name" as "NAME", "primary_email" as "ADDRESS", "department" as "DEPARTMENT",
     "manager" as "MANAGER", "tier" as "TIER", "title", "ou", "sam_account_name", "employee_id", "account", "directory",
-    "created_at", "last_sign_in_at", "decision", "user_id",
+    "created_at", "last_sign_in_at", "note" as "NOTE", "decision", "user_id",
 ];
 
 impl Report {
@@ -417,7 +417,6 @@ pub fn event_row(report: Report, event: &Event, returned_at: Option<&str>) -> Op
         "" if cause == "operator" => {
             data(document, "evidence").get(0).map(|e| field(e, "value")).unwrap_or_default()
         }
-        comment => comment,
     };
     let cell = |name: &str| match name {
         "left_at" | "joined_at" | "changed_at" => at.to_owned(),
@@ -430,7 +429,7 @@ pub fn event_row(report: Report, event: &Event, returned_at: Option<&str>) -> Op
         "type" => kind.to_owned(),
         "change" => change(),
         "evidence" => evidence(),
-        "comment" => comment().to_owned(),
+        "comment" => comment(),
         "plan" => field(approval, "plan").to_owned(),
         "returned_at" => returned_at.unwrap_or_default().to_owned(),
         "former_display_name" => former_name(document, "display_name").to_owned(),
@@ -463,6 +462,7 @@ pub fn user_row(report: Report, user: &User) -> Row {
         "last_sign_in_at" => last_seen(user).unwrap_or_default(),
         "created_at" => user.created_at.clone(),
         "expires_at" => text(&user.expires_at),
+        "note" => user.note.as_ref().map(|note| note.text.clone()).unwrap_or_default(),
         "user_id" => user.id.clone(),
         // Filled in by the reviewer.
         "decision" => String::new(),

@@ -6,6 +6,7 @@ pub(super) mod domains;
 pub(super) mod explain;
 pub(super) mod held;
 pub(super) mod invitations;
+pub(super) mod notes;
 pub(super) mod operator_run;
 pub(super) mod population;
 pub(super) mod preview;

@@ -70,6 +70,8 @@ pub struct UserQuery {
     pub expires_before: Option<Timestamp>,
     /// Only users whose suspension an operator has scheduled.
     pub scheduled: bool,
+    /// Only users with a note of an operator.
+    pub noted: bool,
     /// Only users of this directory of whom its present server has not heard whole.
     pub behind: Option<DirectoryName>,
     pub sort: Sort,
@@ -143,6 +145,7 @@ impl Engine {
             unseen,
             expires_before,
             scheduled,
+            noted,
             behind,
             sort,
             after,
@@ -179,6 +182,7 @@ impl Engine {
             managed: unmanaged.then_some(false),
             expires_before,
             scheduled,
+            noted,
             after: None,
             limit: Some(PAGE_SIZE),
         };

@@ -8,8 +8,8 @@ use crate::engine::sync::stages::Request;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{
     AccountKind, Actor, Address, AddressError, By, Cause, ChangeKind, DirectoryName, Evidence,
-    Guid, Handle, Link, Override, QuarantineReason, Reason, Status, Tier, Timestamp, Trigger, User,
-    UserId,
+    Guid, Handle, Link, NoteError, Override, QuarantineReason, Reason, Status, Tier, Timestamp,
+    Trigger, User, UserId,
 };
 use crate::reconcile::Confirmation;
 use crate::store::Run;
@@ -71,6 +71,10 @@ pub enum UserError {
     NoSchedule,
     #[error("no suspension of {0} is scheduled: rosterctl user list --scheduled")]
     NotScheduled(String),
+    #[error(transparent)]
+    Note(NoteError),
+    #[error("{0} has no note: rosterctl user list --noted")]
+    NoNote(String),
     #[error("{0} has no override")]
     NoOverride(String),
     #[error("{who} is {}, not suspended", status.as_str())]

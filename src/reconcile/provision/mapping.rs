@@ -487,6 +487,7 @@ mod tests {
             link: None,
             causes: Causes::default(),
             overrides: BTreeSet::new(),
+            note: None,
             version: 1,
             observed_from: ObservationNumber(0),
             invited_at: None,

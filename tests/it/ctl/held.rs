@@ -182,6 +182,17 @@ fn a_large_plan_begins_with_its_totals_and_the_limit() {
 }
 
 #[test]
+fn a_person_with_a_note_is_among_the_first_of_a_large_plan() {
+    let mut document = a_large_plan();
+    document["changes"][2_500]["person"]["note"] = json!("parental leave");
+    let plan: api::HeldPlan = sent(document);
+    let shown = held::show(&plan, &Form::default(), &view()).plain();
+    assert!(shown.contains("note        1 parental leave, 2,999 without"), "{shown}");
+    assert!(shown.contains("  + p2500@example.com"), "{shown}");
+    assert!(shown.contains("      note: parental leave"), "{shown}");
+}
+
+#[test]
 fn a_large_plan_is_grouped_by_manager_or_ou_and_shown_whole() {
     let plan: api::HeldPlan = sent(a_large_plan());
     let view = View { width: 80, ..view() };

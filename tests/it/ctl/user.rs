@@ -50,8 +50,8 @@ fn users_are_exported_without_formulas() {
     );
     let users: api::Users = sent(json!({ "users": [evil] }));
     insta::assert_snapshot!(users::as_csv(&users).plain().replace("\r\n", "\n"), @r#"
-    id,account,status,tier,primary_email,secondary_emails,display_name,given_name,surname,sam_account_name,user_principal_name,title,department,employee_id,directory,object_guid,expires_at,reason,suspended_since,quarantine,invited_at,joined_at,created_at,updated_at,division
-    5d41402a-bc4b-8a76-b971-9d911017c592,acme,suspended,pro,'+ben@example.com,b.example@example.com ben@example.org,'=cmd|' /C calc'!A0,Ben,Example,bexample,,Head of Sales,,,corp,6f9619ff-8b86-d011-b42d-00c04fc964ff,2026-11-30T23:00:00.000Z,operator,2026-11-24T02:00:00.000Z,contested-address,,2026-03-02T09:00:00.000Z,2026-03-01T09:00:00.000Z,2026-11-24T02:57:00.000Z,"Sales, Trade"
+    id,account,status,tier,primary_email,secondary_emails,display_name,given_name,surname,sam_account_name,user_principal_name,title,department,employee_id,directory,object_guid,expires_at,reason,suspended_since,quarantine,invited_at,joined_at,created_at,updated_at,note,division
+    5d41402a-bc4b-8a76-b971-9d911017c592,acme,suspended,pro,'+ben@example.com,b.example@example.com ben@example.org,'=cmd|' /C calc'!A0,Ben,Example,bexample,,Head of Sales,,,corp,6f9619ff-8b86-d011-b42d-00c04fc964ff,2026-11-30T23:00:00.000Z,operator,2026-11-24T02:00:00.000Z,contested-address,,2026-03-02T09:00:00.000Z,2026-03-01T09:00:00.000Z,2026-11-24T02:57:00.000Z,,"Sales, Trade"
     "#);
 }
 
@@ -110,6 +110,20 @@ fn a_user_is_shown_with_logon_names_further_attributes_and_expiry() {
     ADDRESS          NAME         ACCOUNT  STATUS  TIER  DIRECTORY  WHY
     ben@example.com  Ben Example  acme     active  pro   corp       expires 2026-11-30 23:00 UTC
     ");
+}
+
+#[test]
+fn a_note_is_shown_with_its_author_and_without_control_characters() {
+    let note =
+        json!({ "text": "legal\u{1b}[31m hold", "actor": "ann", "at": "2026-11-24T02:00:00.000Z" });
+    let user = with(a_user(), &json!({ "note": note }));
+    let shown = user::show(&sent(user.clone()), &view()).plain();
+    assert!(
+        shown.contains("! note of ann: \"legal\\u{1b}[31m hold\", 2026-11-24 02:00 UTC"),
+        "{shown}"
+    );
+    let listed = users::list(&sent(json!({ "users": [user] })), &view()).plain();
+    assert!(listed.contains("note: legal\\u{1b}[31m"), "{listed}");
 }
 
 #[test]
