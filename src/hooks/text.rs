@@ -305,12 +305,12 @@ fn user(kind: &str, event: &Event<'_>) -> Lines {
     for seen in event.list("/data/evidence") {
         lines.push(format!("  {} = {}", text(&seen["attribute"]), text(&seen["value"])));
     }
-    if let Some(by) = event.at("/data/approval/by").as_str() {
-        lines.push(format!(
-            "  approved by {} {}",
-            escaped(by),
-            event.text("/data/approval/comment")
-        ));
+    if let Some(note) = names["note"].as_str().filter(|_| kind != "user.noted") {
+        lines.push(format!("  note: {}", escaped(note)));
+    }
+    for given in event.list("/data/approval/approvals") {
+        let line = format!("  approved by {} {}", text(&given["actor"]), text(&given["comment"]));
+        lines.push(line.trim_end().to_owned());
     }
     lines.extend([
         String::new(),

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::account::{Account, Handle};
 use super::actor::Actor;
+use super::approval::GivenApproval;
 use super::change::{Change, ChangeKind};
 use super::claim::{Claim, ClaimState};
 use super::dn::Dn;
@@ -67,6 +68,8 @@ pub struct Approval {
     pub by: Actor,
     /// Comment of that operator.
     pub comment: Option<String>,
+    /// The approvals of all operators, the first one first.
+    pub approvals: Vec<GivenApproval>,
 }
 
 /// The names of a user before and after all changes of one transaction.

@@ -475,17 +475,22 @@ pub(super) async fn approvals_of(
     let approved = batch.iter().filter(|(_, approved)| *approved);
     for piece in pieces(approved.map(|(change, _)| change.digest().0)) {
         let sql = Sql::new(
-            "SELECT c.digest, p.id, p.actor, p.comment FROM plans p JOIN changes c ON c.plan_id = p.id \
+            "SELECT c.digest, p.id, p.actor, p.comment, c.approvals FROM plans p JOIN changes c ON c.plan_id = p.id \
              WHERE p.approved_at IS NOT NULL AND p.actor IS NOT NULL AND c.outcome = 'held' AND c.approved = 1 AND p.directory = ",
         );
         let sql = sql.bind(directory.as_str()).push(" AND c.digest IN ").list(piece);
         let sql = sql.push(" ORDER BY p.approved_at");
         for row in sql.all(&mut *writing.tx).await.doing("read approvals")? {
             let mut c = Columns::of(&row);
-            let digest = c.read()?;
-            let approval =
-                Approval { plan: c.read()?, by: Actor(c.text()?), comment: c.maybe_text()? };
-            approvals.insert(digest, approval);
+            let (digest, plan) = (c.read()?, c.read()?);
+            let (actor, comment) = (Actor(c.text()?), c.maybe_text()?);
+            let given: Vec<GivenApproval> = lenient_default::read(&mut c)?;
+            // An earlier version stored the operator with the plan alone.
+            let (by, comment) = match given.last() {
+                Some(last) => (last.by.actor.clone(), non_empty(&last.comment).map(str::to_owned)),
+                None => (actor, comment),
+            };
+            approvals.insert(digest, Approval { plan, by, comment, approvals: given });
         }
     }
     Ok(approvals)

@@ -6,6 +6,7 @@ use adsim::{Fault, NewPerson, What, When, names};
 use rosterd::engine::{DirectoryConfig, Selection};
 use rosterd::model::{Actor, Approver, PlanState, RunState, Status};
 use rosterd::reconcile::Approvals;
+use serde_json::Value;
 
 use crate::firm::{Firm, alice, dn_of, held_plan};
 
@@ -270,6 +271,37 @@ async fn a_large_plan_is_applied_once_two_operators_have_approved_it() {
     let approvals = told[0]["data"]["after"]["approvals"].as_array().unwrap();
     let names: Vec<_> = approvals.iter().map(|a| (&a["actor"], &a["uid"])).collect();
     assert_eq!(names, [(&"ann".into(), &1000.into()), (&"bob".into(), &1001.into())]);
+    for event in firm.events("user.created").await {
+        let approval = &event["data"]["approval"];
+        let given = approval["approvals"].as_array().unwrap();
+        let given: Vec<_> = given.iter().map(|one| (&one["actor"], &one["comment"])).collect();
+        assert_eq!(given, [(&"ann".into(), &"CHG-1".into()), (&"bob".into(), &"".into())]);
+        assert_eq!((&approval["by"], &approval["comment"]), (&"bob".into(), &Value::Null));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_names_the_operator_who_approved_its_change_and_not_the_last_of_the_plan() {
+    let firm = Firm::of(120, |_| {}).await;
+    firm.sync().await;
+    let plan = held_plan(&firm).await;
+    let rows = firm.engine.store.held_rows(plan.id).await.unwrap();
+    let of =
+        |n: usize| Selection { people: vec![rows[n].user.to_string()], ..Selection::default() };
+    // The directory cannot be read until both have approved.
+    firm.sim.faults().push(Fault::new(When::Bind, What::Anonymous).always());
+    for (n, name) in ["ann", "bob"].into_iter().enumerate() {
+        let by = operator(1000 + n as u32, name);
+        firm.engine.approve_part(plan.id, &of(n), "", by).await.unwrap();
+    }
+    firm.sim.faults().clear();
+    assert_eq!(firm.sync().await.counts.create, 2);
+    for (n, name) in ["ann", "bob"].into_iter().enumerate() {
+        let id = rows[n].user.to_string();
+        let created = firm.events("user.created").await;
+        let event = created.iter().find(|event| event["subject"] == id).unwrap();
+        assert_eq!(event["data"]["approval"]["by"], name);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

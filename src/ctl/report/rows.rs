@@ -396,10 +396,12 @@ pub fn event_row(report: Report, event: &Event, returned_at: Option<&str>) -> Op
     let actor = data(document, "actor").as_str().unwrap_or_default();
     let by_operator =
         cause == "operator" || matches!(kind, "user.released" | "user.removed" | "user.invited");
-    let approved_by = match field(approval, "by") {
-        "" if by_operator => actor,
-        "" => AUTOMATIC,
-        by => by,
+    let approvals: Vec<&Value> = approval["approvals"].as_array().into_iter().flatten().collect();
+    let approved_by = match (approvals.as_slice(), field(approval, "by")) {
+        ([], "") if by_operator => actor.to_owned(),
+        ([], "") => AUTOMATIC.to_owned(),
+        ([], by) => by.to_owned(),
+        (all, _) => all.iter().map(|one| field(one, "actor")).collect::<Vec<_>>().join(", "),
     };
     let tier = present_name(document, "tier").to_owned();
     let at = field(document, "time");
@@ -413,15 +415,24 @@ pub fn event_row(report: Report, event: &Event, returned_at: Option<&str>) -> Op
         let view = View { width: usize::MAX, now: DateTime::UNIX_EPOCH, zone: chrono_tz::Tz::UTC };
         change::evidence(data(document, "evidence"), &view).join("; ")
     };
-    let comment = || match field(approval, "comment") {
-        "" if cause == "operator" => {
-            data(document, "evidence").get(0).map(|e| field(e, "value")).unwrap_or_default()
+    let comment = || match (approvals.as_slice(), field(approval, "comment")) {
+        ([], "") if cause == "operator" => {
+            let said = data(document, "evidence").get(0).map(|seen| field(seen, "value"));
+            said.unwrap_or_default().to_owned()
+        }
+        ([] | [_], comment) => comment.to_owned(),
+        (all, _) => {
+            let said = all.iter().map(|one| (field(one, "actor"), field(one, "comment")));
+            let said = said.filter(|(_, comment)| !comment.is_empty());
+            said.map(|(actor, comment)| format!("{actor}: {comment}"))
+                .collect::<Vec<_>>()
+                .join("; ")
         }
     };
     let cell = |name: &str| match name {
         "left_at" | "joined_at" | "changed_at" => at.to_owned(),
         "cause" => cause.clone(),
-        "approved_by" => approved_by.to_owned(),
+        "approved_by" => approved_by.clone(),
         "manager" => review::name_of(present_name(document, "manager")),
         "ou" => review::parent(present_name(document, "dn")).unwrap_or_default().to_owned(),
         "tier" => tier.clone(),

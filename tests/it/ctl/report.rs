@@ -30,6 +30,21 @@ fn cells(report: Report, row: &Row) -> String {
 }
 
 #[test]
+fn a_change_that_two_operators_approved_is_reported_with_both() {
+    let given = |actor: &str, comment: &str| json!({ "actor": actor, "uid": 1000, "at": "2026-11-20T07:00:00Z", "comment": comment });
+    let by = |approvals: Value| {
+        let approval = json!({ "approval": { "plan": "p1", "by": "bob", "comment": "fine", "approvals": approvals } });
+        let event = an_event("user.suspended", &approval);
+        let row = event_row(Report::Leavers, &event, None).unwrap();
+        ["approved_by", "comment"]
+            .map(|name| row.cells[Report::Leavers.column(name).unwrap()].clone())
+    };
+    let both = json!([given("ann", "CHG-1"), given("cem", ""), given("bob", "fine")]);
+    assert_eq!(by(both), ["ann, cem, bob", "ann: CHG-1; bob: fine"]);
+    assert_eq!(by(json!([given("bob", "fine")])), ["bob", "fine"]);
+}
+
+#[test]
 fn a_leaver_is_reported_with_time_cause_evidence_and_approval() {
     let approval = json!({ "approval": { "plan": "p1", "by": "alice", "comment": "HR-117" } });
     let event = an_event("user.suspended", &approval);
