@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::engine::scope_warning::ends_with_plan;
 use crate::model::{Event, EventCause, RunMode, RunState};
 use crate::store::Run;
 
@@ -45,7 +46,11 @@ impl Health {
 
     /// Returns the health after a run. A scoped run that succeeds does not clear the warnings of a
     /// full run. It adds its own, because a live run may be the first to see an empty group.
+    ///
+    /// A warning that ends with a held plan is no part of the health: the status reads it from the
+    /// store.
     pub(super) fn after(run: &Run, was: &Self) -> Self {
+        let warnings = || run.warnings.iter().filter(|warning| !ends_with_plan(warning));
         match (&run.error, run.state, was) {
             (Some(error), RunState::Failed, was) => {
                 let is_incomplete = run.mode == RunMode::Full && run.server.is_some()
@@ -60,10 +65,10 @@ impl Health {
             (_, _, was @ Self::Incomplete(_)) if run.mode != RunMode::Full => was.clone(),
             (_, _, Self::Well { full, .. }) if run.mode != RunMode::Full => {
                 let is_new = |warning: &&Attention| !full.contains(warning);
-                let partial = run.warnings.iter().filter(is_new).cloned().collect();
+                let partial = warnings().filter(is_new).cloned().collect();
                 Self::Well { full: full.clone(), partial }
             }
-            _ => Self::Well { full: run.warnings.clone(), partial: Vec::new() },
+            _ => Self::Well { full: warnings().cloned().collect(), partial: Vec::new() },
         }
     }
 

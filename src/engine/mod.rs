@@ -14,6 +14,7 @@ mod housekeeping;
 mod outside_servers;
 mod periodic;
 mod registry;
+mod scope_warning;
 mod server_status;
 mod servers;
 mod sign_in;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::engine::scope_warning::scope_warning;
 use crate::engine::sync::plan::{REPLICATION, unchanged};
 use crate::engine::{
     Attention, Directory, Engine, EngineError, Following, Health, Progress, ServerStatus,
@@ -177,6 +178,10 @@ impl Engine {
             ));
         }
         if let Some(plan) = &plan {
+            if plan.state == PlanState::Open {
+                let scope = state.scope.as_ref();
+                attention.extend(scope.and_then(|was| scope_warning(was, &config.scope_hash())));
+            }
             attention.push(match plan.state {
                 PlanState::Approved => format!(
                     "{} approved changes wait for the directory to be readable (plan {})",

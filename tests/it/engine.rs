@@ -6,7 +6,7 @@ use adsim::{Fault, NewPerson, What, When};
 use rosterd::engine::ReloadOutcome;
 use rosterd::model::{Reason, RunState, Status};
 
-use crate::firm::{Firm, alice};
+use crate::firm::{Firm, alice, held_plan};
 
 const GRACE_PERIOD: Duration = Duration::from_mins(11);
 
@@ -206,6 +206,28 @@ async fn a_narrowed_base_only_plans_until_it_is_approved() {
     firm.later(GRACE_PERIOD);
     let run = firm.sync().await;
     assert_eq!((run.state, firm.active().await), (RunState::Held, before), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warning_that_points_to_a_held_plan_ends_with_the_plan() {
+    let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
+    let address = firm.users().await[0].addresses.primary.clone().unwrap().to_string();
+    firm.reconfigure(|c| c.exclude = vec![address]);
+    assert_eq!(firm.sync().await.held, 1);
+    let pointing = async |firm: &Firm| {
+        let directory = firm.engine.directory("corp").unwrap();
+        let status = firm.engine.directory_status(&directory).await.unwrap();
+        let attention = status.attention.into_iter();
+        attention.filter(|said| said.contains("rosterctl held")).collect::<Vec<_>>()
+    };
+    let said = pointing(&firm).await;
+    assert_eq!(said.len(), 2, "the scope and the plan: {said:?}");
+    assert!(said[0].starts_with("the configuration changed who is in scope"), "{said:?}");
+    let plan = held_plan(&firm).await;
+    let approval = firm.engine.approve(plan.id, alice()).await.unwrap();
+    assert_eq!((approval.run.counts.suspend, approval.waiting.is_none()), (1, true));
+    // No full run has taken place since.
+    assert_eq!(pointing(&firm).await, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use crate::directory::{Grants, Right};
+use crate::engine::scope_warning::scope_warning;
 use crate::engine::sync::stages::{GateAnswer, ObservedRun, PlannedRun, Request};
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{AddressKey, Guid, Mode};
 use crate::reconcile::{
     Desired, Draft, HomeCounts, LastServer, Observation, PlanWarning, Situation, propose,
 };
-use crate::store::ScopeState;
 
 impl Engine {
     /// Plans an observation and passes the plan through the guard. The caller holds the apply lock.
@@ -78,17 +78,6 @@ impl Engine {
         };
         Ok(PlannedRun { verdict, warnings, note })
     }
-}
-
-/// Returns the warning about a scope that is not accepted yet; `None` when it is the stored one.
-fn scope_warning(stored: &ScopeState, configured: &str) -> Option<String> {
-    let reason = match stored {
-        ScopeState::Restored => "the store was restored from a backup",
-        ScopeState::Rebaselined => "bases, groups and rights were accepted anew",
-        ScopeState::Accepted(hash) if hash == configured => return None,
-        ScopeState::Accepted(_) => "the configuration changed who is in scope",
-    };
-    Some(format!("{reason}: changes wait for your approval; see rosterctl held show"))
 }
 
 /// The remedy for a server that lacks writes of another one.
