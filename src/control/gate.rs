@@ -7,12 +7,14 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use axum::routing::MethodRouter;
 
 use super::auth::peer::Caller;
 use super::auth::roles::{Role, Roles};
-use super::operation::Effect;
+use super::operation::{DryRuns, Effect};
 use super::problem::Refusal;
 use super::record::{Recorded, recorded};
+use super::rehearsal::{is_dry_run, rehearse, without_dry_run};
 use super::state::Control;
 use super::transport::connection::Peer;
 use super::transport::server::LARGEST_BODY;
@@ -29,6 +31,9 @@ pub(super) struct Gate {
     pub(super) effect: Effect,
     pub(super) takes_query: bool,
     pub(super) takes_document: bool,
+    pub(super) dry_runs: DryRuns,
+    /// The handler, for a rehearsal with another state.
+    pub(super) handler: MethodRouter<Arc<Control>>,
 }
 
 /// Passes a request to its handler, or refuses it.
@@ -37,7 +42,8 @@ pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next)
 }
 
 async fn pass(gate: Gate, mut request: Request, next: Next) -> Result<Response, Refusal> {
-    let Gate { control, pattern, roles, effect, takes_query, takes_document } = gate;
+    let Gate { control, pattern, roles, effect, takes_query, takes_document, dry_runs, handler } =
+        gate;
     let actor = match roles {
         Some(needed) => {
             let caller = admit(&control, peer(&request), needed).await?;
@@ -47,11 +53,28 @@ async fn pass(gate: Gate, mut request: Request, next: Next) -> Result<Response, 
         }
         None => None,
     };
+    let is_rehearsed = match dry_runs {
+        DryRuns::Rehearsed => {
+            let is_asked = is_dry_run(request.uri());
+            request = without_dry_run(request)?;
+            is_asked
+        }
+        DryRuns::Refused if is_dry_run(request.uri()) => {
+            let path = request.uri().path();
+            return Err(Refusal::invalid(format!(
+                "{path} has no dry run, because it only reads, or acts outside of the store"
+            )));
+        }
+        DryRuns::Refused | DryRuns::Planned => false,
+    };
     // An event contains the document. A sign-in has no event, because its document holds a
     // password. No second copy may exist when the handler wipes it.
     let is_recorded = matches!(effect, Effect::Records(_));
     let (request, document) =
         check_input(request, takes_query, takes_document, is_recorded).await?;
+    if is_rehearsed {
+        return rehearse(&control, pattern, handler, request).await;
+    }
     let kind = match effect {
         Effect::Reads => return Ok(next.run(request).await),
         Effect::Decides => None,

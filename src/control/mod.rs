@@ -14,6 +14,7 @@ mod openapi;
 mod operation;
 mod problem;
 mod record;
+mod rehearsal;
 mod reloader;
 mod resources;
 mod routes;

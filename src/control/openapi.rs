@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::api::Problem;
 use super::auth::roles::{Role, Roles};
-use super::operation::{Answers, Content, Effect, Operation, SchemaOf, Takes};
+use super::operation::{Answers, Content, DryRuns, Effect, Operation, SchemaOf, Takes};
 use super::problem;
 
 const ABOUT: &str = "\
@@ -91,9 +91,16 @@ pub(super) fn document(operations: &[Operation]) -> Value {
 }
 
 fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
-    let Operation { method, path, roles, effect, summary, query, takes, answers, .. } = operation;
+    let Operation { method, path, roles, effect, summary, query, takes, dry_runs, answers, .. } =
+        operation;
     let mut parameters = of_path(path);
     parameters.extend(query.iter().flat_map(|of| of_query(*of, schemas)));
+    if *dry_runs == DryRuns::Rehearsed {
+        parameters.push(json!({
+            "name": "dry_run", "in": "query", "required": false, "schema": { "type": "boolean" },
+            "description": "Whether to do it on a copy of the store, which shows the effect and changes nothing",
+        }));
+    }
     let mut described = json!({
         "operationId": id(method, path),
         "summary": summary,

@@ -26,6 +26,17 @@ pub(super) enum Effect {
     Records(&'static str),
 }
 
+/// The meaning of the query parameter `dry_run`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum DryRuns {
+    /// It is refused, because the operation acts outside of the store, or reads.
+    Refused,
+    /// The operation is done on a copy of the store.
+    Rehearsed,
+    /// The handler reads it, and plans.
+    Planned,
+}
+
 /// Adds the schema of a type and of the types it refers to.
 pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
@@ -72,6 +83,7 @@ pub(super) struct Operation {
     /// Schema of an object whose fields are the query parameters.
     pub(super) query: Option<SchemaOf>,
     pub(super) takes: Takes,
+    pub(super) dry_runs: DryRuns,
     pub(super) answers: Vec<Answers>,
     /// Errors of this operation, besides those of every operation.
     pub(super) fails: &'static [(u16, &'static str)],
@@ -101,6 +113,7 @@ impl Operation {
             summary,
             query: None,
             takes: Takes::Nothing,
+            dry_runs: DryRuns::Refused,
             answers: Vec::new(),
             fails: &[],
             handler,
@@ -110,6 +123,10 @@ impl Operation {
     /// Adds query parameters: the fields of `T`, which the handler reads.
     pub(super) fn with_query<T: JsonSchema>(self) -> Self {
         Self { query: Some(schema::<T>()), ..self }
+    }
+
+    pub(super) fn dry_runs(self, dry_runs: DryRuns) -> Self {
+        Self { dry_runs, ..self }
     }
 
     pub(super) fn takes<T: JsonSchema>(self) -> Self {
@@ -179,13 +196,14 @@ where
     Operation::new(Method::POST, Some(OPERATORS), Effect::Records(kind), path, handler, summary)
 }
 
-/// Returns an operation whose event the store writes in the transaction of the change.
+/// Returns an operation whose event the store writes in the transaction of the change. It changes the
+/// store alone, so it can be rehearsed.
 pub(super) fn change<H, T>(path: &'static str, handler: H, summary: &'static str) -> Operation
 where
     H: Handler<T, Arc<Control>>,
     T: 'static,
 {
-    act(REQUESTED, path, handler, summary)
+    act(REQUESTED, path, handler, summary).dry_runs(DryRuns::Rehearsed)
 }
 
 pub(super) const REFUSED: (u16, &str) = (409, "The present state does not allow it");

@@ -64,7 +64,7 @@ async fn refuse_browsers(request: Request, next: Next) -> Response {
 /// Returns the router of the operations, each behind its gate.
 fn router(control: &Arc<Control>) -> Router<Arc<Control>> {
     operations().into_iter().fold(Router::new(), |router, operation| {
-        let Operation { path, roles, effect, query, takes, handler, .. } = operation;
+        let Operation { path, roles, effect, query, takes, dry_runs, handler, .. } = operation;
         let at = Gate {
             control: Arc::clone(control),
             pattern: path,
@@ -72,6 +72,8 @@ fn router(control: &Arc<Control>) -> Router<Arc<Control>> {
             effect,
             takes_query: query.is_some(),
             takes_document: !matches!(takes, Takes::Nothing),
+            dry_runs,
+            handler: handler.clone(),
         };
         router.route(&format!("/v1{path}"), handler.route_layer(from_fn_with_state(at, gate)))
     })

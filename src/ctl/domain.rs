@@ -35,9 +35,6 @@ pub enum Command {
         /// The account, if several accounts claim the domain
         #[arg(long)]
         account: Option<String>,
-        /// Show the affected users and change nothing
-        #[arg(long)]
-        dry_run: bool,
     },
     /// List all claims
     #[command(alias = "ls")]
@@ -66,8 +63,8 @@ pub(super) async fn call(
             output.data(&claim.raw, |view| verified(&claim.value, view))?;
             return Ok(exit(&claim.value));
         }
-        Command::Release { domain, account, dry_run } => {
-            release(domain, account.as_deref(), *dry_run, daemon, output).await?
+        Command::Release { domain, account } => {
+            release(domain, account.as_deref(), daemon, output).await?
         }
         Command::List { account } => {
             let domains: Answer<Domains> =
@@ -81,18 +78,13 @@ pub(super) async fn call(
 async fn release(
     domain: &str,
     account: Option<&str>,
-    dry_run: bool,
     daemon: &Daemon,
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
     let route = Route::to(["domains", domain, "release"]).with_some("account", account);
-    let look = route.clone().with("dry_run", true);
-    if dry_run {
-        let would: Answer<Release> = daemon.post(&look, &()).await?;
-        return output.data(&would.raw, |view| released(&would.value, view));
-    }
     output.can_ask("domain release")?;
     if !output.yes {
+        let look = route.clone().with("dry_run", true);
         let would: Answer<Release> = daemon.post(&look, &()).await?;
         let shown = released(&would.value, &output.terminal.view());
         output.note(&shown);

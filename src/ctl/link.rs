@@ -36,7 +36,7 @@ impl<T: DeserializeOwned> Answer<T> {
 
     /// Returns the document as it was sent.
     pub(super) fn unescaped(self, daemon: &Daemon) -> Result<T, Failure> {
-        Ok(daemon.0.read(self.raw)?)
+        Ok(daemon.client.read(self.raw)?)
     }
 }
 
@@ -136,19 +136,23 @@ impl Failure {
 }
 
 #[derive(Debug)]
-pub(super) struct Daemon(Client);
+pub(super) struct Daemon {
+    client: Client,
+    /// Whether each change is only rehearsed.
+    dry_run: bool,
+}
 
 impl Daemon {
     /// Returns a client of the daemon on `socket`. It sends no request yet.
-    pub(super) fn on(socket: &Path) -> Result<Self, Failure> {
-        Ok(Self(Client::new(socket)?))
+    pub(super) fn on(socket: &Path, dry_run: bool) -> Result<Self, Failure> {
+        Ok(Self { client: Client::new(socket)?, dry_run })
     }
 
     pub(super) async fn get<T: DeserializeOwned>(
         &self,
         route: &Route,
     ) -> Result<Answer<T>, Failure> {
-        Answer::read(self.0.get_raw(route).await?, &self.0)
+        Answer::read(self.client.get_raw(route).await?, &self.client)
     }
 
     pub(super) async fn download(
@@ -156,7 +160,12 @@ impl Daemon {
         route: &Route,
         take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), Failure> {
-        Ok(self.0.download(route, take).await?)
+        Ok(self.client.download(&self.posted(route), take).await?)
+    }
+
+    /// Returns the route of a change. The daemon refuses one that it cannot rehearse.
+    fn posted(&self, route: &Route) -> Route {
+        route.clone().with_some("dry_run", self.dry_run.then_some(true))
     }
 
     /// Posts a request; `&()` is an empty body.
@@ -165,6 +174,7 @@ impl Daemon {
         route: &Route,
         body: &(impl Serialize + Sync),
     ) -> Result<Answer<T>, Failure> {
-        Answer::read(self.0.post_raw(route, body).await?, &self.0)
+        let raw = self.client.post_raw(&self.posted(route), body).await?;
+        Answer::read(raw, &self.client)
     }
 }

@@ -77,6 +77,9 @@ pub struct Cli {
         help_heading = GLOBAL
     )]
     color: Colours,
+    /// Show what the command would change, and change nothing
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    dry_run: bool,
     /// Assume yes for all questions
     #[arg(long, short, global = true, help_heading = GLOBAL)]
     yes: bool,
@@ -204,15 +207,16 @@ impl From<Exit> for ExitCode {
 
 /// Runs a command and returns its exit status.
 pub async fn run(cli: Cli, terminal: &mut Terminal) -> Exit {
-    let Cli { socket, json, utc, color, yes, command } = cli;
+    let Cli { socket, json, utc, color, dry_run, yes, command } = cli;
     terminal.set_colours(color);
     if utc {
         terminal.zone = chrono_tz::Tz::UTC;
     }
     let socket = socket.or_else(link::socket_of_environment).unwrap_or(DEFAULT_SOCKET.into());
     let command = command.unwrap_or(Command::Status);
-    let mut output = Output { terminal, json, yes };
-    let result = match Daemon::on(&socket) {
+    // Nothing is changed, so nothing is asked.
+    let mut output = Output { terminal, json, dry_run, yes: yes || dry_run };
+    let result = match Daemon::on(&socket, dry_run) {
         Ok(daemon) => command.run(&socket, &daemon, &mut output).await,
         Err(failure) => Err(failure),
     };
@@ -266,15 +270,22 @@ impl Command {
 struct Output<'a> {
     terminal: &'a mut Terminal,
     json: bool,
+    dry_run: bool,
     yes: bool,
 }
 
 impl Output<'_> {
     /// Prints the document as JSON or as a page.
     fn data(&mut self, raw: &Value, page: impl FnOnce(&View) -> Page) -> Result<(), Failure> {
-        let page =
-            if self.json { Page::from(format!("{raw}\n")) } else { page(&self.terminal.view()) };
-        Ok(self.terminal.print(&page)?)
+        if self.json {
+            return Ok(self.terminal.print(&Page::from(format!("{raw}\n")))?);
+        }
+        let mut shown = Page::default();
+        if self.dry_run {
+            shown.line(text::yellow("Dry run: nothing is changed. Without --dry-run:"));
+        }
+        shown.append(&page(&self.terminal.view()));
+        Ok(self.terminal.print(&shown)?)
     }
 
     /// Writes a message to standard error.

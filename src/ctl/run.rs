@@ -33,9 +33,6 @@ pub enum Command {
     Undo {
         /// The id, or at least four characters of its start or end; latest: the last run with changes
         id: String,
-        /// Show the changes and apply none
-        #[arg(long)]
-        dry_run: bool,
     },
 }
 
@@ -82,7 +79,7 @@ pub(super) async fn call(
             let run: Answer<RunDetail> = daemon.get(&Route::to(["runs", &id])).await?;
             output.data(&run.raw, |view| detail(&run.value, Extent::of(*all), view))?;
         }
-        Command::Undo { id, dry_run } => return undo(id, *dry_run, daemon, output).await,
+        Command::Undo { id } => return undo(id, daemon, output).await,
     }
     Ok(Exit::Done)
 }
@@ -102,27 +99,15 @@ async fn find(route: &Route, limit: u64, daemon: &Daemon) -> Result<Answer<Runs>
     Ok(runs)
 }
 
-async fn undo(
-    given: &str,
-    dry_run: bool,
-    daemon: &Daemon,
-    output: &mut Output<'_>,
-) -> Result<Exit, Failure> {
-    if !dry_run {
-        output.can_ask("run undo")?;
-    }
+async fn undo(given: &str, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+    output.can_ask("run undo")?;
     let id = match given {
         LATEST => last_with_changes(daemon).await?,
         given => resolve(given, daemon).await?,
     };
     let route = Route::to(["runs", &id, "undo"]);
-    let tried = route.clone().with("dry_run", true);
-    if dry_run {
-        let would: Answer<Undo> = daemon.post(&tried, &()).await?;
-        output.data(&would.raw, |view| undone(&would.value, view))?;
-        return Ok(Exit::Done);
-    }
     if !output.yes {
+        let tried = route.clone().with("dry_run", true);
         let would: Answer<Undo> = daemon.post(&tried, &()).await?;
         if would.value.changes.is_empty() {
             output.data(&would.raw, |view| undone(&would.value, view))?;

@@ -21,9 +21,6 @@ pub struct Arguments {
     /// Return without waiting for the result
     #[arg(long)]
     no_wait: bool,
-    /// Show the changes a run would make, and apply none: rosterctl plan
-    #[arg(long, conflicts_with_all = ["no_wait"])]
-    dry_run: bool,
 }
 
 pub(super) async fn call(
@@ -32,8 +29,8 @@ pub(super) async fn call(
     output: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
     // Each run of an operator is a full run, so `full` has no further effect.
-    let Arguments { directory, full: _, no_wait, dry_run } = arguments;
-    if *dry_run {
+    let Arguments { directory, full: _, no_wait } = arguments;
+    if output.dry_run {
         return plan::call(&plan::Arguments::of(directory.clone()), daemon, output).await;
     }
     let route = match directory {

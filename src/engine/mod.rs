@@ -48,6 +48,7 @@ pub use admin::domains::{ClaimError, Release, ReleaseEffect, Touched};
 pub use admin::explain::{Entry, Explanation};
 pub use admin::held::{Approval, HeldError, Selection};
 pub use admin::invitations::{AddressCountError, Invitation};
+pub use admin::rehearsal::Rehearsal;
 pub use admin::search::{PageCursorError, Sort, UserPage, UserQuery};
 pub use admin::targets::{TargetCondition, TargetError, TargetStatus};
 pub use admin::undo::{RunUnderWay, Undone};

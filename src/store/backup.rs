@@ -12,12 +12,11 @@ use super::sql::Sql;
 
 impl Store {
     /// Writes a copy to a file that does not exist yet, without stopping readers and writer.
+    ///
+    /// Its first runs only plan.
     pub async fn backup(&self, file: &Path) -> Result<(), StoreError> {
-        if self.flavour != Flavour::Sqlite {
-            return Err(StoreError::NotOurs);
-        }
+        self.copy_to(file).await?;
         let path = file.to_str().ok_or_else(|| StoreError::Url(file.display().to_string()))?;
-        Sql::new("VACUUM INTO ").bind(path).execute(&self.readers).await.doing("copy itself")?;
         let copy = AnyPoolOptions::new()
             .max_connections(1)
             .connect(&format!("sqlite://{path}"))
@@ -34,6 +33,16 @@ impl Store {
             .await
             .doing("mark the copy")?;
         copy.close().await;
+        Ok(())
+    }
+
+    /// Writes an exact copy to a file that does not exist yet.
+    pub(super) async fn copy_to(&self, file: &Path) -> Result<(), StoreError> {
+        if self.flavour != Flavour::Sqlite {
+            return Err(StoreError::NotOurs);
+        }
+        let path = file.to_str().ok_or_else(|| StoreError::Url(file.display().to_string()))?;
+        Sql::new("VACUUM INTO ").bind(path).execute(&self.readers).await.doing("copy itself")?;
         Ok(())
     }
 }

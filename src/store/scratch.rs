@@ -30,11 +30,26 @@ impl Scratch {
         Self::open(folder).await
     }
 
-    /// Returns a copy of a store. Its disk has to have room for it.
+    /// Returns a copy of a store whose first runs only plan, like those of a backup. Its disk has to have
+    /// room for it.
+    pub async fn backup_of(store: &Store) -> Result<Self, StoreError> {
+        let folder = folder_beside(store)?;
+        let written = store.backup(&folder.join(DATABASE)).await;
+        Self::open_written(folder, written).await
+    }
+
+    /// Returns an exact copy of a store. Its disk has to have room for it.
     pub async fn copy_of(store: &Store) -> Result<Self, StoreError> {
-        let file = store.file()?;
-        let folder = folder(file.parent().unwrap_or_else(|| Path::new(".")))?;
-        if let Err(error) = store.backup(&folder.join(DATABASE)).await {
+        let folder = folder_beside(store)?;
+        let written = store.copy_to(&folder.join(DATABASE)).await;
+        Self::open_written(folder, written).await
+    }
+
+    async fn open_written(
+        folder: PathBuf,
+        written: Result<(), StoreError>,
+    ) -> Result<Self, StoreError> {
+        if let Err(error) = written {
             let _ = std::fs::remove_dir_all(&folder);
             return Err(error);
         }
@@ -54,6 +69,12 @@ impl Scratch {
 }
 
 const DATABASE: &str = "rosterd.db";
+
+/// Creates a folder beside the file of a store. A copy has the personal data of the store.
+fn folder_beside(store: &Store) -> Result<PathBuf, StoreError> {
+    let file = store.file()?;
+    folder(file.parent().unwrap_or_else(|| Path::new(".")))
+}
 
 /// Creates a folder for this user alone. One that a killed process left stays as it is.
 fn folder(parent: &Path) -> Result<PathBuf, StoreError> {

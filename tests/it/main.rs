@@ -40,6 +40,7 @@ mod preview;
 mod process;
 mod provision;
 mod quiet;
+mod rehearsal;
 mod replicas;
 mod reports;
 mod retention;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::request::{Answer, By, Shared, document};
 use super::time::time;
 use crate::control::api;
-use crate::control::operation::{Operation, REFUSED, change, read};
+use crate::control::operation::{DryRuns, Operation, REFUSED, change, read};
 use crate::control::problem::Refusal;
 use crate::control::record::dry_run;
 use crate::control::state::{Control, handle};
@@ -38,6 +38,7 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
             "Release a domain, or show the effect on users (`dry_run`)",
         )
         .with_query::<ReleaseQuery>()
+        .dry_runs(DryRuns::Planned)
         .answers::<api::Release>("The effect on users")
         .fails(&[REFUSED]),
     ]

@@ -14,7 +14,7 @@ use super::request::{Answer, By, Shared, document, limit, optional_document, wor
 use super::runs;
 use super::time::time;
 use crate::control::api;
-use crate::control::operation::{Operation, REFUSED, TOO_LONG, UNREADABLE, act, read};
+use crate::control::operation::{DryRuns, Operation, REFUSED, TOO_LONG, UNREADABLE, act, read};
 use crate::control::problem::Refusal;
 use crate::control::state::Control;
 use crate::engine::{EngineError, PlannedStep, TargetStatus};
@@ -45,13 +45,16 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
             .fails(&[UNREADABLE, TOO_LONG]),
         act("target.pushed", "/targets/{name}/push", push, "Send the account of a user again")
             .takes::<api::TargetPush>()
+            .dry_runs(DryRuns::Rehearsed)
             .answers::<api::TargetAccount>("The account, before it is sent"),
         act("target.adopted", "/targets/{name}/adopt", adopt, "Link a user to an existing account")
             .takes::<api::Adoption>()
+            .dry_runs(DryRuns::Rehearsed)
             .answers::<api::TargetAccount>("The account")
             .fails(&[REFUSED, UNREADABLE]),
         act("target.disowned", "/targets/{name}/disown", disown, "End the link to an account")
             .takes::<api::Disowning>()
+            .dry_runs(DryRuns::Rehearsed)
             .answers::<api::TargetAccount>("The account, which is never changed again")
             .fails(&[REFUSED]),
         act("target.paused", "/targets/{name}/pause", pause, "Send nothing to a target for a time")
@@ -67,6 +70,7 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
         )
         .answers::<api::TargetStatus>("The target"),
         act("target.forgotten", "/targets/{name}/forget", forget, "Forget a removed target")
+            .dry_runs(DryRuns::Rehearsed)
             .answers::<api::Forgotten>("The number of accounts that are not known any more")
             .fails(&[REFUSED]),
     ]

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::request::{By, Shared};
 use super::{changes, held, runs};
 use crate::control::api;
-use crate::control::operation::{Operation, REFUSED, TOO_LONG, change};
+use crate::control::operation::{DryRuns, Operation, REFUSED, TOO_LONG, change};
 use crate::control::problem::Refusal;
 use crate::control::record::dry_run;
 use crate::engine::Undone;
@@ -23,6 +23,7 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
             "Undo the changes of a run as far as possible, or show the undo (`dry_run`)",
         )
         .with_query::<UndoQuery>()
+        .dry_runs(DryRuns::Planned)
         .answers::<api::Undo>("The changes, and those that were not undone")
         .fails(&[REFUSED, TOO_LONG]),
     ]

@@ -10,6 +10,7 @@ pub(super) mod notes;
 pub(super) mod operator_run;
 pub(super) mod population;
 pub(super) mod preview;
+pub(super) mod rehearsal;
 pub(super) mod scheduled;
 pub(super) mod search;
 pub(super) mod targets;

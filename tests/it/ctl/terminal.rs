@@ -223,6 +223,10 @@ fn commands_are_found_by_the_words_that_operators_type() {
         "directory check",
         "directory pause corp --for 18:00",
         "--utc status",
+        "held approve --dry-run",
+        "--dry-run user suspend ada@example.com",
+        "user note ada@example.com leave",
+        "user note ada@example.com --clear",
     ] {
         let words = ["rosterctl"].into_iter().chain(line.split_whitespace());
         assert!(Cli::try_parse_from(words).is_ok(), "rosterctl {line}");
