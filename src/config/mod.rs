@@ -33,7 +33,7 @@ use crate::reconcile::Limits;
 use table::{Reading, Table};
 
 pub use directory::{Directory, Servers};
-pub use hooks::{EVENT_TYPES, Hook, Receiver, Webhook};
+pub use hooks::{Hook, Receiver, Webhook};
 pub use problems::{Place, Problem, Problems};
 pub use programs::{NamedProgram, programs};
 pub use targets::Target;

@@ -358,7 +358,7 @@ fn every_operation_documents_its_roles_and_its_event() {
             Effect::Records(kind) => {
                 assert_eq!(described["x-rosterd-event"], kind, "{at}");
                 assert!(
-                    crate::config::EVENT_TYPES.contains(&kind),
+                    crate::model::EVENT_TYPES.contains(&kind),
                     "no hook can ask for {kind}, which {at} leaves"
                 );
             }

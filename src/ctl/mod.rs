@@ -8,6 +8,7 @@
 pub mod account;
 pub mod backup;
 mod change;
+mod complete;
 mod csv;
 pub mod directory;
 pub mod domain;
@@ -51,6 +52,7 @@ use text::{Page, View};
 
 use terminal::Colours;
 
+pub use complete::answer_shell;
 pub use terminal::Terminal;
 
 /// Operates rosterd, which keeps the user list of your applications in step with Active Directory

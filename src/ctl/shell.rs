@@ -1,10 +1,10 @@
-//! Completions and the man page, generated from the definition of the commands.
+//! The script for completions, and the man page from the definition of the commands.
 
 use clap::Args;
 
 use super::link::Failure;
 use super::text::Page;
-use super::{Exit, Output, command};
+use super::{Exit, Output, command, complete};
 use crate::manual;
 
 /// Print shell completions
@@ -18,8 +18,7 @@ pub(super) fn completions(
     Completions { shell }: &Completions,
     output: &mut Output<'_>,
 ) -> Result<Exit, Failure> {
-    let mut script = Vec::new();
-    clap_complete::generate(*shell, &mut command(), "rosterctl", &mut script);
+    let script = complete::script(&shell.to_string())?;
     output.terminal.print(&Page::from(String::from_utf8_lossy(&script).into_owned()))?;
     Ok(Exit::Done)
 }

@@ -221,7 +221,7 @@ fn a_hook_can_ask_for_every_event_that_is_recorded() {
                 continue;
             }
             recorded += 1;
-            if !config::EVENT_TYPES.contains(&text) {
+            if !rosterd::model::EVENT_TYPES.contains(&text) {
                 unknown.push(format!("{}: {text}", file.display()));
             }
         }
@@ -233,7 +233,8 @@ fn a_hook_can_ask_for_every_event_that_is_recorded() {
 #[test]
 fn the_guide_lists_every_type_of_event() {
     let guide = include_str!("../../docs/guide/hooks.md");
-    let missing = config::EVENT_TYPES.iter().filter(|kind| !guide.contains(&format!("`{kind}`")));
+    let missing =
+        rosterd::model::EVENT_TYPES.iter().filter(|kind| !guide.contains(&format!("`{kind}`")));
     assert_eq!(missing.collect::<Vec<_>>(), [&""; 0]);
 }
 

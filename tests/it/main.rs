@@ -10,6 +10,7 @@ mod breakage;
 mod budgets;
 mod changes;
 mod clock;
+mod completion;
 mod config;
 mod ctl;
 mod engine;

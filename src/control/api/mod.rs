@@ -70,7 +70,7 @@ pub use crate::engine::{
     ReloadOutcome, TargetCondition as TargetState,
 };
 pub use crate::model::{
-    AccountKind, ChangeClass, ChangeOutcome, ChangeVerb, ClaimState, HoldReason, PlanState,
-    QuarantineReason, Reason, RunMode, RunState, Status as UserStatus, Tier, Trigger,
+    AccountKind, ChangeClass, ChangeOutcome, ChangeVerb, ClaimState, EVENT_TYPES, HoldReason,
+    PlanState, QuarantineReason, Reason, RunMode, RunState, Status as UserStatus, Tier, Trigger,
 };
 pub use crate::store::DeliveryState;
