@@ -1,13 +1,24 @@
 //! rosterd's main use, from an operator's view. A simulated Active Directory has a thousand people.
 //! The real daemon has its store in a temporary folder, and `rosterctl` uses its socket.
 //!
-//! `cargo run --release --example demo` stays up afterwards; with `-- --once` it exits.
-#![allow(clippy::print_stdout, clippy::expect_used, reason = "an example prints to its user")]
+//! `cargo run --release --example demo` shows one scene after another, and stays up afterwards; with
+//! `-- --once` it exits. The program is `rosterctl`, too, when it is called by that name, and
+//! [`company`] has the verbs that change the simulated company.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::expect_used,
+    reason = "an example prints to its user"
+)]
 
+mod company;
 #[path = "../../tests/support/folder.rs"]
 mod folder;
 
+use std::io::IsTerminal as _;
 use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use adsim::{NewPerson, Sim};
@@ -16,6 +27,7 @@ use rosterd::clock::Clock;
 use rosterd::config::Config;
 use rosterd::ctl::{self, Terminal};
 use rosterd::daemon::{self, Reload};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Runs commands and shows their output.
@@ -35,22 +47,13 @@ impl Operator {
         let clock = Clock::system();
         let mut terminal = Terminal::standard(move || clock.now().to_utc());
         terminal.interactive = false;
+        // A pager would hide the scenes before.
+        terminal.height = None;
         let exit = ctl::run(cli, &mut terminal).await;
         if exit != ctl::Exit::Done {
             println!("\x1b[2m(exit status {})\x1b[0m", exit.code());
         }
         exit
-    }
-
-    /// Returns the short id of the newest held plan.
-    async fn held(&self) -> String {
-        let client =
-            rosterd::control::client::Client::new(Path::new(&self.socket)).expect("a client");
-        let held: rosterd::control::api::HeldPlans = client
-            .get(&rosterd::control::client::Route::to(["held"]))
-            .await
-            .expect("the held plans");
-        held.held.first().map_or_else(|| "none".to_owned(), |plan| plan.id.clone())
     }
 }
 
@@ -68,6 +71,48 @@ fn shell_words(line: &str) -> Vec<String> {
         .collect()
 }
 
+/// The scenes: each begins after Enter, or at once where there is no terminal.
+struct Scenes {
+    /// Lines of the terminal; `None` where no one is asked.
+    lines: Option<mpsc::UnboundedReceiver<String>>,
+    stop: CancellationToken,
+}
+
+impl Scenes {
+    fn new(is_stepped: bool, stop: CancellationToken) -> Self {
+        // A thread of its own, because a blocked read would delay the end of the runtime.
+        let lines = is_stepped.then(|| {
+            let (send, lines) = mpsc::unbounded_channel();
+            std::thread::spawn(move || {
+                for line in std::io::stdin().lines().map_while(Result::ok) {
+                    if send.send(line).is_err() {
+                        break;
+                    }
+                }
+            });
+            lines
+        });
+        Self { lines, stop }
+    }
+
+    /// Begins a scene. Returns false at the end of the demo.
+    async fn begin(&mut self, text: &str) -> bool {
+        if let Some(lines) = &mut self.lines {
+            print!("\n\x1b[2mEnter: next scene, q: no more stops\x1b[0m ");
+            std::io::Write::flush(&mut std::io::stdout()).expect("a terminal");
+            let line = tokio::select! {
+                () = self.stop.cancelled() => return false,
+                line = lines.recv() => line,
+            };
+            if line.is_none_or(|line| line.trim().eq_ignore_ascii_case("q")) {
+                self.lines = None;
+            }
+        }
+        section(text);
+        !self.stop.is_cancelled()
+    }
+}
+
 fn section(text: &str) {
     println!("\n\x1b[36m── {text}\x1b[0m");
 }
@@ -78,25 +123,50 @@ const SAFETY: &str = "\
 grace-period = \"3s\"            # default 10m: an absence counts if a recheck still finds it
 ";
 
+const SCHEDULE: &str = "schedule = \"*/15 * * * *\"";
+
 #[tokio::main]
-async fn main() {
-    let once = std::env::args().any(|a| a == "--once");
+async fn main() -> ExitCode {
+    let called = std::env::args_os().next().unwrap_or_default();
+    if Path::new(&called).file_name().is_some_and(|name| name == "rosterctl") {
+        let clock = Clock::system();
+        let mut terminal = Terminal::standard(move || clock.now().to_utc());
+        return ctl::run(ctl::Cli::of_process(), &mut terminal).await.into();
+    }
+    let cli = company::Cli::parse();
+    if cli.verb.is_some() {
+        let words: Vec<String> = std::env::args().skip(1).collect();
+        return match company::send(&words) {
+            Ok(answer) => {
+                println!("{answer}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("{}", error.trim_end());
+                ExitCode::FAILURE
+            }
+        };
+    }
+    show(cli.once).await;
+    ExitCode::SUCCESS
+}
+
+/// Starts company and daemon, and shows all scenes.
+async fn show(once: bool) {
     section(
         "A company with a thousand people in Active Directory (simulated; LDAPS on the loopback)",
     );
-    let sim = Sim::builder().people(1000).start().await.expect("a simulator");
+    let sim = Arc::new(Sim::builder().people(1000).start().await.expect("a simulator"));
     let folder = tempfile::tempdir().expect("a temporary folder");
     folder::write_files(folder.path(), &sim.ca_pem(), &sim.service_password());
     let file = folder.path().join("rosterd.toml");
-    let configuration = folder::Directory::of(&sim, folder.path()).configuration(
-        folder.path(),
-        SAFETY,
-        "schedule = \"*/15 * * * *\"",
-    );
+    let directory = folder::Directory::of(&sim, folder.path());
+    // The scenes start the runs themselves. At the end the daemon follows changes.
+    let configuration = directory.configuration(folder.path(), SAFETY, SCHEDULE);
+    let live = directory.configuration(folder.path(), SAFETY, &format!("{SCHEDULE}\nlive = true"));
     std::fs::write(&file, &configuration).expect("a file");
     println!("{}", configuration.trim());
 
-    section("The daemon starts");
     let config = Config::load(&file).unwrap_or_else(|problems| panic!("{problems}"));
     let stop = CancellationToken::new();
     let (ready, is_ready) = tokio::sync::oneshot::channel();
@@ -121,34 +191,66 @@ async fn main() {
         let error = running.await.expect("the daemon").expect_err("it did not start");
         panic!("{error}");
     }
+    daemon::watch_signals(stop.clone(), reloader).expect("signals");
     let operator = Operator { socket: folder.path().join("control.sock").display().to_string() };
-    story(&operator, &sim).await;
+    let is_stepped = !once && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let mut scenes = Scenes::new(is_stepped, stop.clone());
     let app = scimsim::Sim::start().await.expect("an application");
-    provision(&operator, &sim, &app, &configuration, folder.path()).await;
-    if !once {
-        daemon::watch_signals(stop.clone(), reloader).expect("signals");
-        stay(&operator.socket, &stop).await;
+    let company = Company { sim: &sim, app: &app, folder: folder.path(), live: &live };
+    let is_over = story(&operator, &company, &mut scenes).await.is_none();
+    if !once && !is_over {
+        let control = Path::new(&operator.socket);
+        company::serve(&company::socket_beside(control), Arc::clone(&sim)).expect("a socket");
+        let programs = programs(folder.path()).expect("links");
+        stay(&operator.socket, &programs, &company);
+        stop.cancelled().await;
     }
     stop.cancel();
     running.await.expect("the daemon ends").expect("it ends well");
 }
 
-async fn story(operator: &Operator, sim: &Sim) {
+/// Links this program under the names by which it is `rosterctl` and `demo`.
+fn programs(folder: &Path) -> std::io::Result<String> {
+    let programs = folder.join("bin");
+    std::fs::create_dir(&programs)?;
+    for name in ["rosterctl", "demo"] {
+        std::os::unix::fs::symlink(std::env::current_exe()?, programs.join(name))?;
+    }
+    Ok(programs.display().to_string())
+}
+
+/// The simulated company with its application, and the daemon's folder.
+struct Company<'a> {
+    sim: &'a Sim,
+    app: &'a scimsim::Sim,
+    folder: &'a Path,
+    /// The configuration of a daemon that follows changes.
+    live: &'a str,
+}
+
+/// Shows all scenes. Returns `None` when the operator ends the demo.
+async fn story(operator: &Operator, company: &Company<'_>, scenes: &mut Scenes) -> Option<()> {
+    let Company { sim, folder, live, .. } = company;
+    scene(scenes, "The daemon starts").await?;
     operator.run("status").await;
 
-    section("An account, and its domain. The first verified domain makes it an enterprise");
+    scene(scenes, "An account, and its domain. The first verified domain makes it an enterprise")
+        .await?;
     operator.run("account create acme --name \"Acme Ltd\"").await;
     operator.run("domain claim acme example.com").await;
 
-    section("The first import has more than fifty people, so it is held for approval");
+    scene(scenes, "The first import has more than fifty people, so it is held for approval")
+        .await?;
     operator.run("sync corp").await;
-    operator.run(&format!("held show {}", operator.held().await)).await;
-    operator.run(&format!("held approve {}", operator.held().await)).await;
+    operator.run("held show").await;
+    operator.run("held approve").await;
     operator.run("status").await;
 
-    section(
+    scene(
+        scenes,
         "In Active Directory: two people join, one is disabled, one marries, one is deleted, one becomes Pro",
-    );
+    )
+    .await?;
     let people = sim.look(|ad| {
         let of = |group: &str| ad.members(group);
         of(adsim::names::BASIC)
@@ -177,19 +279,11 @@ async fn story(operator: &Operator, sim: &Sim) {
     operator.run("sync corp").await;
     operator.run(&format!("user show {}", people[0])).await;
 
-    section(
-        "The service account loses the right to list OU=Sales. Active Directory answers with success, without its people",
-    );
-    sim.edit(|ad| ad.hide_subtree("Sales"));
-    operator.run("sync corp").await;
-    operator.run(&format!("held show {}", operator.held().await)).await;
-    section("No user was suspended. The right is restored, and the plan is withdrawn");
-    sim.edit(|ad| ad.show_subtree("Sales"));
-    operator.run("sync corp").await;
-
-    section(
+    scene(
+        scenes,
         "The connection is cut in the middle of a read. A person on the first page was disabled",
-    );
+    )
+    .await?;
     let early = sim.look(|ad| {
         ad.people()
             .into_iter()
@@ -204,7 +298,7 @@ async fn story(operator: &Operator, sim: &Sim) {
     ));
     operator.run("sync corp").await;
 
-    section("A suspension by an operator, which no sync lifts");
+    scene(scenes, "A suspension by an operator, which no sync lifts").await?;
     operator
         .run("user suspend ada.lovelace@example.com --reason \"asked by the works council\"")
         .await;
@@ -213,32 +307,53 @@ async fn story(operator: &Operator, sim: &Sim) {
     tokio::time::sleep(Duration::from_millis(100)).await;
     operator.run("run list --limit 8").await;
     operator.run("event list --limit 6").await;
+
+    provision(operator, company, scenes).await?;
+
+    scene(
+        scenes,
+        "The service account loses the right to list OU=Sales. Active Directory answers with success, without its people",
+    )
+    .await?;
+    sim.edit(|ad| ad.hide_subtree("Sales"));
+    operator.run("sync corp").await;
+    operator.run("held show").await;
+    // From here on the daemon follows changes by itself.
+    let target = target(company);
+    std::fs::write(folder.join("rosterd.toml"), format!("{live}\n{target}")).expect("a file");
+    operator.run("reload").await;
     operator.run("status").await;
+    Some(())
+}
+
+async fn scene(scenes: &mut Scenes, text: &str) -> Option<()> {
+    scenes.begin(text).await.then_some(())
+}
+
+/// Returns the section of the application.
+fn target(Company { app, folder, .. }: &Company<'_>) -> String {
+    format!(
+        "[[target]]\nname = \"app\"\naccount = \"acme\"\nurl = \"{}\"\ntoken-file = \"{}\"\nrate = \"1000/s\"\n",
+        app.url(),
+        folder.join("app.token").display()
+    )
 }
 
 /// Shows an application whose accounts follow the users over SCIM 2.0.
-async fn provision(
-    operator: &Operator,
-    sim: &Sim,
-    app: &scimsim::Sim,
-    configuration: &str,
-    folder: &Path,
-) {
-    section("An application with SCIM 2.0 (simulated) becomes a target: its accounts follow");
-    let token_file = folder.join("app.token");
-    folder::write(&token_file, &app.token(), 0o600);
-    let target = format!(
-        "[[target]]\nname = \"app\"\naccount = \"acme\"\nurl = \"{}\"\ntoken-file = \"{}\"\nrate = \"1000/s\"\n",
-        app.url(),
-        token_file.display()
-    );
+async fn provision(operator: &Operator, company: &Company<'_>, scenes: &mut Scenes) -> Option<()> {
+    let Company { sim, app, folder, .. } = company;
+    scene(scenes, "An application with SCIM 2.0 (simulated) becomes a target: its accounts follow")
+        .await?;
+    folder::write(&folder.join("app.token"), &app.token(), 0o600);
+    let target = target(company);
     println!("{target}");
-    std::fs::write(folder.join("rosterd.toml"), format!("{configuration}\n{target}"))
-        .expect("a file");
+    let file = folder.join("rosterd.toml");
+    let configuration = std::fs::read_to_string(&file).expect("the configuration");
+    std::fs::write(&file, format!("{configuration}\n{target}")).expect("a file");
     operator.run("reload").await;
     operator.run("target sync app").await;
-    operator.run(&format!("held approve {} --first 3", operator.held().await)).await;
-    operator.run(&format!("held approve {}", operator.held().await)).await;
+    operator.run("held approve --first 3").await;
+    operator.run("held approve").await;
     let accounts = || app.users().iter().filter(|user| user["active"] == true).count();
     let mut before = usize::MAX;
     while before != accounts() {
@@ -247,7 +362,7 @@ async fn provision(
     }
     operator.run("target show app").await;
 
-    section("A leaver is inactive there, too, a moment after the run");
+    scene(scenes, "A leaver is inactive there, too, a moment after the run").await?;
     let leaver = sim.look(|ad| ad.members(adsim::names::PRO).into_iter().nth(5).expect("a person"));
     sim.edit(|ad| ad.disable(leaver));
     operator.run("sync corp").await;
@@ -256,12 +371,32 @@ async fn provision(
     }
     operator.run(&format!("user show {leaver}")).await;
     operator.run("event list --type provision.deactivated").await;
+    Some(())
 }
 
-async fn stay(socket: &str, stop: &CancellationToken) {
-    section("The daemon stays up. In another terminal:");
+/// Says what to try.
+fn stay(socket: &str, programs: &str, Company { sim, .. }: &Company<'_>) {
+    let leaver = sim.look(|ad| {
+        let person = ad.members(adsim::names::BASIC).into_iter().nth(7).expect("a person");
+        ad.value(person, "mail").unwrap_or_default()
+    });
+    section("Your turn. No user was suspended: a plan waits for you. In another terminal:");
     println!(
-        "\n  export ROSTERD_SOCKET={socket}\n  cargo build --release && PATH=$PWD/target/release:$PATH\n\n  rosterctl status\n  rosterctl user search ada\n  rosterctl user show ada.lovelace@example.com\n  rosterctl plan\n  rosterctl run list\n  rosterctl event list --type 'user.*'\n  rosterctl --json status\n\nCtrl-C ends it."
+        "
+  export ROSTERD_SOCKET={socket} PATH={programs}:$PATH
+
+  rosterctl held show                  # reject it, or give the right back:
+  demo show-ou sales                   # the plan is withdrawn a moment later
+  rosterctl status
+
+  demo disable {leaver:<24}# rosterd follows changes: suspended within a second
+  rosterctl user show {leaver}
+  demo join \"Eve New\"
+  rosterctl search eve
+  demo hide-ou sales
+  rosterctl user explain {leaver}
+  rosterctl event list --type 'user.*'
+
+  demo --help lists all that can happen in the company. Ctrl-C here ends it."
     );
-    stop.cancelled().await;
 }
