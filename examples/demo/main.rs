@@ -385,13 +385,13 @@ fn stay(socket: &str, programs: &str, Company { sim, .. }: &Company<'_>) {
         "
   export ROSTERD_SOCKET={socket} PATH={programs}:$PATH
 
-  rosterctl held show                  # reject it, or give the right back:
-  demo show-ou sales                   # the plan is withdrawn a moment later
+  rosterctl held show           # decide, or give the right back:
+  demo show-ou sales            # the plan is withdrawn a moment later
   rosterctl status
 
-  demo disable {leaver:<24}# rosterd follows changes: suspended within a second
+  demo disable {leaver}
   rosterctl user show {leaver}
-  demo join \"Eve New\"
+  demo join \"Eve New\"         # rosterd follows changes
   rosterctl search eve
   demo hide-ou sales
   rosterctl user explain {leaver}

@@ -15,6 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use tracing::instrument::WithSubscriber as _;
 use tracing::subscriber::NoSubscriber;
 
+use super::auth::peer::Caller;
 use super::problem::Refusal;
 use super::state::Control;
 use crate::engine::EngineError;
@@ -47,6 +48,17 @@ pub(super) fn without_dry_run(mut request: Request) -> Result<Request, Refusal> 
     Ok(request)
 }
 
+/// Returns the request without the parameters of its path, which the router would add once more.
+fn anew(request: Request) -> Request {
+    let (mut parts, body) = request.into_parts();
+    let caller = parts.extensions.remove::<Caller>();
+    parts.extensions.clear();
+    if let Some(caller) = caller {
+        parts.extensions.insert(caller);
+    }
+    Request::from_parts(parts, body)
+}
+
 /// Does an operation on a copy of the store.
 ///
 /// It logs nothing, because nothing of it happens. When the caller hangs up, it ends.
@@ -64,7 +76,7 @@ pub(super) async fn rehearse(
         control.reloader.clone(),
     );
     let router = Router::new().route(&format!("/v1{pattern}"), handler).with_state(Arc::new(copy));
-    let answer = TowerToHyperService::new(router).call(request);
+    let answer = TowerToHyperService::new(router).call(anew(request));
     let answer = answer.with_subscriber(NoSubscriber::default()).await;
     rehearsal.end().await;
     Ok(super::record::dry_run(answer.into_response()))

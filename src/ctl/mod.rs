@@ -58,6 +58,7 @@ pub use terminal::Terminal;
 /// Operates rosterd, which keeps the user list of your applications in step with Active Directory
 #[derive(Debug, Parser)]
 #[command(name = "rosterctl", version, max_term_width = 100, disable_help_subcommand = true, after_help = EXIT_CODES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Cli {
     /// The control socket of rosterd; default: $ROSTERD_SOCKET, else /run/rosterd/control.sock
     #[arg(long, global = true, help_heading = GLOBAL)]

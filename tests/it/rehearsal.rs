@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::firm::{Firm, dn_of, held_plan};
 use crate::socket::{Office, rosterctl};
 
-/// What an operator could change: users, plans, events, directories, accounts, claims.
+/// Returns all that an operator could change: users, plans, events, directories, accounts, claims.
 async fn state(firm: &Firm) -> BTreeMap<&'static str, String> {
     let store = &firm.engine.store;
     let directory = firm.engine.directory("corp").unwrap();
@@ -103,7 +103,7 @@ async fn a_dry_run_is_refused_where_the_change_would_be() {
         assert_eq!(exit, rosterd::ctl::Exit::Failed, "{command}");
         assert!(err.contains(why), "rosterctl {command}: {err}");
     }
-    // What acts outside of the store is refused as a whole, and never done.
+    // A command that acts outside of the store is refused, and never done.
     for command in ["hook test vpn --dry-run", "reload --dry-run", "target sync app --dry-run"] {
         let (exit, _, err) = rosterctl(&office, command).await;
         assert_eq!(exit, rosterd::ctl::Exit::Failed, "{command}");
