@@ -181,7 +181,8 @@ fn server_line(server: &ServerStatus, view: &View) -> String {
     parts.extend(
         followed_since.as_ref().map(|at| format!("followed since {}", time_and_age(at, view))),
     );
-    if let Some(until) = certificate_until {
+    // A server that fails may have another one by now, and its failure may be just that.
+    if let (Some(until), None) = (certificate_until, failing_since) {
         parts.push(format!("certificate until {}", until.split('T').next().unwrap_or_default()));
     }
     parts.join(", ")

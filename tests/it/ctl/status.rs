@@ -20,7 +20,7 @@ fn status_is_one_page() {
                   "certificate_until": "2027-03-01T00:00:00.000Z", "writable": true, "site": "Berlin" },
                 { "url": "ldaps://dc2", "in_use": false, "reachable": false,
                   "failing_since": "2026-11-24T00:01:00.000Z", "reason": "ldaps://dc2: cannot connect",
-                  "certificate_until": null, "writable": null, "site": null },
+                  "certificate_until": "2027-03-01T00:00:00.000Z", "writable": null, "site": null },
                 { "url": "ldaps://dc3", "in_use": false, "reachable": true, "failing_since": null, "reason": null,
                   "certificate_until": null, "writable": true, "site": "Munich",
                   "followed_since": "2026-11-24T00:01:00.000Z" }],
