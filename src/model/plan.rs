@@ -61,7 +61,7 @@ impl HoldReason {
                 "another server showed the suspension, and this one may not have heard of it"
             }
             Self::Relink => {
-                "the entry's sIDHistory has the SID of the user's present entry; approve what is the same person"
+                "the entry's sIDHistory has the SID of the user's present entry; approve what is the same person. A suspended user becomes active if the new entry is in use"
             }
             Self::PlanOnly => {
                 "the directory is plan-only, or the configuration changed who is in scope"
