@@ -71,7 +71,8 @@ impl Engine {
         };
         let verdict = propose(draft, situation);
         let warnings = verdict.warnings.iter().map(|warning| sentence(warning, seen, grants));
-        let warnings = warnings.chain(scope).collect();
+        let waits = scope.filter(|_| !verdict.held.is_empty());
+        let warnings = warnings.chain(waits).collect();
         let note = match answer {
             GateAnswer::Held(reason) => Some(reason.clone()),
             GateAnswer::Unasked | GateAnswer::Passed(_) => None,

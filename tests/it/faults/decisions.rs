@@ -589,3 +589,12 @@ async fn a_plan_that_was_rejected_and_reopened_is_one_event_each() {
         .collect();
     assert_eq!(of_it, ["plan.rejected", "plan.reopened"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_scope_with_nothing_held_asks_for_no_approval() {
+    let firm = Firm::running(3, |_| {}).await;
+    firm.reconfigure(|c| c.exclude = vec!["nobody@example.com".to_owned()]);
+    let run = firm.sync().await;
+    assert_eq!(run.held, 0);
+    assert!(run.warnings.iter().all(|w| !w.contains("approval")), "{:?}", run.warnings);
+}
