@@ -194,7 +194,7 @@ impl Engine {
             });
         }
         attention.extend(self.rejected(directory).await?);
-        let behind = self.store.marked_people(name, Mark::Behind).await?;
+        let behind = self.store.marked_users(name, Mark::Behind).await?;
         if let Some(since) =
             behind.values().min().filter(|since| now.since(**since) >= REPLICATION_TIME)
         {
