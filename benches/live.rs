@@ -20,7 +20,7 @@ use clap::Parser;
 use rosterd::clock::Clock;
 use rosterd::directory::{Servers, Settings, Use};
 use rosterd::model::{AttributeNames, Credential, Dn, ServerUrl, Timeouts, Timestamp};
-use rosterd::reconcile::OuRules;
+use rosterd::reconcile::{HighWaterMarks, OuRules};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
@@ -66,8 +66,9 @@ fn list(sim: &Sim, folder: &std::path::Path, runtime: &Runtime) -> anyhow::Resul
     };
     let bases = [Dn::new(sim.root_dn())];
     runtime.block_on(async {
-        let mut session =
-            Servers::default().open(&settings, Use::Follow, &|| Duration::ZERO).await?;
+        let mut session = Servers::default()
+            .open(&settings, Use::Follow, &HighWaterMarks::default(), &|| Duration::ZERO)
+            .await?;
         let begun = Instant::now();
         session.visible_people(&bases, settings.page_size, |_| {}).await?;
         Ok(begun.elapsed())

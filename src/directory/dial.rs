@@ -78,6 +78,17 @@ pub(super) async fn resolve(
     settings: &Settings,
     last: Option<IpAddr>,
 ) -> Result<Vec<SocketAddr>, WireError> {
+    let mut addresses = look_up(url, settings, last).await?;
+    // The others compete only if this one has died since.
+    addresses.sort_by_key(|address| Some(address.ip()) != last);
+    Ok(addresses)
+}
+
+async fn look_up(
+    url: &ServerUrl,
+    settings: &Settings,
+    last: Option<IpAddr>,
+) -> Result<Vec<SocketAddr>, WireError> {
     if !url.addresses.is_empty() {
         return Ok(url
             .addresses

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ldap3::Scope;
 
 use super::query::Query;
-use super::{Assertion, DirectoryError, Object, Session};
+use super::{Assertion, DirectoryError, Object, PERSON_FILTER, Session};
 use crate::model::{Guid, Timestamp};
 use crate::reconcile::{AttributeId, Knowledge, Metadata, Stamp};
 
@@ -35,7 +35,7 @@ impl Session {
         &mut self,
         people: &BTreeSet<Guid>,
     ) -> Result<BTreeMap<Guid, Metadata>, DirectoryError> {
-        let attributes = ["objectGUID".to_owned(), METADATA.to_owned()];
+        let attributes = stamped();
         let base = self.root.default_naming_context.clone();
         let mut found = BTreeMap::new();
         for piece in people.iter().copied().collect::<Vec<_>>().chunks(CHUNK) {
@@ -45,10 +45,7 @@ impl Session {
                 ..Query::new(&base, Scope::Subtree, filter.as_str(), &attributes)
             };
             let end = self.search(&query, |entry| {
-                let object = Object::read(entry);
-                found.extend(
-                    object.and_then(|o| Some((o.guid()?, o.bytes(METADATA).and_then(stamps)?))),
-                );
+                found.extend(Object::read(entry).as_ref().and_then(read_stamps));
             });
             let end = end.await?;
             if end.code != 0 {
@@ -57,6 +54,42 @@ impl Session {
         }
         Ok(found)
     }
+
+    /// Reads the stamps of the people in the domain who are disabled, expired or deleted, and were changed
+    /// since then. The configured filter may exclude such people, so it is not asked.
+    pub async fn recent_leavers(
+        &mut self,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<BTreeMap<Guid, Metadata>, DirectoryError> {
+        let (since, expired) = (since.to_utc().format("%Y%m%d%H%M%S.0Z"), now.to_filetime());
+        let is_out = format!(
+            "(|(userAccountControl:1.2.840.113556.1.4.803:=2)(&(accountExpires>=1)(accountExpires<={expired})))"
+        );
+        let filter = Assertion::all([
+            Assertion::raw(&format!("(whenChanged>={since})")),
+            Assertion::any([
+                Assertion::all([PERSON_FILTER, &is_out].map(Assertion::raw)),
+                // A tombstone has no category.
+                Assertion::raw("(&(isDeleted=TRUE)(objectClass=user)(!(objectClass=computer)))"),
+            ]),
+        ]);
+        let (attributes, base) = (stamped(), self.root.default_naming_context.clone());
+        let query = Query {
+            show_deleted: true,
+            ..Query::new(&base, Scope::Subtree, filter.as_str(), &attributes)
+        };
+        Ok(self.objects(&query).await?.iter().filter_map(read_stamps).collect())
+    }
+}
+
+/// The attributes of a search for stamps.
+fn stamped() -> [String; 2] {
+    ["objectGUID".to_owned(), METADATA.to_owned()]
+}
+
+fn read_stamps(object: &Object) -> Option<(Guid, Metadata)> {
+    Some((object.guid()?, object.bytes(METADATA).and_then(stamps)?))
 }
 
 /// Splits the items of an attribute whose header counts them; `None` where they do not fit.

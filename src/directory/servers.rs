@@ -13,6 +13,7 @@ use super::followed::{Candidate, followed};
 use super::secret::read_secret;
 use super::{BindRefusal, DirectoryError, Greeting, Retry, Session, Settings};
 use crate::model::{FollowedServers, ServerUrl, Timestamp};
+use crate::reconcile::HighWaterMarks;
 
 /// Time after which the next server is tried, too.
 const NEXT_SERVER: Duration = Duration::from_secs(1);
@@ -94,6 +95,11 @@ impl Server {
         self.address = session.url().addresses.first().copied();
     }
 
+    /// Returns whether the last attempt succeeded.
+    pub fn is_well(&self) -> bool {
+        self.last_good.is_some() && self.failure.is_none()
+    }
+
     fn is_penalized(&self, now: Duration) -> bool {
         self.failure.as_ref().is_some_and(|failure| now < failure.until)
     }
@@ -134,10 +140,7 @@ impl State {
         self.all.get(&url.to_string()).is_some_and(|server| server.is_penalized(now))
     }
 
-    /// Returns whether a full run may leave the server in use for this one.
-    ///
-    /// A server that lags behind would be read as if leavers had returned. So the knowledge of both
-    /// is to be compared here.
+    /// Returns whether a full run may try this server before the one in use.
     fn may_return_to(&self, url: &ServerUrl, now: Duration) -> bool {
         let server = self.all.get(&url.to_string());
         server.and_then(|s| s.well_since).is_some_and(|since| now.saturating_sub(since) >= STABLE)
@@ -147,30 +150,42 @@ impl State {
 impl Servers {
     /// Opens a session with the first usable server. Each is tried once, in the order of
     /// [`candidates`](Self::candidates). `now` returns the elapsed time of the process.
+    ///
+    /// `seen` has the marks of what runs have seen. A server that lacks some of it is returned to only if
+    /// no other one answers.
     pub async fn open(
         &self,
         settings: &Settings,
         purpose: Use,
+        seen: &HighWaterMarks,
         now: Elapsed<'_>,
     ) -> Result<Session, DirectoryError> {
         let secret = read_secret(settings)?;
         let (mut left, mut errors) = self.candidates(settings, purpose, now());
+        let mut behind = None;
         while let Some((url, mut session)) =
             self.connect(&mut left, settings, &mut errors, now).await
         {
             match session.log_in(&secret).await {
                 Ok(()) => {
                     self.note_success(url, &session, now());
+                    let is_return = purpose == Use::FullRun && self.is_well_in_use(&left, now());
+                    if is_return
+                        && !seen.are_covered_by(session.knowledge().await.unwrap_or_default())
+                    {
+                        tracing::info!(
+                            "{url} has not heard of what another server showed, and is not returned to yet"
+                        );
+                        behind = Some((url, session));
+                        continue;
+                    }
                     // If no server is usable, the caller logs these errors.
                     for error in &errors {
                         if !matches!(error, DirectoryError::Resting { .. }) {
                             tracing::warn!("{error}; using {url} instead");
                         }
                     }
-                    if purpose != Use::LookUp {
-                        self.lock().in_use = Some(url.to_string());
-                    }
-                    return Ok(session);
+                    return Ok(self.take(url, session, purpose));
                 }
                 Err(error) => {
                     self.note_failure(url, &error, now());
@@ -184,7 +199,23 @@ impl Servers {
                 }
             }
         }
-        Err(DirectoryError::NoServer(errors))
+        match behind {
+            Some((url, session)) => Ok(self.take(url, session, purpose)),
+            None => Err(DirectoryError::NoServer(errors)),
+        }
+    }
+
+    /// Notes that a server is in use from now on, if the purpose says so.
+    fn take(&self, url: &ServerUrl, session: Session, purpose: Use) -> Session {
+        if purpose != Use::LookUp {
+            self.lock().in_use = Some(url.to_string());
+        }
+        session
+    }
+
+    /// Returns whether the server in use is among these, and answered the last attempt.
+    fn is_well_in_use(&self, urls: &[&ServerUrl], now: Duration) -> bool {
+        urls.iter().any(|url| self.is_in_use(url) && !self.lock().is_penalized(url, now))
     }
 
     /// Connects to one server, without a bind. Fails if the server gets no password at present.
@@ -333,9 +364,7 @@ impl Servers {
     ) -> Vec<ServerUrl> {
         let candidate = |url| {
             let server = self.server(url);
-            let is_well = server.last_good.is_some()
-                && server.failure.is_none()
-                && server.resting(now).is_none();
+            let is_well = server.is_well() && server.resting(now).is_none();
             let Greeting { site, is_writable, .. } = server.greeting;
             Candidate { url, is_in_use: self.is_in_use(url), site, is_well, is_writable }
         };

@@ -40,7 +40,7 @@ pub struct Session {
     pub service_account: Object,
     pub(super) wire: Option<Wire>,
     pub(super) wait: Duration,
-    /// The time limit of a bind by Kerberos.
+    /// The time limit of each answer until the service account is bound.
     pub(super) connect_wait: Duration,
 }
 
@@ -87,7 +87,11 @@ impl Session {
     }
 
     /// Binds the service account, and reads the identities of both sides.
+    ///
+    /// Each answer has the time limit of a connection, so that a server that freezes is left soon.
     pub(super) async fn log_in(&mut self, secret: &Secret) -> Result<(), DirectoryError> {
+        let wait = self.wait;
+        self.limit_wait(self.connect_wait);
         match secret {
             Secret::Password(name, password) => self.bind(name, password).await?,
             Secret::Kerberos(login) => {
@@ -96,7 +100,9 @@ impl Session {
                 self.bind_gssapi(exchange, token).await?;
             }
         }
-        self.identify().await
+        self.identify().await?;
+        self.wait = wait;
+        Ok(())
     }
 
     /// Returns the server's URL with the address of this connection as its only one.

@@ -46,9 +46,10 @@ impl Engine {
     ) -> Result<(Session, Settings), EngineError> {
         let settings = self.locate(directory).await?;
         let servers = &directory.work.servers;
-        servers.begin_with(self.store.directory(&directory.config.name).await?.server);
+        let state = self.store.directory(&directory.config.name).await?;
+        servers.begin_with(state.server);
         let now = || self.clock.passed();
-        let opened = Box::pin(servers.open(&settings, purpose, &now));
+        let opened = Box::pin(servers.open(&settings, purpose, &state.high_water_marks, &now));
         Ok((self.bound(directory, &settings, opened).await?, settings))
     }
 

@@ -45,10 +45,7 @@ impl Absent {
                     absent.desired.insert(*guid, decide(Person::clone(person), policy));
                 }
                 Confirmation::Tombstone(dn) => {
-                    absent.desired.insert(
-                        *guid,
-                        Desired::gone(*guid, dn.clone(), Facts::Tombstone, Reason::Deleted, false),
-                    );
+                    absent.desired.insert(*guid, Desired::deleted(*guid, dn.clone()));
                 }
                 Confirmation::Nowhere(look) => match (stood, complete) {
                     (Some(stood), Some(proof))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{DirectoryName, Guid};
+use crate::model::{DirectoryName, Guid, Timestamp};
 
 /// A USN of one database.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -31,6 +31,16 @@ pub struct HighWaterMarks {
     pub groups_elsewhere: BTreeMap<DirectoryName, HighWaterMark>,
     /// The databases that were set back, each with its lowest USN since.
     pub set_back: BTreeMap<Guid, u64>,
+    /// The last write in each database by which a person was decided.
+    #[serde(default)]
+    pub writes: BTreeMap<Guid, Write>,
+}
+
+/// The last write in one database that runs have seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Write {
+    pub usn: u64,
+    pub at: Timestamp,
 }
 
 impl HighWaterMarks {

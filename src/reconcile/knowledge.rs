@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Desired, GraceCause, HighWaterMark};
+use super::high_water_mark::Write;
+use super::{Desired, GraceCause, HighWaterMark, HighWaterMarks};
 use crate::model::{Change, ChangeKind, Guid, Reason, Timestamp};
 
 /// Every server has heard of an older write, or may no longer replicate: a tombstone lives 60 days at
 /// least.
 pub const OLDEST_STAMP: Duration = Duration::from_hours(60 * 24);
 /// The most by which clocks in a domain differ. Kerberos allows no more.
-const SKEW: Duration = Duration::from_mins(5);
+pub(super) const SKEW: Duration = Duration::from_mins(5);
 
 /// The number of an attribute (`ATTRTYP`, MS-DRSR 5.14) in the prefix table of every forest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -126,6 +127,28 @@ impl Metadata {
             && stamp(stored).map_or(in_use.is_some(), |theirs| ours.is_as_new_as(&theirs))
     }
 
+    /// Keeps the stamps of the attributes by which a person leaves.
+    #[must_use]
+    pub fn of_leaving(mut self) -> Self {
+        let leaving = Reason::ALL.into_iter().filter_map(AttributeId::deciding);
+        let leaving: BTreeSet<AttributeId> = leaving.collect();
+        self.0.retain(|attribute, _| leaving.contains(attribute));
+        self
+    }
+
+    /// Returns when the attribute was written last.
+    pub fn written_at(&self, attribute: AttributeId) -> Option<Timestamp> {
+        self.0.get(&attribute).map(|stamp| stamp.at)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn stamps(&self) -> impl Iterator<Item = &Stamp> {
+        self.0.values()
+    }
+
     /// Returns the newest stamp of each attribute, without those that every server has heard of.
     #[must_use]
     pub fn merged(mut self, seen: &Self, now: Timestamp) -> Self {
@@ -175,6 +198,31 @@ impl Knowledge {
     }
 }
 
+impl HighWaterMarks {
+    /// Notes the writes by which people were decided, without those that every server has heard of.
+    pub fn note_writes<'a>(&mut self, seen: impl Iterator<Item = &'a Metadata>, now: Timestamp) {
+        for stamp in seen.flat_map(Metadata::stamps) {
+            let Stamp { usn, at, .. } = *stamp;
+            let last = self.writes.entry(stamp.invocation_id).or_insert(Write { usn, at });
+            (last.usn, last.at) = (last.usn.max(usn), last.at.max(at));
+        }
+        let oldest = now.minus(OLDEST_STAMP);
+        self.writes.retain(|_, write| write.at >= oldest);
+    }
+
+    /// Returns whether a server with this knowledge has heard of everything that runs have seen. One that
+    /// does not tell may only serve where nothing was seen.
+    pub fn are_covered_by(&self, knowledge: Option<Knowledge>) -> bool {
+        let marks = self.writes.iter().map(|(invocation_id, write)| HighWaterMark {
+            invocation_id: *invocation_id,
+            usn: write.usn,
+        });
+        let Some(mut knowledge) = knowledge else { return self.writes.is_empty() };
+        knowledge.limit(&self.set_back);
+        marks.chain(self.groups).all(|mark| knowledge.covers(&mark))
+    }
+}
+
 /// Whether a server has heard of everything that runs have seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Currency {
@@ -204,6 +252,8 @@ pub struct Replica {
     pub knowledge: Option<Knowledge>,
     /// The stamps of the people who were decided, as far as the server shows them.
     pub metadata: BTreeMap<Guid, Metadata>,
+    /// The stamps of the people who have left lately, with or without a user. A full run has them.
+    pub leavers: BTreeMap<Guid, Metadata>,
     pub groups: Currency,
     /// Whether its database is an older copy than in the last run.
     pub is_set_back: bool,
@@ -309,5 +359,41 @@ impl Replica {
             let seen_at = cause.evidence.seen_at;
             seen_at < changed_at && !is_known(cause.reason) && !is_newer(cause.reason, seen_at)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(2_000_000_000_000_000);
+
+    fn database(n: u8) -> Guid {
+        Guid([n; 16])
+    }
+
+    fn marks(usn: u64, at: Timestamp) -> HighWaterMarks {
+        let stamp = Stamp { version: 2, at, invocation_id: database(1), usn };
+        let seen: Metadata = [(AttributeId::USER_ACCOUNT_CONTROL, stamp)].into_iter().collect();
+        let mut marks = HighWaterMarks::default();
+        marks.note_writes([&seen].into_iter(), NOW);
+        marks
+    }
+
+    #[test]
+    fn a_server_covers_the_marks_when_it_has_heard_of_the_last_write_in_each_database() {
+        let knows = |usn| Some([(database(1), usn), (database(2), 9)].into_iter().collect());
+        let seen = marks(500, NOW);
+        assert!(seen.are_covered_by(knows(500)) && !seen.are_covered_by(knows(499)));
+        let stranger = [(database(2), 900)].into_iter().collect();
+        assert!(!seen.are_covered_by(Some(stranger)), "it knows nothing of that database");
+        assert!(!seen.are_covered_by(None), "it does not tell");
+        assert!(HighWaterMarks::default().are_covered_by(None), "no write was seen");
+        let old = marks(500, NOW.minus(OLDEST_STAMP * 2));
+        assert!(old.are_covered_by(knows(0)), "every server has heard of an old write");
+        let groups = Some(HighWaterMark { invocation_id: database(2), usn: 10 });
+        assert!(!HighWaterMarks { groups, ..seen.clone() }.are_covered_by(knows(500)));
+        let set_back = [(database(1), 400)].into();
+        assert!(!HighWaterMarks { set_back, ..seen }.are_covered_by(knows(500)), "used twice");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::knowledge::SKEW;
 use super::{Desired, Metadata, Takeover};
 use crate::model::{
     AccountId, AddressKey, DirectoryName, Dn, Guid, Reason, Standing, Status, Timestamp, User,
@@ -25,6 +26,14 @@ pub struct StoredPerson {
     pub notes: BTreeSet<String>,
     /// The newest stamps that runs have seen of the entry; `None` where none were read.
     pub metadata: Option<Metadata>,
+}
+
+impl StoredPerson {
+    /// Returns whether a domain controller wrote something after the person was last seen alive. Its clock
+    /// may differ.
+    pub fn was_seen_before(&self, write: Timestamp) -> bool {
+        self.seen_at.plus(SKEW) < write
+    }
 }
 
 /// The stored people and users of a plan, and the users who hold addresses that the people want.

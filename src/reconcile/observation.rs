@@ -125,7 +125,9 @@ impl Observation {
         let stamps = |desired: &Desired| {
             Some((desired.guid, self.replica.metadata.get(&desired.guid)?.clone()))
         };
-        leavers.filter_map(stamps).collect()
+        let undecided = self.replica.leavers.iter();
+        let undecided = undecided.map(|(guid, seen)| (*guid, seen.clone().of_leaving()));
+        undecided.chain(leavers.filter_map(stamps)).collect()
     }
 
     /// Keeps the suspensions alone for which a server that is not in use shows the newest write. The server

@@ -4,7 +4,7 @@
 //! person alive in scope, and the present one does not.
 
 use super::Desired;
-use crate::model::{DirectoryName, Dn, QuarantineReason};
+use crate::model::{DirectoryName, Dn, QuarantineReason, Timestamp};
 
 /// The decision about a person whose user is linked to another directory of the account.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,7 +37,10 @@ impl Takeover {
                 Self::Unasked(of.clone())
             }
             Some(present) => match (is_in_scope, present) {
-                (true, Whereabouts::Outside(_) | Whereabouts::Absent) => Self::Moves,
+                (
+                    true,
+                    Whereabouts::Outside(_) | Whereabouts::Absent | Whereabouts::Deleted { .. },
+                ) => Self::Moves,
                 _ => Self::Not,
             },
             // A directory that sees a leaver of a removed directory suspends it. An absence counts only
@@ -75,6 +78,11 @@ pub enum Whereabouts {
     Outside(Box<Desired>),
     /// Neither an entry nor a hidden one.
     Absent,
+    /// Deleted there. The directory of the link may have lost the entry before, by a move.
+    Deleted {
+        tombstone: Dn,
+        at: Timestamp,
+    },
     Unknown,
 }
 
@@ -89,8 +97,9 @@ impl Whereabouts {
         let rank = |place: &Self| match place {
             Self::Absent => 0,
             Self::Unknown => 1,
-            Self::Outside(_) => 2,
-            Self::InScope(_) => 3,
+            Self::Deleted { .. } => 2,
+            Self::Outside(_) => 3,
+            Self::InScope(_) => 4,
         };
         rank(self) > rank(other)
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::database::Store;
 use super::error::{Doing as _, StoreError};
 use super::rows::Columns;
-use super::sql::{Sql, insert};
+use super::sql::{Sql, insert, pieces};
 use super::value::json;
 use crate::model::{DirectoryName, Guid, Timestamp};
 use crate::reconcile::{Metadata, OLDEST_STAMP};
@@ -23,22 +23,27 @@ impl Store {
         let people = self.people(directory, leavers.keys().copied().collect()).await?;
         let users: BTreeSet<Guid> =
             people.into_iter().filter_map(|(guid, person)| person.user.map(|_| guid)).collect();
-        let early = leavers.iter().filter(|(guid, _)| !users.contains(guid)).collect::<Vec<_>>();
+        let noted = self.early_leavers(directory, leavers.keys().copied()).await?;
+        let early = leavers.iter().filter(|(guid, _)| !users.contains(guid));
+        let early: Vec<(Guid, Metadata)> = early
+            .map(|(guid, seen)| {
+                (*guid, noted.get(guid).cloned().unwrap_or_default().merged(seen, now))
+            })
+            .filter(|(guid, seen)| !seen.is_empty() && noted.get(guid) != Some(seen))
+            .collect();
         if early.is_empty() {
             return Ok(());
         }
-        let noted = self.early_leavers(directory).await?;
         let mut writing = self.begin().await?;
         Sql::new("DELETE FROM early_leavers WHERE noted_at < ")
             .bind(now.minus(OLDEST_STAMP))
             .execute(&mut *writing.tx)
             .await
             .doing("forget early leavers")?;
-        let rows = early.into_iter().map(|(guid, seen)| {
-            let metadata = noted.get(guid).cloned().unwrap_or_default().merged(seen, now);
+        let rows = early.into_iter().map(|(guid, metadata)| {
             vec![
                 ("directory", directory.as_str().into()),
-                ("guid", (*guid).into()),
+                ("guid", guid.into()),
                 ("metadata", json(&metadata).into()),
                 ("noted_at", now.into()),
             ]
@@ -48,18 +53,22 @@ impl Store {
         writing.commit().await
     }
 
-    /// Returns the stamps of the early leavers.
+    /// Returns the stamps of the early leavers among these people.
     pub async fn early_leavers(
         &self,
         directory: &DirectoryName,
+        people: impl IntoIterator<Item = Guid>,
     ) -> Result<BTreeMap<Guid, Metadata>, StoreError> {
-        let sql = Sql::new("SELECT guid, metadata FROM early_leavers WHERE directory = ");
-        let rows = sql.bind(directory.as_str()).all(&self.readers).await;
         let mut leavers = BTreeMap::new();
-        for row in rows.doing("load early leavers")? {
-            let mut c = Columns::of(&row);
-            let (guid, metadata): (Guid, String) = (c.read()?, c.read()?);
-            leavers.extend(serde_json::from_str(&metadata).ok().map(|metadata| (guid, metadata)));
+        for piece in pieces(people) {
+            let sql = Sql::new("SELECT guid, metadata FROM early_leavers WHERE directory = ");
+            let sql = sql.bind(directory.as_str()).push(" AND guid IN ").list(piece);
+            for row in sql.all(&self.readers).await.doing("load early leavers")? {
+                let mut c = Columns::of(&row);
+                let (guid, metadata): (Guid, String) = (c.read()?, c.read()?);
+                let metadata = serde_json::from_str(&metadata).ok();
+                leavers.extend(metadata.map(|metadata| (guid, metadata)));
+            }
         }
         Ok(leavers)
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use adsim::{Fault, NewPerson, Sim, What, When, names};
 use rosterd::clock::Clock;
 use rosterd::engine::{Decision, DirectoryConfig, Engine, ReloadOutcome, SignIn};
-use rosterd::model::{Actor, Cron, Status, User};
-use rosterd::reconcile::Checkpoint;
+use rosterd::model::{Actor, Cron, Status, Timestamp, User};
+use rosterd::reconcile::{AttributeId, Checkpoint};
 use rosterd::store::{EventFilter, HeldPlan, Run};
 
 use crate::acme;
@@ -206,4 +206,27 @@ pub(crate) fn hide_completely(firm: &Firm, guid: uuid::Uuid) {
         Fault::new(When::search().based_at(&format!("<guid={guid}>")), What::EmptySuccess).always(),
     );
     faults.push(Fault::new(When::search().containing("objectguid="), What::EmptySuccess).always());
+}
+
+/// Returns a `replPropertyMetaData` with one write of an attribute.
+pub(crate) fn written(
+    attribute: AttributeId,
+    database: uuid::Uuid,
+    usn: u64,
+    at: Timestamp,
+) -> Vec<u8> {
+    let seconds = (at.to_filetime() / 10_000_000) as u64;
+    let stamp = [attribute.0.to_le_bytes(), 2_u32.to_le_bytes()].concat();
+    let stamp = [stamp, seconds.to_le_bytes().to_vec(), database.to_bytes_le().to_vec()].concat();
+    counted(1, &[stamp, [usn.to_le_bytes(), usn.to_le_bytes()].concat()].concat())
+}
+
+/// Returns a `replUpToDateVector` with one database.
+pub(crate) fn heard_of(database: uuid::Uuid, usn: u64) -> Vec<u8> {
+    counted(2, &[&database.to_bytes_le()[..], &usn.to_le_bytes(), &[0; 8]].concat())
+}
+
+/// Puts the header before one item.
+fn counted(version: u32, item: &[u8]) -> Vec<u8> {
+    [&[version, 0, 1, 0].map(u32::to_le_bytes).concat()[..], item].concat()
 }

@@ -184,6 +184,13 @@ fn play(
         let people = &forest.controllers[at].people;
         let with_user = people.iter().filter(|(guid, _)| user(company, **guid).is_some());
         newest.see(&with_user.map(|(guid, seen)| (*guid, seen.clone())).collect());
+        if shows_metadata {
+            let is_out = |guid: Guid| {
+                let (facts, _) = &people[&guid];
+                facts.life == Life::Alive && !facts.is_in_order(company.now)
+            };
+            newest.leave(people, |guid| user(company, guid).is_none() && is_out(guid));
+        }
         for (guid, (facts, _)) in &newest.0 {
             let (Some(was), Some(now)) = (user(&before, *guid), user(company, *guid)) else {
                 continue;

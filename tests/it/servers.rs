@@ -9,9 +9,10 @@ use hickory_proto::op::ResponseCode;
 use rosterd::directory::{Servers, Settings, Use};
 use rosterd::engine::{Decision, DirectoryConfig, Rules};
 use rosterd::model::{Discovery, Domain, FollowedServers, Resolver, ServerUrl, Status};
+use rosterd::reconcile::{AttributeId, HighWaterMarks};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::firm::{Firm, followed};
+use crate::firm::{Firm, followed, guid_of, heard_of, written};
 use crate::hooks::until;
 use crate::names::{Names, Reply};
 
@@ -65,7 +66,9 @@ fn settings(firm: &Firm, addresses: Vec<IpAddr>) -> Settings {
 
 async fn open(settings: &Settings) -> (Duration, Result<(), String>) {
     let begun = Instant::now();
-    let opened = Servers::default().open(settings, Use::Follow, &|| Duration::ZERO).await;
+    let opened = Servers::default()
+        .open(settings, Use::Follow, &HighWaterMarks::default(), &|| Duration::ZERO)
+        .await;
     (begun.elapsed(), opened.map(drop).map_err(|error| error.to_string()))
 }
 
@@ -204,7 +207,10 @@ async fn the_watch_and_the_queries_use_one_address_of_a_server() {
     let _hole = BlackHole::silent(SocketAddr::new(loopback(8), port));
     let settings = settings(&firm, vec![loopback(8), loopback(1)]);
     let servers = Servers::default();
-    let session = servers.open(&settings, Use::Follow, &|| Duration::ZERO).await.unwrap();
+    let session = servers
+        .open(&settings, Use::Follow, &HighWaterMarks::default(), &|| Duration::ZERO)
+        .await
+        .unwrap();
     let begun = Instant::now();
     let now = || Duration::ZERO;
     let beside = servers.connect_to(session.url(), &settings, &now).await.unwrap();
@@ -318,6 +324,98 @@ async fn a_full_run_returns_to_a_preferred_server_that_was_well_for_five_minutes
     firm.clock.advance(Duration::from_mins(6));
     firm.engine.look_at_servers().await;
     assert_eq!(firm.sync().await.server, first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_run_returns_to_no_server_that_lacks_what_another_one_showed() {
+    let firm = followed(10, |_| {}).await;
+    let (preferred, known) = (firm.sim.lagging_replica("preferred").unwrap(), &firm.sim);
+    let urls = [&preferred, known].map(|sim| ServerUrl::parse(&sim.ldaps_url()).unwrap());
+    firm.reconfigure(|c| c.settings.servers = urls.to_vec());
+    preferred.crash().await.unwrap();
+    assert_eq!(firm.sync().await.server, Some(known.ldaps_url()));
+    let leaver = firm.users().await.remove(0);
+    let (database, now) = (known.invocation_id(), firm.clock.now());
+    known.edit(|ad| {
+        let write = written(AttributeId::USER_ACCOUNT_CONTROL, database, 5_000_000, now);
+        ad.set_values(guid_of(&leaver), "replPropertyMetaData", [write]);
+        ad.disable(guid_of(&leaver));
+    });
+    assert_eq!(firm.sync().await.counts.suspend, 1);
+    let hears = |usn| {
+        preferred.edit(|ad| {
+            let root = ad.root_dn().to_owned();
+            ad.set_values(root.as_str(), "replUpToDateVector", [heard_of(database, usn)]);
+        });
+    };
+    let later = async |minutes| {
+        firm.engine.look_at_servers().await;
+        firm.later(Duration::from_mins(minutes));
+        preferred.set_clock_skew((firm.clock.now().0 - now.0) / 1_000_000);
+        firm.engine.look_at_servers().await;
+    };
+    hears(4_999_999);
+    preferred.restart().await.unwrap();
+    later(6).await;
+    for _ in 0..2 {
+        assert_eq!(firm.sync().await.server, Some(known.ldaps_url()), "it has not heard of it");
+    }
+    hears(5_000_000);
+    assert_eq!(firm.sync().await.server, Some(preferred.ldaps_url()), "it has heard of it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_freezes_in_the_bind_costs_no_more_than_a_connection() {
+    let (firm, second) = two_servers(|config| {
+        config.settings.timeouts.connect = Duration::from_secs(1);
+        config.settings.timeouts.operation = Duration::from_mins(1);
+    })
+    .await;
+    firm.sim.faults().push(Fault::new(When::Bind, What::Stall).always());
+    let begun = Instant::now();
+    let run = firm.sync().await;
+    assert_eq!((run.error, run.server), (None, Some(second.ldaps_url())));
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_are_lost_one_after_the_other_delay_no_suspension() {
+    let (firm, second) = two_servers(|config| config.live = true).await;
+    firm.keep().await;
+    for lost in [&firm.sim, &second, &firm.sim] {
+        firm.engine.look_at_servers().await;
+        lost.crash().await.unwrap();
+        let begun = Instant::now();
+        let leaver = disable_one(&firm).await;
+        firm.is_suspended(&leaver).await;
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(2), "{} lost: {took:?}", lost.ldaps_url());
+        lost.restart().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaver_does_not_wait_for_the_full_read_of_the_next_server() {
+    let (firm, second) = two_servers(|config| config.live = true).await;
+    firm.keep().await;
+    let leaver = firm.users().await.remove(0);
+    let full_read = "objectcategory=person)(objectclass=user";
+    let when = When::search().containing(full_read).after_entries(3);
+    second.faults().push(Fault::new(when, What::Stall).always());
+    firm.sim.edit(|ad| {
+        let (control, id) = (AttributeId::USER_ACCOUNT_CONTROL, uuid::Uuid::from_u128(7));
+        ad.set_values(
+            guid_of(&leaver),
+            "replPropertyMetaData",
+            [written(control, id, 500, firm.clock.now())],
+        );
+    });
+    firm.sim.crash().await.unwrap();
+    firm.sim.edit(|ad| ad.disable(guid_of(&leaver)));
+    let leaver = leaver.addresses.primary.unwrap().to_string();
+    firm.is_suspended(&leaver).await;
+    let cause = firm.user(&leaver).await.causes.weightiest().cloned();
+    assert_eq!(cause.unwrap().evidence.server, second.ldaps_url());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -174,6 +174,7 @@ impl Engine {
                 state.identity = Some(seen.identity.clone());
             }
             observed.high_water_marks.add_to(&mut state.high_water_marks);
+            state.high_water_marks.note_writes(seen.replica.metadata.values(), now);
             if seen.is_full() && is_current {
                 state.rights_lost.clone_from(&observed.rights_lost);
             }

@@ -14,7 +14,7 @@ use crate::engine::sync::stages::{Request, Source};
 use crate::engine::triggers::changes::FollowError;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{Guid, RunState, ServerUrl, Status, Trigger};
-use crate::reconcile::{Checkpoint, FullReadReason};
+use crate::reconcile::{Checkpoint, FullReadReason, OLDEST_STAMP};
 use crate::store::DirectoryState;
 
 /// Interval at which the servers to follow are chosen. The choice is made in memory.
@@ -89,10 +89,13 @@ impl Engine {
         };
         let cookie = match cookie {
             Ok(cookie) => cookie,
-            // Changes before a new cookie arrive by replication.
             Err(reason) => {
                 tracing::info!(directory = %name, "{name}: the changes of {url} are followed from now on: {reason}");
-                session.dirsync_cookie(&[]).await?
+                // Read before the leavers, so that those who leave in between are reported again.
+                let cookie = session.dirsync_cookie(&[]).await?;
+                let leavers = session.recent_leavers(now.minus(OLDEST_STAMP), now).await?;
+                self.suspend_among(directory, url, leavers.into_keys().collect()).await?;
+                cookie
             }
         };
         let measure = WATCHED_OBJECTS.to_owned();
@@ -126,20 +129,32 @@ impl Engine {
             Ok(all) => all,
             Err(count) => return Ok(Err(FullReadReason::Many(count))),
         };
-        let changed = objects.into_iter().map(|object| object.guid).collect();
-        let people = self.concerned_among(directory, changed).await?;
-        if !people.is_empty() {
-            let source = Source::Other(url.clone());
-            let request = Request { source, ..Request::people(Trigger::Live, people, None) };
-            let run = self.run(directory, request).await?;
-            if matches!(run.state, RunState::Failed | RunState::Cancelled) {
-                return Err(FollowError::RunFailed(run.error.unwrap_or_default()).into());
-            }
-            if run.dropped > 0 {
-                return Err(FollowError::RunFailed("users changed meanwhile".to_owned()).into());
-            }
-        }
+        self.suspend_among(directory, url, objects.into_iter().map(|object| object.guid).collect())
+            .await?;
         Ok(Ok(cookie))
+    }
+
+    /// Runs over those of these people whom the directory concerns.
+    async fn suspend_among(
+        &self,
+        directory: &Directory,
+        url: &ServerUrl,
+        people: BTreeSet<Guid>,
+    ) -> Result<(), EngineError> {
+        let people = self.concerned_among(directory, people).await?;
+        if people.is_empty() {
+            return Ok(());
+        }
+        let source = Source::Other(url.clone());
+        let request = Request { source, ..Request::people(Trigger::Live, people, None) };
+        let run = self.run(directory, request).await?;
+        if matches!(run.state, RunState::Failed | RunState::Cancelled) {
+            return Err(FollowError::RunFailed(run.error.unwrap_or_default()).into());
+        }
+        if run.dropped > 0 {
+            return Err(FollowError::RunFailed("users changed meanwhile".to_owned()).into());
+        }
+        Ok(())
     }
 
     /// Returns the people with a user of this directory, and those without any user. A suspended user gets

@@ -4,6 +4,7 @@
 //! of its own reads them and waits for no full read. Nothing depends on a notification. Changes are
 //! also queried when the server's highest USN has moved, and by scheduled runs.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -15,13 +16,13 @@ use crate::engine::sync::stages::{Request, Source};
 use crate::engine::triggers::changes::{ChangedPeople, DIRSYNC_TIMEOUT, FollowError};
 use crate::engine::triggers::following::Following;
 use crate::engine::{Directory, Engine, EngineError};
-use crate::model::{RunState, Timestamp, Trigger};
-use crate::reconcile::FullReadReason;
+use crate::model::{Guid, RunState, Timestamp, Trigger};
+use crate::reconcile::{FullReadReason, OLDEST_STAMP};
 use crate::store::DirectoryState;
 
 /// Interval at which the highest USN is read despite notifications, because the server may lose
-/// one. With the time limit of a sign of life, a dead server is left after 10 seconds.
-const USN_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// one. With the time limit of a sign of life, a dead server is left after eight seconds.
+const USN_CHECK_INTERVAL: Duration = Duration::from_secs(3);
 /// Interval at which the highest USN is read without notifications.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// Changes that follow each other within this time share a run.
@@ -76,7 +77,7 @@ impl Engine {
             if matches!(error, EngineError::Follow(FollowError::NotChosen)) {
                 break;
             }
-            if begun.elapsed() > STABLE_AFTER {
+            if begun.elapsed() > STABLE_AFTER || is_replaced(directory, source, &error) {
                 failures = 0;
             }
             if note(Following::Inactive(Some(error.to_string()))) {
@@ -255,6 +256,7 @@ impl Engine {
                 return Err(FollowError::Checkpoint(reason).into());
             }
             ChangedPeople::FullRead(reason) => {
+                self.run_recent_leavers(directory, &mut follower.session).await?;
                 let since = full_at.map(|at| self.clock.now().since(at));
                 sleep(FULL_READ_INTERVAL.saturating_sub(since.unwrap_or(FULL_READ_INTERVAL))).await;
                 *full_at = Some(self.clock.now());
@@ -269,6 +271,36 @@ impl Engine {
             RunState::Running | RunState::Succeeded | RunState::Held => Ok(()),
         }
     }
+
+    /// Runs over the people with an active user who have left lately, because the full read of a large
+    /// directory takes minutes. The full read finds all others.
+    async fn run_recent_leavers(
+        &self,
+        directory: &Directory,
+        session: &mut Session,
+    ) -> Result<(), EngineError> {
+        let now = self.clock.now();
+        let leavers = match session.recent_leavers(now.minus(OLDEST_STAMP), now).await {
+            Err(DirectoryError::Search { .. }) => return Ok(()),
+            leavers => leavers?,
+        };
+        let active = self.store.active_people(&directory.config.name).await?;
+        let active = active.into_iter().map(|row| row.guid);
+        let people: BTreeSet<Guid> = active.filter(|guid| leavers.contains_key(guid)).collect();
+        if !people.is_empty() {
+            self.run(directory, Request::people(Trigger::Live, people, None)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether a lost server has a successor that was well at its last attempt. Nothing waits for
+/// the lost one then.
+fn is_replaced(directory: &Directory, source: &Source, error: &EngineError) -> bool {
+    let servers = &directory.work.servers;
+    *source == Source::InUse
+        && matches!(error, EngineError::Directory(error) if error.is_lost_connection())
+        && directory.known_servers().iter().any(|url| servers.server(url).is_well())
 }
 
 /// Returns the time until the next attempt. After the first failure it is none, because another

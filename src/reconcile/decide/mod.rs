@@ -329,6 +329,11 @@ impl Desired {
         address.into_iter().chain(others).map(sentence)
     }
 
+    /// Returns the decision about a person whose entry was deleted.
+    pub fn deleted(guid: Guid, tombstone: Dn) -> Self {
+        Self::gone(guid, tombstone, Facts::Tombstone, Reason::Deleted, false)
+    }
+
     /// Returns the decision about a person without an entry.
     pub(super) fn gone(
         guid: Guid,

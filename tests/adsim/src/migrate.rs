@@ -33,6 +33,11 @@ impl Ad {
         migrant
     }
 
+    /// Returns what a move would take to another domain, and leaves the entry where it is.
+    pub fn copy_of(&self, who: impl Into<Who>) -> Migrant {
+        self.migrant(self.need(who))
+    }
+
     fn migrant(&self, id: Id) -> Migrant {
         let entry = self.entry(id);
         let (guid, kind, name, mut attributes) =

@@ -5,6 +5,7 @@ use adsim::frames::{self, Outcome};
 use adsim::{Certificate, Fault, What, When};
 use rosterd::directory::{Servers, Use};
 use rosterd::model::ServerUrl;
+use rosterd::reconcile::HighWaterMarks;
 
 use super::{Ends, Ordeal, Sees, row};
 use crate::firm::Firm;
@@ -111,8 +112,9 @@ async fn a_refused_stripped_or_tampered_starttls_gets_no_password() {
             firm.sim.faults().push(Fault::new(When::StartTls, what));
         }
         firm.sim.clear_log();
-        let outcome =
-            Servers::default().open(&settings, Use::Follow, &|| std::time::Duration::ZERO).await;
+        let outcome = Servers::default()
+            .open(&settings, Use::Follow, &HighWaterMarks::default(), &|| std::time::Duration::ZERO)
+            .await;
         let binds = firm.sim.log().binds().len();
         match (told, outcome) {
             ("", Ok(_)) => assert_eq!(binds, 1),

@@ -255,3 +255,37 @@ fn a_leaver_whom_only_the_former_server_shows_is_found_when_that_server_is_follo
         assert_eq!(cause.expect("a cause").evidence.server, DC1);
     });
 }
+
+#[ignore = "needs the lab: tests/run"]
+#[test]
+fn a_leaver_of_before_another_server_was_followed_is_suspended_when_it_is() {
+    on_two_controllers(async |sites| {
+        sites.dc2.disable(&person("p0020"));
+        watch(&sites, FollowedServers::Sites).await;
+        until("dc2 is followed", async || {
+            sites.engine.look_at_servers().await;
+            (sites.reason("p0020").await == Some(Reason::Disabled)).then_some(())
+        })
+        .await;
+    });
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[test]
+fn a_leaver_whom_a_full_run_saw_before_it_had_a_user_gets_none_from_a_server_behind() {
+    on_two_controllers(async |sites| {
+        for name in ["early", "late"] {
+            sites.dc1.hire(&person(name), name, BASIC);
+        }
+        sites.dc1.samba("repl", &["dc2"]);
+        sites.dc1.disable(&person("early"));
+        sites.sync().await;
+        sites.user("late@example.com").await;
+        sites
+            .continue_on_dc2(async |when| {
+                let found = sites.engine.find_user("early@example.com").await;
+                assert!(found.is_err(), "{when}: {found:?}");
+            })
+            .await;
+    });
+}

@@ -244,6 +244,11 @@ impl Company {
         let Some(shown) = &self.shown else { return };
         seen.replica.knowledge.clone_from(&shown.knowledge);
         seen.replica.is_set_back = shown.is_set_back;
+        let leaves = |guid: &Guid| {
+            self.truth.get(guid).is_some_and(|f| f.life == Life::Alive && !f.is_in_order(self.now))
+        };
+        let leavers = shown.metadata.iter().filter(|(guid, _)| leaves(guid));
+        seen.replica.leavers = leavers.map(|(guid, m)| (*guid, m.clone())).collect();
         let decided = |(guid, _): &(&Guid, &Metadata)| seen.desired.contains_key(guid);
         let metadata = shown.metadata.iter().filter(decided);
         seen.replica.metadata = metadata.map(|(guid, m)| (*guid, m.clone())).collect();

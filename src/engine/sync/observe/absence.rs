@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::directory::{Bases, Decoder, LookupContext, LookupResults, PendingLookups};
 use crate::engine::sync::observe::connection::Connection;
+use crate::engine::sync::observe::neighbours::people;
 use crate::engine::sync::stages::ObservedRun;
 use crate::engine::{Directory, Engine, EngineError, Phase};
 use crate::model::{AccountId, DirectoryName, Guid, Status, Timestamp};
@@ -111,7 +112,7 @@ impl Engine {
         let reason =
             if reason.is_empty() { "a base can no longer be read".to_owned() } else { reason };
         let message =
-            format!("{} people could not be asked for by GUID: {reason}", unanswered.len());
+            format!("{} could not be asked for by GUID: {reason}", people(unanswered.len() as u64));
         if observed.seen.is_full() || unanswered.len() == absent.len() {
             observed.seen.failure.get_or_insert(message);
         } else {

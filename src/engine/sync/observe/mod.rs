@@ -246,6 +246,9 @@ impl Engine {
         self.take_over(directory, &bases.dns, &mut observed).await?;
         self.find_successors(directory, request, connection, &bases.dns, &mut observed).await?;
         self.judge_people(directory, connection, &state, &mut observed).await?;
+        if observed.seen.is_full() {
+            self.read_leavers(directory, connection, &mut observed).await;
+        }
         self.withhold(directory, connection, &bases, &state.counts, &mut observed).await?;
         if self.is_connected(directory, connection).await {
             self.confirm_groups(directory, &mut connection.session, &mut observed).await?;

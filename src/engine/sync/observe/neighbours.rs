@@ -16,8 +16,8 @@ use crate::model::{
     AccountId, DirectoryName, Dn, Guid, Link, Override, Reason, Status, Timestamp, User,
 };
 use crate::reconcile::{
-    Closure, Confirmation, Desired, Finding, LeaveDates, Policy, Provenance, Takeover, Whereabouts,
-    decide,
+    AttributeId, Closure, Confirmation, Desired, Finding, LeaveDates, Policy, Provenance, Takeover,
+    Whereabouts, decide,
 };
 use crate::store::Mark;
 
@@ -28,6 +28,8 @@ pub(in crate::engine) struct Elsewhere {
     in_scope: BTreeMap<DirectoryName, BTreeMap<Guid, Dn>>,
     /// People alive in another directory, but out of its scope.
     outside: BTreeMap<Guid, Desired>,
+    /// People deleted in another directory, each with the tombstone and the time.
+    deleted: BTreeMap<Guid, (Dn, Timestamp)>,
     /// People with an unclear answer of a directory.
     unknown: BTreeSet<Guid>,
     /// Directories that could not be asked, each with the error.
@@ -136,6 +138,12 @@ impl Engine {
         let mut whereabouts: BTreeMap<Guid, Whereabouts> =
             people.iter().map(|guid| (*guid, Whereabouts::Unknown)).collect();
         found.people.retain(|guid, _| !found.unplaced.contains(guid));
+        let is_deleted = |(guid, confirmation): (&Guid, &Confirmation)| {
+            matches!(confirmation, Confirmation::Tombstone(_)).then_some(*guid)
+        };
+        let deleted: BTreeSet<Guid> = found.people.iter().filter_map(is_deleted).collect();
+        let stamps = session.metadata(&deleted).await.unwrap_or_default();
+        let deleted_at = |guid| stamps.get(&guid)?.written_at(AttributeId::IS_DELETED);
         for (guid, confirmation) in found.people {
             let place = match confirmation {
                 Confirmation::Alive(person) => {
@@ -149,7 +157,11 @@ impl Engine {
                 Confirmation::Malformed(_) => Whereabouts::Unknown,
                 // An entry without readable attributes is found by its DN only.
                 Confirmation::Nowhere(_) if is_hidden(session, guid).await? => Whereabouts::Unknown,
-                Confirmation::Tombstone(_) | Confirmation::Nowhere(_) => Whereabouts::Absent,
+                Confirmation::Nowhere(_) => Whereabouts::Absent,
+                Confirmation::Tombstone(tombstone) => match deleted_at(guid) {
+                    Some(at) => Whereabouts::Deleted { tombstone, at },
+                    None => Whereabouts::Absent,
+                },
             };
             whereabouts.insert(guid, place);
         }
@@ -307,6 +319,12 @@ impl Engine {
                 if !bases.iter().any(|base| outside.dn.is_within(base)) {
                     left.insert(guid, Desired::seen_outside(outside));
                 }
+            } else if let Some((tombstone, at)) = elsewhere.deleted.get(&guid)
+                && known.people.get(&guid).is_some_and(|person| person.was_seen_before(*at))
+                && !is_tombstone
+            {
+                // An older tombstone is what a move to this directory has left.
+                left.insert(guid, Desired::deleted(guid, tombstone.clone()));
             } else {
                 continue;
             }
@@ -374,8 +392,8 @@ impl Engine {
                 None => None,
             };
             let mut shown = 0_u64;
-            let people = links.iter().map(|link| link.guid).collect();
-            let stored = self.store.people(&former, people).await?;
+            let guids = links.iter().map(|link| link.guid).collect();
+            let stored = self.store.people(&former, guids).await?;
             for link in links {
                 let Some(here) = observed.seen.desired.get(&link.guid) else { continue };
                 // A held change of scope leaves the stored home, although the entry has a new DN.
@@ -395,7 +413,8 @@ impl Engine {
             }
             if shown > 0 {
                 observed.warnings.push(format!(
-                    "{shown} people are in the scope of both {former} and {name}: their users stay with {former}; correct the bases or filters, so that each person is in one of them"
+                    "{} in the scope of both {former} and {name}: their users stay with {former}; correct the bases or filters, so that each person is in one of them",
+                    people(shown)
                 ));
             }
         }
@@ -414,17 +433,17 @@ impl Engine {
         let is_here = |guid: &Guid| {
             observed.seen.desired.get(guid).is_some_and(Desired::concerns_another_directory)
         };
-        let people: BTreeSet<Guid> = links.iter().map(|link| link.guid).filter(is_here).collect();
-        if people.is_empty() {
+        let asked: BTreeSet<Guid> = links.iter().map(|link| link.guid).filter(is_here).collect();
+        if asked.is_empty() {
             return Ok(BTreeMap::new());
         }
-        match self.whereabouts_in(other, &people).await {
+        match self.whereabouts_in(other, &asked).await {
             Ok(whereabouts) => Ok(whereabouts),
             Err(EngineError::Store(error)) => Err(error.into()),
             Err(error) => {
-                let (n, name) = (people.len(), &other.config.name);
+                let (moved, name) = (people(asked.len() as u64), &other.config.name);
                 observed.warnings.push(format!(
-                    "{n} people may have moved here from {name}, which could not be asked ({error}): their users stay with it, only leavers among them are suspended, and the next run asks again"
+                    "{moved} may have moved here from {name}, which could not be asked ({error}): their users stay with it, only leavers among them are suspended, and the next run asks again"
                 ));
                 Ok(BTreeMap::new())
             }
@@ -500,6 +519,9 @@ impl Elsewhere {
                     drop(self.in_scope.entry(name.clone()).or_default().insert(guid, dn))
                 }
                 Whereabouts::Outside(desired) => drop(self.outside.insert(guid, *desired)),
+                Whereabouts::Deleted { tombstone, at } => {
+                    drop(self.deleted.insert(guid, (tombstone, at)))
+                }
                 Whereabouts::Unknown => drop(self.unknown.insert(guid)),
                 Whereabouts::Absent => {}
             }
@@ -528,6 +550,14 @@ impl Elsewhere {
             )
         };
         self.unasked.iter().map(sentence)
+    }
+}
+
+/// Returns a number of people in words.
+pub(super) fn people(number: u64) -> String {
+    match number {
+        1 => "1 person".to_owned(),
+        number => format!("{number} people"),
     }
 }
 

@@ -8,7 +8,9 @@ use crate::engine::sync::observe::connection::Connection;
 use crate::engine::sync::stages::ObservedRun;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::Guid;
-use crate::reconcile::{Closure, Currency, HighWaterMark, HighWaterMarks, Knowledge, Metadata};
+use crate::reconcile::{
+    Closure, Currency, HighWaterMark, HighWaterMarks, Knowledge, Metadata, OLDEST_STAMP,
+};
 use crate::store::DirectoryState;
 
 /// Above this number of changed people, only the stamps of those are read that have stored ones.
@@ -92,6 +94,26 @@ impl Engine {
         Ok(())
     }
 
+    /// Reads the stamps of all who have left lately. Most have no user, or are no news, so that no decision
+    /// is made about them.
+    pub(super) async fn read_leavers(
+        &self,
+        directory: &Directory,
+        connection: &mut Connection,
+        observed: &mut ObservedRun,
+    ) {
+        if !self.is_connected(directory, connection).await {
+            return;
+        }
+        let now = self.clock.now();
+        match connection.session.recent_leavers(now.minus(OLDEST_STAMP), now).await {
+            Ok(leavers) => observed.seen.replica.leavers = leavers,
+            Err(error) => observed
+                .warnings
+                .push(format!("the stamps of recent leavers could not be read: {error}")),
+        }
+    }
+
     /// Returns the stamps that are stored about people, those of early leavers included.
     pub(super) async fn stored_metadata(
         &self,
@@ -99,8 +121,7 @@ impl Engine {
         people: &BTreeSet<Guid>,
     ) -> Result<BTreeMap<Guid, Metadata>, EngineError> {
         let name = &directory.config.name;
-        let mut stored = self.store.early_leavers(name).await?;
-        stored.retain(|guid, _| people.contains(guid));
+        let mut stored = self.store.early_leavers(name, people.iter().copied()).await?;
         let now = self.clock.now();
         for (guid, person) in self.store.people(name, people.iter().copied().collect()).await? {
             if let Some(metadata) = person.metadata {

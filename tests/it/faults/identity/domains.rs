@@ -175,6 +175,23 @@ async fn a_user_who_moves_and_gets_another_address_keeps_its_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_has_moved_is_no_attention_of_its_former_directory() {
+    let estate = Estate::open().await;
+    let user = estate.mover().await;
+    let people = [user.link.as_ref().expect("a link").guid].into();
+    let long_ago = estate.firm.clock.now().minus(Duration::from_hours(24));
+    let (store, corp) = (&estate.firm.engine.store, name("corp"));
+    store.mark_people(&corp, Mark::Behind, &people, |_| false, long_ago).await.expect("a mark");
+    let is_told =
+        async || estate.attention("corp").await.iter().any(|a| a.contains("has not heard"));
+    assert!(is_told().await);
+    estate.moves(&user, Leaving::Nowhere, |_, _| {});
+    tick_of(&estate.firm, "emea").await;
+    assert_eq!(directory_of(&again(&estate.firm, &user).await), "emea");
+    assert!(!is_told().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mover_has_the_tier_of_the_groups_of_the_new_domain() {
     let estate = Estate::open().await;
     let pro = of_directory(&estate.firm, "corp").await.into_iter().find(|u| u.tier == Tier::Pro);
@@ -195,6 +212,69 @@ async fn a_person_who_moves_and_is_disabled_at_once_is_suspended_in_any_order() 
         }
         let now = again(&estate.firm, &user).await;
         assert_eq!((causes(&now), directory_of(&now)), (vec![Reason::Disabled], "emea"));
+    }
+}
+
+/// Deletes an entry, as the domain controller `emea` writes it at this time.
+fn delete_at(ad: &mut adsim::Ad, who: uuid::Uuid, at: Timestamp) {
+    ad.delete(who);
+    let write = written(AttributeId::IS_DELETED, uuid::Uuid::from_u128(7), 500, at);
+    ad.set_values(who, "replPropertyMetaData", [write]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mover_who_is_deleted_before_a_run_of_the_new_domain_is_suspended() {
+    for order in [&["corp"][..], &["emea", "corp"]] {
+        let estate = Estate::open().await;
+        let user = estate.mover().await;
+        estate.later(Duration::from_mins(10));
+        let now = estate.firm.clock.now();
+        estate.moves(&user, Leaving::Nowhere, |ad, who| delete_at(ad, who, now));
+        for of in order {
+            let run = tick_of(&estate.firm, of).await;
+            assert_eq!((run.error, run.held), (None, 0), "{order:?}");
+        }
+        assert_eq!(causes(&again(&estate.firm, &user).await), [Reason::Deleted], "{order:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tombstone_of_an_earlier_move_suspends_nobody_who_is_hidden_now() {
+    let estate = Estate::open().await;
+    let user = estate.mover().await;
+    let before = estate.firm.clock.now().minus(Duration::from_hours(1));
+    let copy = estate.firm.sim.edit(|ad| ad.copy_of(guid_of(&user)));
+    estate.emea.edit(|ad| {
+        ad.immigrate(copy, "Sales");
+        delete_at(ad, guid_of(&user), before);
+    });
+    hide_completely(&estate.firm, guid_of(&user));
+    tick_of(&estate.firm, "corp").await;
+    assert_eq!(causes(&again(&estate.firm, &user).await), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mover_to_a_section_that_was_never_read_moves_with_its_first_run() {
+    for how in [Leaving::Nowhere, Leaving::Tombstone] {
+        let estate = Estate::open().await;
+        let user = estate.mover().await;
+        // The same domain in a section that no run has read.
+        let was = estate.firm.engine.configured();
+        let mut sections: Vec<DirectoryConfig> =
+            was.directories.values().map(|d| d.config.clone()).collect();
+        for section in sections.iter_mut().filter(|s| s.name.as_str() == "emea") {
+            section.name = name("apac");
+        }
+        configure(&estate.firm, sections);
+        estate.moves(&user, how, |_, _| {});
+        let run = tick_of(&estate.firm, "corp").await;
+        assert_eq!((run.error, run.counts.suspend, run.held), (None, 0, 0), "{how:?}");
+        approve_held(&estate.firm, "apac").await;
+        let now = again(&estate.firm, &user).await;
+        assert_eq!((now.status(), directory_of(&now)), (Status::Active, "apac"), "{how:?}");
+        estate.emea.edit(|ad| ad.disable(guid_of(&user)));
+        tick_of(&estate.firm, "apac").await;
+        assert_eq!(causes(&again(&estate.firm, &user).await), [Reason::Disabled], "{how:?}");
     }
 }
 

@@ -12,13 +12,14 @@ use std::time::Duration;
 use adsim::{Fault, NewPerson, Sim, What, When, names};
 use rosterd::engine::{DirectoryConfig, Invitation, Request, Selection};
 use rosterd::model::*;
-use rosterd::store::Run;
+use rosterd::reconcile::AttributeId;
+use rosterd::store::{Mark, Run};
 
 use super::{
     again, checkpoint, dn_of, followed, guid_of, held_plan, hide_completely, no_full_runs,
     see_tombstones, sync, tick,
 };
-use crate::firm::{Firm, alice, config};
+use crate::firm::{Firm, alice, config, written};
 
 fn name(text: &str) -> DirectoryName {
     DirectoryName::parse(text).expect("a name")
