@@ -28,7 +28,7 @@ use crate::engine::{
     DirectoryCondition, DirectoryStatus, Engine, EngineError, HookState, HookStatus, ServerStatus,
     TargetCondition, TargetStatus,
 };
-use crate::model::{AccountId, Status};
+use crate::model::{AccountId, Status, Timestamp};
 use crate::store::DeliveryStatus;
 use crate::telemetry::{
     AccountSeries, DirectorySeries, Format, HookSeries, ServerSeries, Snapshot, States,
@@ -108,7 +108,8 @@ async fn store_snapshot(engine: &Engine) -> Result<StoreSnapshot, EngineError> {
         .filter(|hook| hook.kept_until.is_none())
         .map(hook_series)
         .collect();
-    let targets = engine.target_statuses().await?.into_iter().map(target_series).collect();
+    let targets = engine.target_statuses().await?.into_iter();
+    let targets = targets.map(|target| target_series(target, engine.started_at)).collect();
     Ok(StoreSnapshot {
         bytes: engine.store.size(),
         events: engine.store.event_count().await?,
@@ -177,7 +178,8 @@ fn directory_series(status: DirectoryStatus, stale_after: Duration) -> Directory
     }
 }
 
-fn target_series(status: TargetStatus) -> TargetSeries {
+/// Returns the series of a target. One that was never read whole counts from the start of the daemon.
+fn target_series(status: TargetStatus, started_at: Timestamp) -> TargetSeries {
     let TargetStatus {
         name,
         condition,
@@ -204,7 +206,8 @@ fn target_series(status: TargetStatus) -> TargetSeries {
         quarantined: counts.quarantined,
         held,
         oldest_deactivation: counts.oldest_deactivation,
-        last_complete_run: state.last_complete_run,
+        last_complete_run: (condition != TargetCondition::Removed)
+            .then(|| state.last_complete_run.unwrap_or(started_at)),
         token_expires,
     }
 }

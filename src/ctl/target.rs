@@ -1,6 +1,7 @@
 //! `rosterctl target`: SCIM service providers that follow the users.
 
 use clap::{Args, Subcommand};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::link::{Answer, Daemon, Failure};
@@ -152,23 +153,30 @@ pub(super) async fn call(
         Command::Accounts(which) => accounts(which, daemon, output).await?,
         Command::Adopt { name, who, id } => {
             let body = json!({ "user": who, "id": id });
-            one(name, "adopt", &body, daemon, output).await?;
+            post((name, "adopt"), &body, account, daemon, output).await?;
         }
         Command::Disown { name, who } => {
-            one(name, "disown", &json!({ "user": who }), daemon, output).await?;
+            let body = json!({ "user": who });
+            post((name, "disown"), &body, account, daemon, output).await?;
         }
         Command::Push { name, who } => {
             let body = json!({ "user": who, "again": true });
-            one(name, "push", &body, daemon, output).await?;
+            post((name, "push"), &body, account, daemon, output).await?;
         }
         Command::Retry { name, who } => {
-            one(name, "push", &json!({ "user": who }), daemon, output).await?;
+            let body = json!({ "user": who });
+            post((name, "push"), &body, account, daemon, output).await?;
         }
         Command::Pause { name, duration } => {
-            status(name, "pause", &json!({ "for": duration }), daemon, output).await?;
+            let body = json!({ "for": duration });
+            post((name, "pause"), &body, block, daemon, output).await?;
         }
-        Command::Resume { name } => status(name, "resume", &json!({}), daemon, output).await?,
-        Command::Unlock { name } => status(name, "unlock", &json!({}), daemon, output).await?,
+        Command::Resume { name } => {
+            post((name, "resume"), &json!({}), block, daemon, output).await?;
+        }
+        Command::Unlock { name } => {
+            post((name, "unlock"), &json!({}), block, daemon, output).await?;
+        }
         Command::Forget { name } => {
             output.can_ask("target forget")?;
             output.ask(&format!(
@@ -185,30 +193,21 @@ pub(super) async fn call(
     Ok(Exit::Done)
 }
 
-async fn status(
-    name: &str,
-    verb: &str,
+/// Posts an operation on a target, and shows its answer.
+async fn post<T: DeserializeOwned>(
+    (name, verb): (&str, &str),
     body: &Value,
+    show: impl Fn(&T, &View) -> Page,
     daemon: &Daemon,
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
-    let target: Answer<TargetStatus> =
-        daemon.post(&Route::to(["targets", name, verb]), body).await?;
-    output.data(&target.raw, |view| block(&target.value, view))?;
+    let answer: Answer<T> = daemon.post(&Route::to(["targets", name, verb]), body).await?;
+    output.data(&answer.raw, |view| show(&answer.value, view))?;
     Ok(())
 }
 
-async fn one(
-    name: &str,
-    verb: &str,
-    body: &Value,
-    daemon: &Daemon,
-    output: &mut Output<'_>,
-) -> Result<(), Failure> {
-    let account: Answer<TargetAccount> =
-        daemon.post(&Route::to(["targets", name, verb]), body).await?;
-    output.data(&account.raw, |view| of_user(std::slice::from_ref(&account.value), view))?;
-    Ok(())
+fn account(account: &TargetAccount, view: &View) -> Page {
+    of_user(std::slice::from_ref(account), view)
 }
 
 async fn accounts(
@@ -287,6 +286,11 @@ pub fn block(target: &TargetStatus, view: &View) -> Page {
         capabilities: _,
         attention,
     } = target;
+    // Where the list cannot be read whole, accounts of no user are unknown.
+    let of_no_user = match (listed, last_complete_run) {
+        (None, Some(_)) => "an unknown number".to_owned(),
+        _ => number(*unmanaged),
+    };
     let mut page = Page::default();
     let host = host.as_ref().map(|host| format!(" ({host})")).unwrap_or_default();
     page.line(format!(
@@ -298,10 +302,9 @@ pub fn block(target: &TargetStatus, view: &View) -> Page {
     let mut fields = vec![(
         "accounts",
         format!(
-            "{} active, {} inactive, {} of no user",
+            "{} active, {} inactive, {of_no_user} of no user",
             number(*active),
             number(*inactive),
-            number(*unmanaged)
         ),
     )];
     if pending + quarantined + held > 0 {
@@ -350,7 +353,7 @@ fn coloured(state: TargetState) -> String {
 }
 
 fn plan(plan: &TargetPlan, view: &View) -> Page {
-    let TargetPlan { target, listed, partial, steps } = plan;
+    let TargetPlan { target, listed, partial, steps, further } = plan;
     let mut page = Page::default();
     let held = steps.iter().filter(|step| step.held.is_some()).count() as u64;
     page.line(format!(
@@ -362,6 +365,10 @@ fn plan(plan: &TargetPlan, view: &View) -> Page {
     ));
     if let Some(partial) = partial {
         page.sentence(&format!("  {} ", yellow("!")), &format!("not a full list: {partial}"), view);
+    }
+    if *further > 0 {
+        let sentence = format!("{} follow when these are decided", count(*further, "further step"));
+        page.sentence(&format!("  {} ", yellow("!")), &sentence, view);
     }
     for step in steps {
         let TargetStep {

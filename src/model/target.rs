@@ -237,6 +237,8 @@ words! {
         DeactivatedElsewhere = "deactivated-elsewhere",
         /// The target refuses the account, or a change of it.
         Refused = "refused",
+        /// Another account has the new name.
+        Contested = "contested",
         /// The name belongs to an account that the target does not show.
         TakenInvisibly = "taken-invisibly",
         /// The target reports the success of a deactivation, and shows the account as active.

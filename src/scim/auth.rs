@@ -163,15 +163,23 @@ async fn request_token(
     })?;
     let answer = Resource::parse(&answer).unwrap_or_default();
     let Some(token) = answer.text("access_token").filter(|_| status.is_success()) else {
-        let reason = answer.text("error").map_or_else(String::new, |error| {
+        let error = answer.text("error");
+        let reason = error.map_or_else(String::new, |error| {
             let error: String = error.chars().filter(|c| !c.is_control()).take(100).collect();
             format!(" {error}")
         });
-        return Err(ScimError::TokenRefused(format!(
-            "{} answered {}{reason}",
-            http::host(url),
-            status.as_u16()
-        )));
+        let reason = format!("{} answered {}{reason}", http::host(url), status.as_u16());
+        // RFC 6749, 5.2. Any other answer is one of a server that is down, or of a proxy.
+        let is_refused = match status.as_u16() {
+            401 => true,
+            400 | 403 => error.is_some(),
+            _ => false,
+        };
+        return Err(if is_refused {
+            ScimError::TokenRefused(reason)
+        } else {
+            ScimError::Unreachable(format!("the token server: {reason}"))
+        });
     };
     let validity = answer.number("expires_in").map_or(DEFAULT_VALIDITY, Duration::from_secs);
     Ok((SecretString::from(token.to_owned()), validity))

@@ -41,6 +41,14 @@ words! {
     }
 }
 
+/// The steps for one user that a run or an operator admitted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Admission {
+    pub kinds: BTreeSet<StepKind>,
+    /// The account of a suspended user is taken out, before the accounts of others.
+    pub is_leaver: bool,
+}
+
 /// The writer of a settled counterpart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettledBy {
@@ -85,25 +93,28 @@ impl Store {
         rows.iter().map(CounterpartRow::of).collect()
     }
 
-    /// Returns the counterparts that are due, leavers first.
+    /// Returns the counterparts of the lanes up to `last` that are due, leavers first.
     pub async fn due_counterparts(
         &self,
         target: &TargetName,
         now: Timestamp,
+        last: Lane,
         limit: u64,
     ) -> Result<Vec<CounterpartRow>, StoreError> {
         let sql = Self::of_target(target).push(" AND due_at <= ").bind(now);
+        let sql = sql.push(" AND lane <= ").bind(last as u64);
         self.read_counterparts(sql.push(" ORDER BY lane, due_at LIMIT ").bind(limit)).await
     }
 
-    /// Returns the time of the next work of a target.
+    /// Returns the time of the next work of a target that is due after a time.
     pub async fn next_counterpart(
         &self,
         target: &TargetName,
+        after: Timestamp,
     ) -> Result<Option<Timestamp>, StoreError> {
-        let sql =
-            Sql::new("SELECT MIN(due_at) FROM counterparts WHERE due_at IS NOT NULL AND target = ");
-        let row = sql.bind(target.as_str()).first(&self.readers).await.doing("read due work")?;
+        let sql = Sql::new("SELECT MIN(due_at) FROM counterparts WHERE due_at > ").bind(after);
+        let sql = sql.push(" AND target = ").bind(target.as_str());
+        let row = sql.first(&self.readers).await.doing("read due work")?;
         row.map_or(Ok(None), |row| Columns::of(&row).maybe_time())
     }
 
@@ -288,24 +299,26 @@ impl Store {
     pub async fn admit(
         &self,
         target: &TargetName,
-        admitted: &BTreeMap<UserId, BTreeSet<StepKind>>,
+        admitted: &BTreeMap<UserId, Admission>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         for piece in pieces(admitted.iter()) {
             let mut writing = self.begin().await?;
-            let rows = piece.into_iter().map(|(user, kinds)| {
+            let rows = piece.into_iter().map(|(user, admission)| {
                 let due = Due {
                     at: Some(now),
                     since: Some(now),
-                    lane: Some(Lane::Run),
-                    admitted: kinds.clone(),
+                    lane: Some(if admission.is_leaver { Lane::Leaver } else { Lane::Run }),
+                    admitted: admission.kinds.clone(),
                     ..Due::default()
                 };
                 fields(target, &CounterpartRow { due, ..CounterpartRow::absent(*user) })
             });
             let tail = "ON CONFLICT (target, user_id) DO UPDATE SET admitted = excluded.admitted, \
-                        lane = CASE WHEN counterparts.due_at IS NULL THEN excluded.lane ELSE counterparts.lane END, \
-                        due_since = CASE WHEN counterparts.due_at IS NULL THEN excluded.due_since ELSE counterparts.due_since END, \
+                        lane = CASE WHEN counterparts.due_at IS NOT NULL AND counterparts.lane < excluded.lane \
+                        THEN counterparts.lane ELSE excluded.lane END, \
+                        due_since = CASE WHEN counterparts.due_at IS NOT NULL AND counterparts.lane <= excluded.lane \
+                        THEN counterparts.due_since ELSE excluded.due_since END, \
                         due_at = excluded.due_at, attempts = 0";
             insert(&mut writing.tx, "counterparts", tail, rows)
                 .await
@@ -314,6 +327,31 @@ impl Store {
             writing.commit().await?;
         }
         Ok(())
+    }
+
+    /// Makes the counterparts due whose names other accounts had, because a name is free now.
+    pub async fn retry_contested(
+        &self,
+        target: &TargetName,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut writing = self.begin().await?;
+        let sql = Sql::new("UPDATE counterparts SET attempts = 0, due_at = ").bind(now);
+        let sql = sql.push(" WHERE problem = 'contested' AND target = ").bind(target.as_str());
+        sql.execute(&mut *writing.tx).await.doing("make counterparts due")?;
+        writing.has_news = true;
+        writing.commit().await
+    }
+
+    /// Returns the user whose account has a name, if it is a counterpart.
+    pub async fn holder_of_name(
+        &self,
+        target: &TargetName,
+        user_name: &str,
+    ) -> Result<Option<UserId>, StoreError> {
+        let sql = Self::of_target(target).push(" AND state = 'linked' AND LOWER(user_name) = ");
+        let sql = sql.bind(user_name.to_ascii_lowercase()).push(" LIMIT 1");
+        Ok(self.read_counterparts(sql).await?.pop().map(|row| row.account.user))
     }
 
     /// Notes the accounts that a run has found to have to go, for a second run.

@@ -76,7 +76,7 @@ pub use attempts::{Attempt, AttemptResult, DueDelivery};
 pub use baseline::{BaselineKind, BaselineObject};
 pub use chain::{ChainBreak, Verified};
 pub use claims::ClaimRefused;
-pub use counterparts::{CounterpartCounts, CounterpartFilter, Settled, SettledBy};
+pub use counterparts::{Admission, CounterpartCounts, CounterpartFilter, Settled, SettledBy};
 pub use database::Store;
 pub use deliveries::{Delivery, DeliveryFilter, DeliveryState, DeliveryStatus};
 pub use directories::{BindRefused, DirectoryState, FoundServers, LONGEST_BIND_PAUSE};

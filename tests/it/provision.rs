@@ -9,7 +9,7 @@ use rosterd::http::Transport;
 use rosterd::model::{
     Adopt, CounterpartRow, CounterpartState, DriftAction, HoldReason, LeaverAction, MatchAttribute,
     Mode, PlanState, ProvisionProblem, Rate, RunState, TargetCredential, TargetGroup, TargetName,
-    Tier, Trigger, User,
+    Tier, Timestamp, Trigger, User,
 };
 use rosterd::reconcile::Limits;
 use rosterd::reconcile::provision::Quirks;
@@ -21,17 +21,25 @@ use crate::firm::{Firm, alice, no_full_runs};
 use crate::hooks::until;
 use crate::targets::mapping;
 
+mod answers;
 mod groups;
 mod law;
 mod leavers;
+mod names;
+mod oauth;
+mod order;
 mod ownership;
 mod plans;
+mod reading;
+mod restored;
 mod writing;
 
 /// A company and a target that follows it.
 struct Office {
     firm: Firm,
     sim: Sim,
+    /// The tasks that follow the users.
+    following: std::sync::Mutex<Vec<tokio::task::AbortHandle>>,
 }
 
 pub(crate) const NAME: &str = "app";
@@ -95,7 +103,7 @@ impl Office {
         let mut target = config(&sim, firm.folder.path());
         adapt(&mut target, &sim);
         firm.engine.reconfigure_targets(vec![target]);
-        Self { firm, sim }
+        Self { firm, sim, following: std::sync::Mutex::default() }
     }
 
     /// Follows the users, and waits for the first run.
@@ -112,9 +120,35 @@ impl Office {
         for target in self.firm.engine.targets().values() {
             if target.claim_task() {
                 let (engine, target) = (Arc::clone(&self.firm.engine), Arc::clone(target));
-                tokio::spawn(engine.follow_users(target));
+                let following = tokio::spawn(engine.follow_users(target)).abort_handle();
+                self.following.lock().expect("the tasks").push(following);
             }
         }
+    }
+
+    /// Ends the engine at any await, as a kill does, and starts another one over the same store.
+    fn restart(&mut self) {
+        let configs: Vec<_> =
+            self.firm.engine.targets().values().map(|target| target.config.clone()).collect();
+        for following in self.following.lock().expect("the tasks").drain(..) {
+            following.abort();
+        }
+        self.firm.engine = self.firm.restarted();
+        self.firm.engine.reconfigure_targets(configs);
+        self.follow();
+    }
+
+    /// Waits until the account of a user is active or not.
+    async fn becomes(&self, user: &User, active: bool) {
+        until("the account is as its user", async || {
+            (self.is_active(user) == Some(active)).then_some(())
+        })
+        .await;
+    }
+
+    async fn status(&self) -> rosterd::engine::TargetStatus {
+        let mut statuses = self.firm.engine.target_statuses().await.expect("a status");
+        statuses.swap_remove(0)
     }
 
     fn reconfigure(&self, change: impl FnOnce(&mut TargetConfig)) {
@@ -141,7 +175,8 @@ impl Office {
     async fn at_rest(&self) {
         let name = TargetName::parse(NAME).expect("a name");
         until("nothing is due", async || {
-            let next = self.firm.engine.store.next_counterpart(&name).await.expect("a time");
+            let next =
+                self.firm.engine.store.next_counterpart(&name, Timestamp(0)).await.expect("a time");
             next.is_none().then_some(())
         })
         .await;

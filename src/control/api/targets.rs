@@ -145,6 +145,8 @@ pub struct TargetPlan {
     pub partial: Option<String>,
     /// The steps of a run now, ordered by user.
     pub steps: Vec<TargetStep>,
+    /// Number of further steps, which are proposed when these are decided.
+    pub further: u64,
 }
 
 /// One step at a target.

@@ -17,7 +17,7 @@ use crate::control::api;
 use crate::control::operation::{DryRuns, Operation, REFUSED, TOO_LONG, UNREADABLE, act, read};
 use crate::control::problem::Refusal;
 use crate::control::state::Control;
-use crate::engine::{EngineError, PlannedStep, TargetStatus};
+use crate::engine::{EngineError, PlannedStep, TargetPlan, TargetStatus};
 use crate::model::{CounterpartRow, RemoteId, TargetName, User, UserId};
 use crate::store::{CounterpartFilter, UnmanagedAccount};
 
@@ -160,8 +160,9 @@ async fn plan(
 ) -> Answer<api::TargetPlan> {
     let _permit = control.plans.acquire().await.map_err(|_| EngineError::Stopping)?;
     let plan = control.engine.plan_target(&name, user.as_deref()).await?;
-    let steps = plan.steps.into_iter().map(step).collect();
-    Ok(Json(api::TargetPlan { target: name, listed: plan.listed, partial: plan.partial, steps }))
+    let TargetPlan { steps, listed, partial, further } = plan;
+    let steps = steps.into_iter().map(step).collect();
+    Ok(Json(api::TargetPlan { target: name, listed, partial, steps, further }))
 }
 
 async fn sync(

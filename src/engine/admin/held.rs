@@ -240,7 +240,7 @@ impl Engine {
             Place::Target(target) => {
                 let request = TargetRequest {
                     approves: Some(plan.id),
-                    ..TargetRequest::users(Trigger::Approval, users, Some(by.actor))
+                    ..TargetRequest::over(Trigger::Approval, users, Some(by.actor))
                 };
                 let run = self.run_target(&target, request).await?;
                 return Ok(Approval { run, waiting: self.waiting(&plan.directory).await? });

@@ -153,6 +153,9 @@ impl Engine {
                 refused.reason
             ));
         }
+        if let Some(reason) = self.waits_for_directory(target, &state).await? {
+            attention.push(format!("{name}: {reason}"));
+        }
         if let Some((reason, since)) = &down {
             let since =
                 humantime::format_duration(Duration::from_secs(now.since(*since).as_secs()));

@@ -45,7 +45,7 @@ impl Engine {
     /// Reads the capabilities that the service declares. A capability that an answer disproved stays
     /// disproved, unless the configuration overrules it.
     async fn discover(&self, target: &Target) -> Result<(), Halt> {
-        let exchange = Exchange { engine: self, target, lane: Lane::Leaver };
+        let exchange = Exchange::new(self, target, Lane::Leaver);
         let declared = match exchange.ask(&Request::describe("ServiceProviderConfig")).await {
             Ok(Outcome::Done(config)) => Declared::read(&config),
             Err(Halt::Engine(error)) => return Err(Halt::Engine(error)),
@@ -71,7 +71,7 @@ impl Engine {
             return Ok(true);
         }
         let canaries = self.store.canary_counterparts(&target.config.name, CANARIES).await?;
-        let exchange = Exchange { engine: self, target, lane: Lane::Leaver };
+        let exchange = Exchange::new(self, target, Lane::Leaver);
         for canary in &canaries {
             let Some(id) = &canary.account.id else { continue };
             match exchange.ask(&Request::read(id)).await? {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use crate::engine::targets::Target;
+use crate::engine::targets::pace::Turn;
 use crate::engine::{Engine, EngineError};
 use crate::model::Lane;
 use crate::reconcile::provision::{Capabilities, Lesson, Outcome, Refusal, Request, meaning};
@@ -13,16 +16,22 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub(in crate::engine) enum Halt {
     /// The work is repeated later.
-    Later {
-        reason: String,
-        after: Option<Duration>,
-        /// The target would refuse every other request, too.
-        is_down: bool,
-    },
+    Later { reason: String, after: Option<Duration>, extent: Extent },
     /// The target refuses rosterd.
     Unauthorized(String),
     /// The store failed.
     Engine(EngineError),
+}
+
+/// The requests that a failure concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Extent {
+    /// Those of one account.
+    Account,
+    /// All requests to the target, which is down.
+    Target,
+    /// All requests for a time that the target asks for. The work is as good as before.
+    Busy,
 }
 
 impl From<EngineError> for Halt {
@@ -44,7 +53,7 @@ impl From<ScimError> for Halt {
                 Self::Unauthorized(error.to_string())
             }
             ScimError::Unreachable(_) | ScimError::TimedOut(_) | ScimError::TooLong => {
-                Self::Later { reason: error.to_string(), after: None, is_down: true }
+                Self::Later { reason: error.to_string(), after: None, extent: Extent::Target }
             }
         }
     }
@@ -62,7 +71,7 @@ impl std::fmt::Display for Halt {
 impl Halt {
     /// Returns the halt after a refusal that concerns one account alone.
     pub(in crate::engine) fn later(reason: impl Into<String>) -> Self {
-        Self::Later { reason: reason.into(), after: None, is_down: false }
+        Self::Later { reason: reason.into(), after: None, extent: Extent::Account }
     }
 
     /// Returns the halt after an answer that fits no request of this kind.
@@ -82,22 +91,48 @@ pub(in crate::engine) struct Exchange<'a> {
     pub(in crate::engine) engine: &'a Engine,
     pub(in crate::engine) target: &'a Target,
     pub(in crate::engine) lane: Lane,
+    /// How often a busy target is asked again. A run repeats a page, and a push its whole work.
+    pub(in crate::engine) patience: u32,
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
+    pub(in crate::engine) fn new(engine: &'a Engine, target: &'a Target, lane: Lane) -> Self {
+        Self { engine, target, lane, patience: 0 }
+    }
+
+    /// Waits until the target wants requests again, and then for the turn of one.
+    async fn turn(&self) -> Turn<'a> {
+        let rest = || self.target.pace.rest(self.engine.clock.passed());
+        loop {
+            let wait = rest();
+            if !wait.is_zero() {
+                sleep(wait.min(REST_INTERVAL)).await;
+                continue;
+            }
+            let turn = self.target.pace.turn(self.lane).await;
+            // The target may have become busy meanwhile.
+            if rest().is_zero() {
+                return turn;
+            }
+        }
+    }
+
     pub(in crate::engine) async fn capabilities(&self) -> Result<Capabilities, Halt> {
         Ok(self.engine.capabilities(self.target).await?)
     }
 
     /// Sends a request when it is its turn. Returns the outcomes that concern one account.
     pub(in crate::engine) async fn ask(&self, request: &Request) -> Result<Outcome, Halt> {
+        let mut patience = self.patience;
         // A refused media type is learned, and the request repeated once.
-        for _ in 0..2 {
+        let mut lessons = 0..2;
+        while lessons.next().is_some() {
             let capabilities = self.capabilities().await?;
-            self.target.pace.turn(self.lane).await;
+            let turn = self.turn().await;
             let now = self.engine.clock.now();
             let begun = tokio::time::Instant::now();
             let answer = self.target.client.send(request, &capabilities, now).await;
+            drop(turn);
             let outcome = answer.as_ref().map_or("none".to_owned(), |a| a.status.to_string());
             self.engine.store.counters.target_asked(
                 self.target.config.name.as_str(),
@@ -121,7 +156,22 @@ impl Exchange<'_> {
                     if refusal.status == TOO_MANY {
                         self.target.pace.slow_down(std::time::Instant::now());
                     }
-                    return Err(Halt::Later { reason: refusal.to_string(), after, is_down });
+                    let is_busy = is_down && matches!(refusal.status, TOO_MANY | UNAVAILABLE);
+                    if is_busy {
+                        let rest = after.unwrap_or(DEFAULT_REST);
+                        self.target.pace.rest_until(self.engine.clock.passed() + rest);
+                        if patience > 0 {
+                            patience -= 1;
+                            lessons = 0..2;
+                            continue;
+                        }
+                    }
+                    let extent = match is_down {
+                        _ if is_busy => Extent::Busy,
+                        true => Extent::Target,
+                        false => Extent::Account,
+                    };
+                    return Err(Halt::Later { reason: refusal.to_string(), after, extent });
                 }
                 Outcome::NotScim(refusal) => return Err(not_scim(&refusal)),
                 outcome => return Ok(outcome),
@@ -134,7 +184,16 @@ impl Exchange<'_> {
 /// HTTP 429 (RFC 6585).
 const TOO_MANY: u16 = 429;
 
+/// HTTP 503 (RFC 9110, 15.6.4).
+const UNAVAILABLE: u16 = 503;
+
+/// The rest of a busy target that names no time.
+const DEFAULT_REST: Duration = Duration::from_secs(1);
+
+/// The longest sleep in a rest, because the clock of a test may be set forward.
+const REST_INTERVAL: Duration = Duration::from_millis(100);
+
 fn not_scim(refusal: &Refusal) -> Halt {
     let reason = format!("{refusal}, which is no answer of a SCIM service");
-    Halt::Later { reason, after: None, is_down: true }
+    Halt::Later { reason, after: None, extent: Extent::Target }
 }

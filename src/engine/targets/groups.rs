@@ -42,7 +42,7 @@ impl Engine {
         target: &Target,
         group: &TargetGroup,
     ) -> Result<Option<String>, Halt> {
-        let exchange = Exchange { engine: self, target, lane: Lane::Change };
+        let exchange = Exchange::new(self, target, Lane::Change);
         let name = &target.config.name;
         let Some(followed) = self.followed(target).await? else { return Ok(None) };
         let id = match exchange.group(group).await? {

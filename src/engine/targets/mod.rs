@@ -36,7 +36,7 @@ use crate::model::{
 use crate::reconcile::provision::{Capabilities, Followed, Lesson, Mapping, Permission, Situation};
 use crate::reconcile::{Exclude, Limits};
 use crate::scim::{self, Client};
-use crate::store::{Follower, TargetState};
+use crate::store::{Follower, ScopeState, TargetState};
 
 use pace::Pace;
 
@@ -163,7 +163,7 @@ impl Configurable for Target {
     fn with(config: TargetConfig, former: Option<&Self>, engine: &CancellationToken) -> Self {
         Self {
             client: Client::new(config.client.clone()),
-            pace: Pace::new(config.rate),
+            pace: Pace::new(config.rate, config.concurrency),
             work: former.map(|former| Arc::clone(&former.work)).unwrap_or_default(),
             cancel: engine.child_token(),
             recognised: Mutex::default(),
@@ -297,11 +297,50 @@ impl Engine {
         Ok(())
     }
 
+    /// Returns the reason why a target waits, if it does.
+    pub(in crate::engine) async fn target_waits(
+        &self,
+        target: &Target,
+    ) -> Result<Option<String>, EngineError> {
+        let state = self.target_state(target).await?;
+        self.waits_for_directory(target, &state).await
+    }
+
+    /// Returns the reason why a target waits for a directory of its account: the users of a restored
+    /// store are those of the past until one was read whole.
+    pub(in crate::engine) async fn waits_for_directory(
+        &self,
+        target: &Target,
+        state: &TargetState,
+    ) -> Result<Option<String>, EngineError> {
+        if state.rules != Some(ScopeState::Restored) {
+            return Ok(None);
+        }
+        let configured = self.configured();
+        let mut reason = None;
+        for directory in configured.directories.values() {
+            let config = &directory.config;
+            if config.account != target.config.account {
+                continue;
+            }
+            let read_at = self.store.directory(&config.name).await?.last_complete_read;
+            if read_at.is_some_and(|at| at >= self.started_at) {
+                return Ok(None);
+            }
+            reason.get_or_insert(format!(
+                "the store was restored from a backup, and nothing is sent before {0} was read whole: rosterctl sync {0}",
+                config.name
+            ));
+        }
+        Ok(reason)
+    }
+
     /// Returns the steps that a target accepts at present.
     pub(in crate::engine) fn permission(target: &Target, state: &TargetState) -> Permission {
         let hash = target.config.rules_hash();
         match (target.config.mode, &state.rules) {
             (Mode::PlanOnly, _) => Permission::Approved,
+            (Mode::Apply, Some(ScopeState::Restored)) => Permission::Followed,
             (Mode::Apply, Some(rules)) if !rules.accepts(&hash) => Permission::Leavers,
             (Mode::Apply, _) => Permission::All,
         }

@@ -1,8 +1,12 @@
 //! The pace of requests to one target: at most its rate, with leavers before all others.
+//!
+//! A leaver waits for no other request to end: beside the configured number of requests at once, one
+//! of a leaver may be under way.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::model::{Lane, Rate};
@@ -19,10 +23,17 @@ const MAX_SLOWDOWN: f64 = 32.0;
 /// The shortest wait for a turn, so that waiting tasks do not spin.
 const SHORTEST: Duration = Duration::from_millis(2);
 
+/// The longest wait for the end of another request.
+const SLOT_INTERVAL: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(super) struct Pace {
     state: Mutex<State>,
     interval: Duration,
+    /// Requests at once.
+    slots: usize,
+    /// A request has ended.
+    freed: Notify,
 }
 
 #[derive(Debug)]
@@ -36,6 +47,20 @@ struct State {
     /// The multiple of the interval after refusals as too many.
     slowdown: f64,
     slowed_at: Instant,
+    under_way: usize,
+    /// The elapsed time of this process before which the target wants no request.
+    rests_until: Duration,
+}
+
+/// A request under way, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn<'a>(&'a Pace);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.locked().under_way -= 1;
+        self.0.freed.notify_waiters();
+    }
 }
 
 /// Counts a waiting task until it is dropped.
@@ -48,7 +73,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl Pace {
-    pub(super) fn new(rate: Rate) -> Self {
+    pub(super) fn new(rate: Rate, slots: usize) -> Self {
         let now = Instant::now();
         let state = State {
             next: now,
@@ -56,8 +81,11 @@ impl Pace {
             waiting: [0; Lane::ALL.len()],
             slowdown: 1.0,
             slowed_at: now,
+            under_way: 0,
+            rests_until: Duration::ZERO,
         };
-        Self { state: Mutex::new(state), interval: rate.per / rate.requests.max(1) }
+        let interval = rate.per / rate.requests.max(1);
+        Self { state: Mutex::new(state), interval, slots: slots.max(1), freed: Notify::new() }
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, State> {
@@ -65,12 +93,28 @@ impl Pace {
     }
 
     /// Waits for the turn of a request. A task of an earlier lane goes first.
-    pub(super) async fn turn(&self, lane: Lane) {
+    pub(super) async fn turn(&self, lane: Lane) -> Turn<'_> {
         self.locked().waiting[lane as usize] += 1;
         let _waiting = Waiting(self, lane);
-        while let Some(wait) = self.wait(lane, Instant::now()) {
-            sleep(wait).await;
+        loop {
+            let freed = self.freed.notified();
+            let Some(wait) = self.wait(lane, Instant::now()) else { return Turn(self) };
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = freed => {}
+            }
         }
+    }
+
+    /// Returns the time for which the target wants no request.
+    pub(super) fn rest(&self, passed: Duration) -> Duration {
+        self.locked().rests_until.saturating_sub(passed)
+    }
+
+    /// Sends no request before this elapsed time of the process.
+    pub(super) fn rest_until(&self, until: Duration) {
+        let mut state = self.locked();
+        state.rests_until = state.rests_until.max(until);
     }
 
     /// Takes a turn; returns the wait for the next try if there is none.
@@ -90,6 +134,11 @@ impl Pace {
         if free > now || is_outranked {
             return Some(free.saturating_duration_since(now).max(SHORTEST));
         }
+        // The end of a request wakes those that wait for a slot.
+        if state.under_way >= self.slots + usize::from(lane == Lane::Leaver) {
+            return Some(SLOT_INTERVAL);
+        }
+        state.under_way += 1;
         state.next = state.next.max(now) + interval;
         if lane == Lane::Run {
             state.next_of_runs = state.next_of_runs.max(now) + 2 * interval;
@@ -116,7 +165,8 @@ mod tests {
 
     impl Course {
         fn new() -> Self {
-            let pace = Pace::new(Rate { requests: 10, per: Duration::from_secs(1) });
+            let pace =
+                Pace::new(Rate { requests: 10, per: Duration::from_secs(1) }, usize::MAX - 1);
             Self { pace, now: Instant::now() }
         }
 
@@ -157,6 +207,20 @@ mod tests {
         assert_eq!(course.pace.wait(Lane::Leaver, course.now), None);
         state(&course.pace, 0);
         assert!((90..110).contains(&course.millis(Lane::Change, 1)));
+    }
+
+    #[test]
+    fn a_leaver_waits_for_no_request_that_is_under_way() {
+        let now = Instant::now();
+        let pace = Pace::new(Rate { requests: 100, per: Duration::from_secs(1) }, 2);
+        let takes = |lane| pace.wait(lane, now).is_none();
+        assert!(takes(Lane::Run) && takes(Lane::Change));
+        assert!(!takes(Lane::Change), "two requests are under way");
+        assert!(takes(Lane::Leaver), "one more is for leavers");
+        assert!(!takes(Lane::Leaver));
+        drop(Turn(&pace));
+        assert!(takes(Lane::Leaver));
+        assert!(!takes(Lane::Change));
     }
 
     #[test]

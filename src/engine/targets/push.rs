@@ -1,9 +1,9 @@
 //! The push: does what is due for counterparts, woken by the commit of an event.
 //!
 //! A target that is down would refuse every other request, too. It is paused, then tried with a
-//! single counterpart. A deactivation is never given up.
+//! single counterpart. A deactivation is never given up, and waits for no other counterpart.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use crate::engine::Engine;
 use crate::engine::backoff::{MAX_BACKOFF, backoff, jitter};
 use crate::engine::targets::Target;
-use crate::engine::targets::exchange::{Exchange, Halt};
+use crate::engine::targets::exchange::{Exchange, Extent, Halt};
 use crate::engine::targets::work::Work;
 use crate::model::{
     Actor, CounterpartRow, Due, Event, EventCause, Lane, ProvisionProblem, Timestamp, UserId,
@@ -47,18 +47,54 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 /// The state of the push of one target.
 #[derive(Default)]
 struct PushState {
-    under_way: JoinSet<Result<(), Halt>>,
-    users: Arc<std::sync::Mutex<BTreeSet<UserId>>>,
-    /// The groups are being brought up to date.
-    is_grouping: bool,
+    under_way: JoinSet<Result<Task, Halt>>,
+    users: Users,
+    /// Shared with the task that brings the groups up to date.
+    grouping: Arc<()>,
     failures: u32,
     is_down: bool,
     /// The elapsed time of this process at which the pause after a failure ends.
     paused_until: Duration,
 }
 
+/// A task that succeeded.
+enum Task {
+    Counterpart,
+    Groups,
+}
+
+/// The users whose counterparts are being worked on.
+type Users = Arc<std::sync::Mutex<BTreeMap<UserId, Lane>>>;
+
 /// A user whose counterpart is being worked on, until it is dropped.
-struct Busy(Arc<std::sync::Mutex<BTreeSet<UserId>>>, UserId);
+struct Busy(Users, UserId);
+
+/// The counterparts that may be started now.
+struct Slots {
+    leavers: usize,
+    others: usize,
+}
+
+impl PushState {
+    /// Returns the free slots. Leavers have slots of their own, so that they wait for no other work.
+    fn slots(&self, concurrency: usize) -> Slots {
+        let slots = if self.is_down { 1 } else { concurrency };
+        let users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let leavers = users.values().filter(|lane| **lane == Lane::Leaver).count();
+        let others = users.len() - leavers + Arc::strong_count(&self.grouping) - 1;
+        Slots { leavers: slots.saturating_sub(leavers), others: slots.saturating_sub(others) }
+    }
+}
+
+impl Slots {
+    /// Takes a slot of a lane, if one is free.
+    fn take(&mut self, lane: Lane) -> bool {
+        let free = if lane == Lane::Leaver { &mut self.leavers } else { &mut self.others };
+        let is_free = *free > 0;
+        *free = free.saturating_sub(1);
+        is_free
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
@@ -115,37 +151,45 @@ impl Engine {
             }
             self.change_target_state(target, |state| state.refused = None).await?;
         }
-        let Some(followed) = self.followed(target).await? else { return Ok(MAX_WAIT) };
-        let slots = if state.is_down { 1 } else { target.config.concurrency };
-        if state.under_way.len() >= slots {
-            return Ok(MAX_WAIT);
+        if self.waits_for_directory(target, &stored).await?.is_some() {
+            return Ok(SECRET_INTERVAL);
         }
-        let due = self.store.due_counterparts(name, now, BATCH).await?;
+        let Some(followed) = self.followed(target).await? else { return Ok(MAX_WAIT) };
+        let mut slots = state.slots(target.config.concurrency);
+        let last = match slots {
+            Slots { leavers: 0, others: 0 } => return Ok(MAX_WAIT),
+            Slots { others: 0, .. } => Lane::Leaver,
+            Slots { .. } => Lane::Run,
+        };
+        let due = self.store.due_counterparts(name, now, last, BATCH).await?;
         if due.is_empty() && self.start_groups(target, state) {
             return Ok(MAX_WAIT);
         }
         if due.is_empty() {
-            let next = self.store.next_counterpart(name).await?;
+            // Due work without a slot waits for the end of other work.
+            let next = self.store.next_counterpart(name, now).await?;
             return Ok(next.map_or(MAX_WAIT, |at| at.since(now)));
         }
         if !self.is_recognised(target).await? {
             return Ok(SECRET_INTERVAL);
         }
         let permission = Self::permission(target, &stored);
+        let is_probe = state.is_down;
         for row in due {
-            if state.under_way.len() >= slots {
-                break;
-            }
-            let user = row.account.user;
-            if !state.users.lock().unwrap_or_else(PoisonError::into_inner).insert(user) {
+            let (user, lane) = (row.account.user, row.due.lane.unwrap_or(Lane::Run));
+            let mut users = state.users.lock().unwrap_or_else(PoisonError::into_inner);
+            if users.contains_key(&user) || !slots.take(lane) {
                 continue;
             }
+            users.insert(user, lane);
+            drop(users);
             let busy = Busy(Arc::clone(&state.users), user);
             let (engine, target, followed) =
                 (Arc::clone(self), Arc::clone(target), followed.clone());
             state.under_way.spawn(async move {
                 let _busy = busy;
-                engine.push_one(&target, row, &followed, permission).await
+                engine.push_one(&target, row, &followed, permission, is_probe).await?;
+                Ok(Task::Counterpart)
             });
         }
         Ok(MAX_WAIT)
@@ -158,28 +202,30 @@ impl Engine {
         if !is_idle || !target.work.has_group_work.swap(false, Ordering::AcqRel) {
             return false;
         }
-        state.is_grouping = true;
+        let grouping = Arc::clone(&state.grouping);
         let (engine, target) = (Arc::clone(self), Arc::clone(target));
         state.under_way.spawn(async move {
+            let _grouping = grouping;
             let done = engine.sync_groups(&target).await;
             if done.is_err() {
                 target.work.has_group_work.store(true, Ordering::Release);
             }
-            done
+            done.map(|()| Task::Groups)
         });
         true
     }
 
-    /// Works on one counterpart, and stores the result.
-    pub(in crate::engine) async fn push_one(
+    /// Works on one counterpart, and stores the result. A probe is the work on a target that is
+    /// down.
+    async fn push_one(
         &self,
         target: &Target,
         row: CounterpartRow,
         followed: &Followed,
         permission: Permission,
+        is_probe: bool,
     ) -> Result<(), Halt> {
-        let lane = row.due.lane.unwrap_or(Lane::Run);
-        let exchange = Exchange { engine: self, target, lane };
+        let exchange = Exchange::new(self, target, row.due.lane.unwrap_or(Lane::Run));
         let mut work = Work::on(row);
         let former = work.row.problem;
         let done = exchange.work(&mut work, followed, permission).await;
@@ -187,8 +233,15 @@ impl Engine {
         let name = &target.config.name;
         match &done {
             Ok(()) => work.row.due = after_work(&work.row, now),
-            Err(Halt::Later { reason, after, .. }) => {
-                work.row.due = after_failure(name.as_str(), &work.row, *after, now);
+            Err(Halt::Later { reason, after, extent }) => {
+                work.row.due = match extent {
+                    // The pause of the target is over before it is tried again. No user is blamed.
+                    Extent::Busy => still_due(&work.row, now),
+                    Extent::Target if is_probe => still_due(&work.row, now),
+                    Extent::Target | Extent::Account => {
+                        after_failure(name.as_str(), &work.row, *after, now)
+                    }
+                };
                 work.row.answer.get_or_insert_with(|| reason.clone());
             }
             Err(Halt::Unauthorized(_) | Halt::Engine(_)) => {}
@@ -199,7 +252,11 @@ impl Engine {
         {
             work.events.push(quarantined(target, &work.row, problem, followed, now));
         }
-        self.store.settle(name, &[work.settled(SettledBy::Push)], &self.clock).await?;
+        let settled = work.settled(SettledBy::Push);
+        self.store.settle(name, std::slice::from_ref(&settled), &self.clock).await?;
+        if settled.before.user_name != settled.after.user_name {
+            self.store.retry_contested(name, now).await?;
+        }
         // Steps that a run did not admit although it was asked wait for the next run.
         if work.waits && !work.is_admitted() {
             target.work.ask(work.user());
@@ -212,19 +269,19 @@ impl Engine {
         &self,
         target: &Target,
         state: &mut PushState,
-        ended: Result<Result<(), Halt>, tokio::task::JoinError>,
+        ended: Result<Result<Task, Halt>, tokio::task::JoinError>,
     ) {
         let name = &target.config.name;
         let now = self.clock.now();
         match ended {
-            Ok(Ok(())) => {
-                if !std::mem::take(&mut state.is_grouping) {
+            Ok(Ok(task)) => {
+                if matches!(task, Task::Counterpart) {
                     target.work.has_group_work.store(true, Ordering::Release);
                 }
                 self.is_up(target, state).await;
             }
-            Ok(Err(Halt::Later { reason, after, is_down })) => {
-                if is_down {
+            Ok(Err(Halt::Later { reason, after, extent })) => {
+                if extent != Extent::Account {
                     state.failures = state.failures.saturating_add(1);
                     let wait =
                         backoff(state.failures - 1, jitter(name.as_str(), 0, state.failures))
@@ -337,7 +394,11 @@ impl From<Halt> for crate::engine::EngineError {
 fn after_work(row: &CounterpartRow, now: Timestamp) -> Due {
     let seq = row.due.seq;
     match row.problem {
-        Some(ProvisionProblem::Refused | ProvisionProblem::TakenInvisibly) => Due {
+        Some(
+            ProvisionProblem::Refused
+            | ProvisionProblem::Contested
+            | ProvisionProblem::TakenInvisibly,
+        ) => Due {
             at: Some(now.plus(QUARANTINE_RETRY)),
             lane: Some(Lane::Run),
             attempts: 0,
@@ -346,6 +407,12 @@ fn after_work(row: &CounterpartRow, now: Timestamp) -> Due {
         },
         _ => Due { seq, ..Due::default() },
     }
+}
+
+/// Returns the work after an attempt at a target that is down or busy. It is due as before, and the
+/// others of its lane go first.
+fn still_due(row: &CounterpartRow, now: Timestamp) -> Due {
+    Due { at: Some(now), failing_since: row.due.failing_since.or(Some(now)), ..row.due.clone() }
 }
 
 /// Returns the work after a failed attempt.

@@ -10,10 +10,13 @@ use crate::engine::targets::run::{ObservedTarget, Storing, TargetRequest, Target
 use crate::engine::{Engine, EngineError};
 use crate::model::{
     Actor, ChangeCounts, Digest, DirectoryName, Event, EventCause, HeldChange, HoldReason,
-    Holdable as _, Mode, ProposedStep, RunId, RunMode, RunState, StepKind, Trigger, User, UserId,
+    Holdable as _, InactiveReason, Mode, ProposedStep, RunId, RunMode, RunState, Trigger, User,
+    UserId,
 };
-use crate::reconcile::provision::{FoundStep, Permission, Ruling, TargetBounds, rule};
-use crate::store::{DecidedBy, HeldRow, Run, ScopeState};
+use crate::reconcile::provision::{
+    FoundStep, FurtherSteps, Permission, Ruling, TargetBounds, rule,
+};
+use crate::store::{Admission, DecidedBy, HeldRow, Run, ScopeState};
 
 /// The steps that a run would take now.
 #[derive(Debug, Clone)]
@@ -23,6 +26,8 @@ pub struct TargetPlan {
     pub listed: u64,
     /// Why the list was not read whole.
     pub partial: Option<String>,
+    /// Steps that are proposed when these are decided.
+    pub further: u64,
 }
 
 /// A step with the reason that holds it; `None` would be sent.
@@ -108,16 +113,36 @@ impl Engine {
         observed: ObservedTarget,
         run: &mut Run,
     ) -> Result<(), EngineError> {
+        if let Some(reason) = observed.stopped {
+            // Positive findings need no complete run.
+            run.entries = observed.listed;
+            let now = self.clock.now();
+            self.store.admit(&target.config.name, &admissions(&observed.free), now).await?;
+            let name = &target.config.name;
+            tracing::warn!(scim_target = %name, "{name}: the run failed: {reason}");
+            return self.fail_target_run(run, &reason).await;
+        }
         let _applying = self.apply_lock.lock().await;
         let target_name = &target.config.name;
         let name = DirectoryName::from(target_name);
         let now = self.clock.now();
-        let ObservedTarget { proposed, free, undecided, listed, partial, clusters } = observed;
+        let ObservedTarget {
+            proposed, free, undecided, listed, partial, clusters, further, ..
+        } = observed;
         let is_full = request.scope == TargetScope::All;
         run.entries = listed;
         run.complete = is_full && partial.is_none();
         if let Some(partial) = partial.as_ref().filter(|_| is_full) {
             run.warnings.push(format!("the list of accounts was not read whole: {partial}"));
+        }
+        if let Some(reason) = &observed.unread_reason {
+            run.warnings.push(format!("{} accounts were not read: {reason}", observed.unread));
+        }
+        if further.count > 0 {
+            run.warnings.push(format!(
+                "{} further steps are proposed when those of the plan are decided",
+                further.count
+            ));
         }
         let scope = &request.scope;
         let covers = |user: &UserId| match scope {
@@ -126,7 +151,7 @@ impl Engine {
         };
         let keys: BTreeSet<Digest> =
             proposed.iter().flat_map(|(step, _)| step.rejection_keys()).collect();
-        let ruled = self.rule_target(target, proposed, clusters, &covers).await?;
+        let ruled = self.rule_target(target, proposed, (clusters, further), &covers).await?;
         let rejections = self.store.rejections(&name).await?;
         let ended: Vec<_> = rejections
             .into_iter()
@@ -134,10 +159,7 @@ impl Engine {
             .collect();
         self.store.end_rejections(&ended, now).await?;
 
-        let mut due: BTreeMap<UserId, BTreeSet<StepKind>> = BTreeMap::new();
-        for step in ruled.admitted.iter().map(|(step, _)| step).chain(&free) {
-            due.entry(step.user).or_default().insert(step.kind);
-        }
+        let due = admissions(ruled.admitted.iter().map(|(step, _)| step).chain(&free));
         let written = self.store.record_steps(run.id, &name, &ruled.admitted, now).await?;
         self.store.admit(target_name, &due, now).await?;
         let unsettled = ruled.unsettled.iter().map(|step| step.user).collect();
@@ -160,9 +182,9 @@ impl Engine {
         target.work.has_group_work.store(true, Ordering::Release);
         self.change_target_state(target, |state| {
             state.last_success = Some(now);
-            if run.complete {
+            if is_full {
                 state.last_complete_run = Some(now);
-                state.listed = Some(listed);
+                state.listed = Some(listed).filter(|_| run.complete);
             }
             let is_accepted = state.rules.as_ref().is_some_and(|rules| rules.accepts(&hash));
             let is_new = state.rules.is_none();
@@ -192,13 +214,17 @@ impl Engine {
         let request =
             TargetRequest { trigger: Trigger::Manual, scope, actor: None, approves: None };
         let observed = self.observe_target(target, &request, Storing::Nothing).await?;
-        let ObservedTarget { proposed, free, undecided: _, listed, partial, clusters } = observed;
+        if let Some(reason) = observed.stopped {
+            return Err(EngineError::Target(reason));
+        }
+        let ObservedTarget { proposed, free, listed, partial, clusters, further, .. } = observed;
+        let count = further.count;
         let free = free.into_iter().map(|step| PlannedStep { step, hold: None });
         let covers = |user: &UserId| match &request.scope {
             TargetScope::All => true,
             TargetScope::Users(users) => users.contains(user),
         };
-        let ruled = self.rule_target(target, proposed, clusters, &covers).await?;
+        let ruled = self.rule_target(target, proposed, (clusters, further), &covers).await?;
         let admitted = ruled.admitted.into_iter().map(|(step, _)| PlannedStep { step, hold: None });
         let held = ruled
             .held
@@ -211,14 +237,14 @@ impl Engine {
         let mut steps: Vec<PlannedStep> =
             free.chain(admitted).chain(held).chain(unsettled).collect();
         steps.sort_by_key(|planned| planned.step.user);
-        Ok(TargetPlan { steps, listed, partial })
+        Ok(TargetPlan { steps, listed, partial, further: count })
     }
 
     async fn rule_target(
         &self,
         target: &Target,
         proposed: Vec<(ProposedStep, FoundStep)>,
-        clusters: BTreeMap<String, u64>,
+        (clusters, further): (BTreeMap<String, u64>, FurtherSteps),
         covers: &impl Fn(&UserId) -> bool,
     ) -> Result<Ruled, EngineError> {
         let name = DirectoryName::from(&target.config.name);
@@ -240,21 +266,12 @@ impl Engine {
             active: budget.active,
             used,
             clusters,
+            further,
             is_plan_only: Self::permission(target, &state) != Permission::All,
             rejected: rejections.into_iter().map(|rejection| rejection.key).collect(),
             now,
         };
-        let approved: BTreeSet<Digest> = match self.store.current_plan(&name).await? {
-            Some(plan) => self
-                .store
-                .held_rows(plan.id)
-                .await?
-                .into_iter()
-                .filter(|row| row.approved)
-                .map(|row| row.digest)
-                .collect(),
-            None => BTreeSet::new(),
-        };
+        let approved = self.approved_steps(target).await?;
         let is_approved =
             |step: &ProposedStep| !approved.is_empty() && approved.contains(&step.digest());
         let (yes, no): (Vec<_>, Vec<_>) =
@@ -262,6 +279,17 @@ impl Engine {
         let (open, found): (Vec<ProposedStep>, Vec<FoundStep>) = no.into_iter().unzip();
         let admitted = yes.into_iter().map(|(step, _)| (step, true)).collect();
         Ok(Ruled { admitted, ..Ruled::default() }.with(open, &found, &bounds))
+    }
+
+    /// Returns the digests of the steps that an operator approved and that are not done yet.
+    pub(in crate::engine) async fn approved_steps(
+        &self,
+        target: &Target,
+    ) -> Result<BTreeSet<Digest>, EngineError> {
+        let name = DirectoryName::from(&target.config.name);
+        let Some(plan) = self.store.current_plan(&name).await? else { return Ok(BTreeSet::new()) };
+        let rows = self.store.held_rows(plan.id).await?;
+        Ok(rows.into_iter().filter(|row| row.approved).map(|row| row.digest).collect())
     }
 
     /// Logs a run and records its event.
@@ -305,6 +333,19 @@ impl Engine {
         let event = Event::about(kind, run.id, &cause, serde_json::Value::Null, after);
         Ok(self.store.record(&[event], &self.clock).await?)
     }
+}
+
+/// Returns the admissions of steps, by user.
+fn admissions<'a>(
+    steps: impl IntoIterator<Item = &'a ProposedStep>,
+) -> BTreeMap<UserId, Admission> {
+    let mut admissions: BTreeMap<UserId, Admission> = BTreeMap::new();
+    for step in steps {
+        let admission = admissions.entry(step.user).or_default();
+        admission.kinds.insert(step.kind);
+        admission.is_leaver |= step.reason == Some(InactiveReason::Suspended);
+    }
+    admissions
 }
 
 impl Ruled {

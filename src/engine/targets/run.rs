@@ -2,29 +2,45 @@
 //!
 //! A full run reads the list page by page and keeps only the ids of the users it has seen. Absence
 //! from the list decides nothing: an account of ours that was not listed is asked for by its id.
+//!
+//! A list that breaks off is partial, and the other accounts are asked for. A run that cannot
+//! continue fails, and leavers that it saw until then are taken out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::PoisonError;
 
 use crate::engine::targets::Target;
-use crate::engine::targets::exchange::{Exchange, Halt};
+use crate::engine::targets::exchange::{Exchange, Extent, Halt};
 use crate::engine::targets::search::halt;
 use crate::engine::targets::work::Work;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
-    Actor, Address, AddressKey, CounterpartRow, CounterpartState, Event, EventCause, Holdable as _,
-    Lane, Names, PlanId, ProposedStep, ProvisionProblem, StepKind, Tier, Timestamp, Trigger, User,
-    UserId,
+    Actor, Address, AddressKey, CounterpartRow, CounterpartState, Digest, Event, EventCause,
+    Holdable as _, Lane, Names, PlanId, ProposedStep, ProvisionProblem, StepKind, Tier, Timestamp,
+    Trigger, User, UserId,
 };
 use crate::reconcile::provision::{
-    Account, Clearance, Cleared, Followed, FoundStep, Outcome, Permission, Request, Sighting, Step,
-    Wish, cluster_of, steps,
+    Account, Clearance, Cleared, Followed, FoundStep, FurtherSteps, Outcome, Permission, Request,
+    Sighting, Step, Wish, cluster_of, steps,
 };
 use crate::scim::Pages;
 use crate::store::{Run, Settled, SettledBy, UnmanagedAccount, UserFilter};
 
 /// Users and counterparts that are read at once.
 const PAGE: u64 = 500;
+
+/// Steps without an approval that a run proposes. Further ones follow when these are decided, so
+/// that a plan has a limit in memory.
+pub const MAX_PROPOSED: usize = 10_000;
+
+/// Above this number of users a full run is faster.
+const MAX_SCOPED: usize = 200;
+
+/// Accounts in a row that cannot be read before the fault is one of the target.
+const MAX_UNREAD: u32 = 10;
+
+/// How often a request of a run is repeated while the target is busy.
+const PATIENCE: u32 = 20;
 
 /// The users whom a run of a target is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,6 +67,15 @@ impl TargetRequest {
     pub fn users(trigger: Trigger, users: BTreeSet<UserId>, actor: Option<Actor>) -> Self {
         Self { trigger, scope: TargetScope::Users(users), actor, approves: None }
     }
+
+    /// Runs over users, or over all where that is faster.
+    pub fn over(trigger: Trigger, users: BTreeSet<UserId>, actor: Option<Actor>) -> Self {
+        if users.len() > MAX_SCOPED {
+            Self::full(trigger, actor)
+        } else {
+            Self::users(trigger, users, actor)
+        }
+    }
 }
 
 /// The findings and decisions of a run.
@@ -68,6 +93,14 @@ pub(in crate::engine) struct ObservedTarget {
     pub(in crate::engine) partial: Option<String>,
     /// Active counterparts by the tier of their users, for the sizes of clusters.
     pub(in crate::engine) clusters: BTreeMap<String, u64>,
+    /// Steps beyond [`MAX_PROPOSED`].
+    pub(in crate::engine) further: FurtherSteps,
+    /// The accounts that could not be read.
+    pub(in crate::engine) unread: u64,
+    /// The first reason why an account could not be read.
+    pub(in crate::engine) unread_reason: Option<String>,
+    /// Why the run stopped before its end.
+    pub(in crate::engine) stopped: Option<String>,
 }
 
 /// Whether a run stores what it sees.
@@ -89,6 +122,12 @@ struct Reading<'a> {
     /// The run is about some users, and reads no list.
     is_scoped: bool,
     observed: ObservedTarget,
+    /// Steps that an operator approved, which every run proposes.
+    approved: BTreeSet<Digest>,
+    /// Proposed steps without an approval.
+    open: usize,
+    /// Accounts in a row that could not be read.
+    unread_in_row: u32,
     /// Users whose account was seen or decided.
     seen: HashSet<UserId>,
     /// Listed accounts that are no counterpart, by the user whose name they have.
@@ -143,8 +182,13 @@ impl Engine {
                 "the target is paused: rosterctl target resume {name}"
             )));
         }
-        if let Some(refused) = stored.refused.filter(|_| request.trigger != Trigger::Manual) {
-            return Err(Halt::later(refused.reason));
+        if let Some(refused) =
+            stored.refused.as_ref().filter(|_| request.trigger != Trigger::Manual)
+        {
+            return Err(Halt::later(refused.reason.clone()));
+        }
+        if let Some(reason) = self.waits_for_directory(target, &stored).await? {
+            return Err(Halt::later(reason));
         }
         let Some(followed) = self.followed(target).await? else {
             let account = &target.config.account;
@@ -163,16 +207,23 @@ impl Engine {
             target,
             followed: &followed,
             permission: Self::permission(target, &state),
-            exchange: Exchange { engine: self, target, lane: Lane::Run },
+            exchange: Exchange { patience: PATIENCE, ..Exchange::new(self, target, Lane::Run) },
             storing,
             is_scoped: request.scope != TargetScope::All,
             observed: ObservedTarget::default(),
+            approved: self.approved_steps(target).await?,
+            open: 0,
+            unread_in_row: 0,
             seen: HashSet::new(),
             candidates: HashMap::new(),
         };
-        match &request.scope {
-            TargetScope::All => reading.all().await?,
-            TargetScope::Users(users) => reading.users(users).await?,
+        let done = match &request.scope {
+            TargetScope::All => reading.all().await,
+            TargetScope::Users(users) => reading.users(users).await,
+        };
+        match done {
+            Err(Halt::Later { reason, .. }) => reading.observed.stopped = Some(reason),
+            done => done?,
         }
         Ok(reading.observed)
     }
@@ -183,7 +234,12 @@ impl Reading<'_> {
         if self.storing == Storing::All {
             self.engine.store.clear_unmanaged(&self.target.config.name).await?;
         }
-        self.list().await?;
+        match self.list().await {
+            Err(Halt::Later { reason, .. }) => {
+                self.observed.partial = Some(format!("a page cannot be read: {reason}"));
+            }
+            done => done?,
+        }
         let account = Some(self.followed.account);
         let mut filter = UserFilter { account, limit: Some(PAGE), ..UserFilter::default() };
         loop {
@@ -310,6 +366,7 @@ impl Reading<'_> {
         self.observed.partial = Some("the run is about some users".to_owned());
         let users = self.engine.store.users_by_id(ids).await?;
         let ids: Vec<UserId> = ids.iter().copied().collect();
+        let count = ids.len() as u64;
         let name = &self.target.config.name;
         let mut rows = self.engine.store.counterparts_of_users(name, &ids).await?;
         let mut changed = Vec::new();
@@ -317,11 +374,42 @@ impl Reading<'_> {
             let row = rows.remove(&id).unwrap_or_else(|| CounterpartRow::absent(id));
             changed.extend(self.look(row, users.get(&id)).await?);
         }
-        self.settle(changed).await
+        self.settle(changed).await?;
+        match self.observed.unread_reason.take() {
+            Some(reason) if self.observed.unread >= count => Err(Halt::later(reason)),
+            reason => {
+                self.observed.unread_reason = reason;
+                Ok(())
+            }
+        }
     }
 
-    /// Asks the target about one user, and decides.
+    /// Asks the target about one user, and decides. An account that cannot be read decides nothing
+    /// about the others.
     async fn look(
+        &mut self,
+        row: CounterpartRow,
+        user: Option<&User>,
+    ) -> Result<Option<Work>, Halt> {
+        let id = row.account.user;
+        match self.ask(row, user).await {
+            Err(Halt::Later { reason, extent: Extent::Account, .. })
+                if self.unread_in_row < MAX_UNREAD =>
+            {
+                self.unread_in_row += 1;
+                self.observed.unread += 1;
+                self.observed.unread_reason.get_or_insert(reason);
+                self.observed.undecided.insert(id);
+                Ok(None)
+            }
+            done => {
+                self.unread_in_row = 0;
+                done
+            }
+        }
+    }
+
+    async fn ask(
         &mut self,
         row: CounterpartRow,
         user: Option<&User>,
@@ -402,12 +490,23 @@ impl Reading<'_> {
             self.observed.free.push(step);
         }
         for step in adoptions_joined(waiting) {
-            let found = self.found(&step, &work.row, user, seen);
-            self.observed.proposed.push(found);
+            let (step, found) = self.found(&step, &work.row, user, seen);
+            self.propose(step, found);
         }
         let seen = seen.iter().find(|account| Some(&account.id) == work.row.account.id.as_ref());
         let sight = Sight { seen, problem, is_settled, now };
         work.seen(&sight, &wish, self.followed, self.target)
+    }
+
+    fn propose(&mut self, step: ProposedStep, found: FoundStep) {
+        let is_approved = !self.approved.is_empty() && self.approved.contains(&step.digest());
+        if !is_approved && self.open >= MAX_PROPOSED {
+            self.observed.undecided.insert(step.user);
+            self.observed.further.add(&found);
+            return;
+        }
+        self.open += usize::from(!is_approved);
+        self.observed.proposed.push((step, found));
     }
 
     fn found(
@@ -520,6 +619,7 @@ impl Work {
                 self.row.problem,
                 Some(
                     ProvisionProblem::Refused
+                        | ProvisionProblem::Contested
                         | ProvisionProblem::TakenInvisibly
                         | ProvisionProblem::Ineffective
                 )

@@ -19,8 +19,8 @@ const DEBOUNCE: Duration = Duration::from_millis(200);
 /// Wait after a failed run before it is repeated.
 const RETRY: Duration = Duration::from_mins(5);
 
-/// Above this number of users a full run is faster.
-const MAX_SCOPED: usize = 200;
+/// The interval at which a restored target looks for a complete run of its directory.
+const RESTORED_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The schedule of one target.
 struct ScheduleState {
@@ -69,15 +69,22 @@ impl Engine {
         if !pause.is_zero() {
             return pause;
         }
+        match self.target_waits(target).await {
+            Ok(None) => {}
+            Ok(Some(_)) => return RESTORED_INTERVAL,
+            Err(error) => {
+                let name = &target.config.name;
+                tracing::error!(scim_target = %name, "{name}: cannot read its state: {}", chain(&error));
+                return RETRY;
+            }
+        }
         let tick = target.config.full.next(state.scheduled);
         let request = if state.startup {
             TargetRequest::full(Trigger::Startup, None)
         } else if tick.is_some_and(|at| at <= now) {
             TargetRequest::full(Trigger::Schedule, None)
-        } else if state.asked.len() > MAX_SCOPED {
-            TargetRequest::full(Trigger::Live, None)
         } else if !state.asked.is_empty() {
-            TargetRequest::users(Trigger::Live, std::mem::take(&mut state.asked), None)
+            TargetRequest::over(Trigger::Live, std::mem::take(&mut state.asked), None)
         } else {
             let recheck = self.next_target_recheck(target).await;
             let next = [tick, recheck].into_iter().flatten().min();

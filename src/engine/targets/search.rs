@@ -16,7 +16,7 @@ impl Engine {
         target: &Target,
         id: &RemoteId,
     ) -> Result<bool, EngineError> {
-        let exchange = Exchange { engine: self, target, lane: Lane::Change };
+        let exchange = Exchange::new(self, target, Lane::Change);
         match exchange.ask(&Request::read(id)).await? {
             Outcome::Done(_) => Ok(true),
             Outcome::NotFound => Ok(false),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::engine::targets::TargetConfig;
-use crate::engine::targets::exchange::{Exchange, Halt};
+use crate::engine::targets::exchange::{Exchange, Extent, Halt};
 use crate::model::{
     Actor, CounterpartRow, CounterpartState, Event, EventCause, InactiveReason, LinkOrigin,
     ProvisionProblem, RemoteId, StepKind, UserId,
@@ -22,7 +22,11 @@ const MAX_ROUNDS: usize = 6;
 /// The wait before a search for an account whose name the target says is taken.
 const TAKEN_RETRY: Duration = Duration::from_secs(20);
 
-/// Failed searches after which the account of a taken name is invisible.
+/// The wait before a name is tried again that another account has, and may be about to lose.
+const CONTESTED_RETRY: Duration = Duration::from_secs(5);
+
+/// Failed searches or renames after which an account of a taken name is invisible, or a
+/// name is contested.
 const TAKEN_ATTEMPTS: u32 = 2;
 
 /// A counterpart that is being worked on, with the events of the work so far.
@@ -53,6 +57,8 @@ enum Written {
     Shown(Resource),
     Gone,
     Refused(Refusal),
+    /// Another account has the name.
+    Taken(Refusal),
 }
 
 impl Work {
@@ -195,7 +201,7 @@ impl Exchange<'_> {
         sighting: &Sighting,
         followed: &Followed,
     ) -> Result<Next, Halt> {
-        let mut refused = None;
+        let (mut refused, mut taken) = (None, None);
         for step in cleared.steps() {
             match step.kind {
                 StepKind::Create => return self.create(work, step, wish, followed).await,
@@ -219,12 +225,15 @@ impl Exchange<'_> {
                     }
                 }
                 _ => match self.modify(step).await? {
-                    Written::Refused(refusal) if is_end(step.kind) => {
+                    Written::Refused(refusal) | Written::Taken(refusal) if is_end(step.kind) => {
                         work.row.problem = Some(ProvisionProblem::Refused);
                         work.row.answer = Some(refusal.to_string());
                         return Err(Halt::later(refusal.to_string()));
                     }
-                    Written::Refused(refusal) => refused = Some(refusal),
+                    Written::Taken(refusal) if step.kind == StepKind::Rename => {
+                        taken = Some(refusal);
+                    }
+                    Written::Refused(refusal) | Written::Taken(refusal) => refused = Some(refusal),
                     Written::Gone => return self.gone(work, step, followed),
                     Written::Shown(resource) => {
                         self.written(work, step, resource, followed)?;
@@ -236,7 +245,32 @@ impl Exchange<'_> {
             work.row.problem = Some(ProvisionProblem::Refused);
             work.row.answer = Some(refusal.to_string());
         }
-        Ok(Next::Done { is_complete: refused.is_none() })
+        if let Some(refusal) = &taken {
+            self.contested(work, wish, refusal).await?;
+        }
+        Ok(Next::Done { is_complete: refused.is_none() && taken.is_none() })
+    }
+
+    /// Takes that another account has the new name of a user. It may lose the name at this moment.
+    /// Otherwise an operator decides, because no name in between is harmless.
+    async fn contested(&self, work: &mut Work, wish: &Wish, refusal: &Refusal) -> Result<(), Halt> {
+        if work.row.due.attempts < TAKEN_ATTEMPTS {
+            let (reason, after) = (refusal.to_string(), Some(CONTESTED_RETRY));
+            return Err(Halt::Later { reason, after, extent: Extent::Account });
+        }
+        let (name, user) = (&self.config().name, work.user());
+        let wanted = wish.wanted().map(|wanted| wanted.user_name.as_str()).unwrap_or_default();
+        let holder = self.engine.store.holder_of_name(name, wanted).await?;
+        let holder = holder.filter(|holder| *holder != user);
+        let whose = holder.map_or_else(
+            || "an account of no user".to_owned(),
+            |holder| format!("the account of user {holder}"),
+        );
+        work.row.problem = Some(ProvisionProblem::Contested);
+        work.row.answer = Some(format!(
+            "{refusal}: {whose} has the name. Rename that account at the target, then run rosterctl target retry {name} {user}"
+        ));
+        Ok(())
     }
 
     /// Creates an account. The intention is stored before, because the answer may be lost.
@@ -294,7 +328,7 @@ impl Exchange<'_> {
         }
         if work.row.due.attempts < TAKEN_ATTEMPTS {
             let reason = format!("{refusal}, and the target shows no such account");
-            return Err(Halt::Later { reason, after: Some(TAKEN_RETRY), is_down: false });
+            return Err(Halt::Later { reason, after: Some(TAKEN_RETRY), extent: Extent::Account });
         }
         work.row.problem = Some(ProvisionProblem::TakenInvisibly);
         work.row.answer = Some(refusal.to_string());
@@ -332,9 +366,8 @@ impl Exchange<'_> {
                 }
                 Outcome::Learned(_) => {}
                 Outcome::Stale => seen = None,
-                Outcome::Refused(refusal) | Outcome::Conflict(refusal) => {
-                    return Ok(Written::Refused(refusal));
-                }
+                Outcome::Refused(refusal) => return Ok(Written::Refused(refusal)),
+                Outcome::Conflict(refusal) => return Ok(Written::Taken(refusal)),
                 other => return Err(Halt::unexpected(&other)),
             }
         }
@@ -421,7 +454,7 @@ impl Exchange<'_> {
         }
         let after = Some(self.config().limits.grace_period);
         let reason = "the target shows no such account any more".to_owned();
-        Err(Halt::Later { reason, after, is_down: false })
+        Err(Halt::Later { reason, after, extent: Extent::Account })
     }
 }
 

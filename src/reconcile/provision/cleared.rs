@@ -16,6 +16,8 @@ pub enum Permission {
     All,
     /// The rules of the target wait for approval: steps that an operator approved, and leavers.
     Leavers,
+    /// The store was restored from a backup: steps that an operator approved, and leavers since then.
+    Followed,
     /// The target is `plan-only`: steps that an operator approved.
     Approved,
 }
@@ -77,6 +79,7 @@ fn is_free(step: &Step, permission: Permission) -> bool {
     match permission {
         Permission::Approved => false,
         Permission::Leavers => is_leaver(step) || has_left,
+        Permission::Followed => has_left,
         Permission::All => {
             is_leaver(step)
                 || step.origin == StepOrigin::Followed
@@ -117,7 +120,7 @@ mod tests {
     #[test]
     fn a_followed_step_is_free_and_a_found_one_needs_an_admission() {
         use InactiveReason::{OutOfScope, Released, Suspended};
-        use Permission::{All, Approved, Leavers};
+        use Permission::{All, Approved, Followed as Restored, Leavers};
         use StepKind::{Create, Deactivate, Delete, Link, Reactivate, Rename, Update};
         use StepOrigin::{Followed, Found};
         let mut table = Vec::new();
@@ -134,7 +137,13 @@ mod tests {
             (Delete, Some(OutOfScope)),
         ] {
             for origin in [Followed, Found] {
-                let free: Vec<&str> = [(All, "all"), (Leavers, "leavers"), (Approved, "approved")]
+                let permissions = [
+                    (All, "all"),
+                    (Leavers, "leavers"),
+                    (Restored, "restored"),
+                    (Approved, "approved"),
+                ];
+                let free: Vec<&str> = permissions
                     .into_iter()
                     .filter(|(permission, _)| {
                         !cleared(vec![step(kind, origin, reason)], *permission, &[]).is_empty()
@@ -152,21 +161,21 @@ mod tests {
         insta::assert_snapshot!(table.join("\n"), @"
         create, followed: all
         create, found: 
-        link, followed: all leavers approved
-        link, found: all leavers approved
+        link, followed: all leavers restored approved
+        link, found: all leavers restored approved
         reactivate, followed: all
         reactivate, found: 
         rename, followed: all
         rename, found: 
         update, followed: all
         update, found: all
-        deactivate suspended, followed: all leavers
+        deactivate suspended, followed: all leavers restored
         deactivate suspended, found: all leavers
-        deactivate released, followed: all leavers
+        deactivate released, followed: all leavers restored
         deactivate released, found: 
         deactivate out-of-scope, followed: all
         deactivate out-of-scope, found: 
-        delete suspended, followed: all leavers
+        delete suspended, followed: all leavers restored
         delete suspended, found: all leavers
         delete out-of-scope, followed: all
         delete out-of-scope, found: 

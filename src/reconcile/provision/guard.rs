@@ -24,6 +24,26 @@ pub struct FoundStep {
     pub cluster: Option<String>,
 }
 
+/// Found steps that a run does not propose yet. The guard counts them all the same.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct FurtherSteps {
+    pub count: u64,
+    classes: BTreeMap<ChangeClass, u64>,
+    clusters: BTreeMap<String, u64>,
+}
+
+impl FurtherSteps {
+    pub fn add(&mut self, step: &FoundStep) {
+        self.count += 1;
+        if let Some(class) = step.kind.class(step.reason) {
+            *self.classes.entry(class).or_default() += 1;
+        }
+        if let Some(cluster) = &step.cluster {
+            *self.clusters.entry(cluster.clone()).or_default() += 1;
+        }
+    }
+}
+
 /// The limits of a target and their use.
 #[derive(Clone, Debug)]
 pub struct TargetBounds<'a> {
@@ -34,6 +54,7 @@ pub struct TargetBounds<'a> {
     pub used: BTreeMap<ChangeClass, Used>,
     /// The size of each cluster.
     pub clusters: BTreeMap<String, u64>,
+    pub further: FurtherSteps,
     /// The rules wait for approval, or the target is `plan-only`.
     pub is_plan_only: bool,
     pub rejected: BTreeSet<Digest>,
@@ -52,7 +73,9 @@ pub enum Ruling {
 pub fn rule(steps: &[FoundStep], bounds: &TargetBounds<'_>) -> Vec<Ruling> {
     let mut holds: Vec<Option<HoldReason>> =
         steps.iter().map(|step| individual(step, bounds)).collect();
-    let mut sizes: BTreeMap<&str, u64> = BTreeMap::new();
+    let further = &bounds.further;
+    let mut sizes: BTreeMap<&str, u64> =
+        further.clusters.iter().map(|(cluster, count)| (cluster.as_str(), *count)).collect();
     for cluster in steps.iter().filter_map(|step| step.cluster.as_deref()) {
         *sizes.entry(cluster).or_default() += 1;
     }
@@ -71,6 +94,7 @@ pub fn rule(steps: &[FoundStep], bounds: &TargetBounds<'_>) -> Vec<Ruling> {
             .filter(|(step, hold)| is_of_class(step) && **hold != Some(HoldReason::Rejected))
             .count() as u64;
         let used = bounds.used.get(&class).map_or(0, |used| used.window);
+        let proposed = proposed + further.classes.get(&class).copied().unwrap_or_default();
         if used + proposed > bounds.limits.allowed(class, bounds.active) {
             for (_, hold) in steps.iter().zip(&mut holds).filter(|(step, _)| is_of_class(step)) {
                 hold.get_or_insert(HoldReason::Limit);
@@ -149,6 +173,7 @@ mod tests {
             active: 100,
             used: BTreeMap::new(),
             clusters: BTreeMap::new(),
+            further: FurtherSteps::default(),
             is_plan_only: false,
             rejected: BTreeSet::new(),
             now: Timestamp::from_seconds(1_000_000),
@@ -192,6 +217,26 @@ mod tests {
         };
         let steps = many(1, |n| found(n, StepKind::Delete));
         assert_eq!(ruled(&steps, &bounds(&none)), "1 limit", "a deletion waits");
+    }
+
+    #[test]
+    fn steps_that_are_not_proposed_yet_count_towards_limits_and_clusters() {
+        let limits = Limits::default();
+        let mut further = FurtherSteps::default();
+        (100..140).for_each(|n| further.add(&found(n, StepKind::Create)));
+        let counted = TargetBounds { further, ..bounds(&limits) };
+        assert_eq!(ruled(&many(10, |n| found(n, StepKind::Create)), &counted), "10 admitted");
+        assert_eq!(ruled(&many(11, |n| found(n, StepKind::Create)), &counted), "11 limit");
+        let of_tier = |n| FoundStep {
+            cluster: Some("tier:pro".to_owned()),
+            found_at: Some(Timestamp(0)),
+            ..found(n, StepKind::Deactivate)
+        };
+        let mut further = FurtherSteps::default();
+        (100..104).for_each(|n| further.add(&of_tier(n)));
+        let clusters = BTreeMap::from([("tier:pro".to_owned(), 15)]);
+        let counted = TargetBounds { further, clusters, ..bounds(&limits) };
+        assert_eq!(ruled(&many(1, of_tier), &counted), "1 cluster");
     }
 
     #[test]

@@ -12,6 +12,9 @@ use super::resource::Resource;
 /// Most accounts of a list, which a list without end would exceed.
 const MAX_ACCOUNTS: usize = 2_000_000;
 
+/// Targets without pages stop at a multiple of this number.
+const ROUND: u64 = 50;
+
 /// How often an expired cursor begins the list again.
 const MAX_RESTARTS: u32 = 2;
 
@@ -50,6 +53,8 @@ pub enum Partial {
     CursorExpired,
     #[error("the list has more than {MAX_ACCOUNTS} accounts")]
     TooMany,
+    #[error("the target has one page, and {0} accounts may be the most that it shows")]
+    RoundPage(u64),
     #[error("the list was not read to its end")]
     Unfinished,
 }
@@ -189,6 +194,9 @@ impl Listing {
             // RFC 9865, 2: the total may be absent there.
             (None, None) if self.paging == Paging::Cursor => Ok(Listed { accounts: seen }),
             (None, None) => Err(Partial::Uncounted),
+            (None, Some(_)) if self.paging == Paging::None && seen > 0 && seen % ROUND == 0 => {
+                Err(Partial::RoundPage(seen))
+            }
             (None, Some(said)) if said != seen => Err(Partial::Miscounted { seen, said }),
             (None, Some(_)) => Ok(Listed { accounts: seen }),
         }

@@ -22,7 +22,7 @@ mod wish;
 
 pub use capabilities::{Capabilities, Declared, Lesson, Paging, Quirks};
 pub use cleared::{Clearance, Cleared, Permission};
-pub use guard::{FoundStep, Ruling, TargetBounds, cluster_of, is_quarantine, rule};
+pub use guard::{FoundStep, FurtherSteps, Ruling, TargetBounds, cluster_of, is_quarantine, rule};
 pub use listing::{Listed, Listing, NextPage, PageQuery, Partial};
 pub use mapping::{
     AttributePath, DEFAULT_MAPPING, Mapping, MappingError, Template, Unfit, Wanted, fields,

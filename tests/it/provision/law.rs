@@ -28,8 +28,8 @@ struct Play {
 }
 
 impl Play {
-    async fn begin(seed: u64) -> Self {
-        let office = Office::before(14, |config, _| {
+    async fn begin(seed: u64, people: usize) -> Self {
+        let office = Office::before(people, |config, _| {
             config.limits.classes.clear();
             // Every limit is generous: the law is about steps, and held plans have their own tests.
             let limit = rosterd::reconcile::Limit { percent: 100, at_least: 1000, at_most: None };
@@ -172,7 +172,8 @@ impl Play {
             let request = TargetRequest::full(Trigger::Schedule, None);
             let run = self.engine.run_target(&target, request).await.expect("a run");
             // The run before this one may have admitted steps that are not done yet.
-            let next = self.engine.store.next_counterpart(&name).await.expect("a time");
+            let next =
+                self.engine.store.next_counterpart(&name, Timestamp(0)).await.expect("a time");
             (next.is_none() && run.error.is_none() && run.counts.total() == 0).then_some(())
         })
         .await;
@@ -233,7 +234,7 @@ async fn at_rest_each_account_is_what_its_user_is_and_no_other_is_touched() {
     let time = Duration::from_secs(number("ROSTERD_SIM_SECONDS", 0));
     let (begun, mut played) = (Instant::now(), 0);
     for seed in first.. {
-        let mut play = Play::begin(seed).await;
+        let mut play = Play::begin(seed, 14).await;
         for _ in 0..STEPS {
             play.step().await;
         }
@@ -248,4 +249,49 @@ async fn at_rest_each_account_is_what_its_user_is_and_no_other_is_touched() {
         }
     }
     println!("{played} histories");
+}
+
+/// A company goes through one story again and again: a user leaves, one is renamed, and one joins.
+/// Each time the daemon is killed at the next request, before or after its effect at the target.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_at_any_request_is_made_up_for_by_the_next_start() {
+    let mut play = Play::begin(1, 60).await;
+    play.rest().await;
+    let name = TargetName::parse(NAME).expect("a name");
+    let mut people = play.office.firm.users().await;
+    people.retain(|user| user.causes.is_empty());
+    let mut kills = 0;
+    for after in [false, true] {
+        for number in 0.. {
+            let before = play.office.sim.log().len();
+            play.office.sim.fail(Fault::hang("", after).after(number).times(1));
+            let mut next = || crate::firm::guid_of(&people.pop().expect("enough people"));
+            let (leaver, renamed) = (next(), next());
+            play.office.firm.sim.edit(|ad| {
+                ad.disable(leaver);
+                ad.set(renamed, "mail", &format!("renamed{after}{number}@example.com"));
+                let joiner = adsim::NewPerson::new(format!("joiner{after}{number}"));
+                let joiner = joiner.mail(&format!("joiner{after}{number}@example.com"));
+                ad.add_person(joiner.member_of(adsim::names::BASIC));
+            });
+            crate::acme::sync(&play.engine, "corp").await;
+            let is_hit = until("a request hangs, or none is left", async || {
+                let asked = play.office.sim.log().len() - before;
+                let store = &play.engine.store;
+                let next = store.next_counterpart(&name, Timestamp(0)).await.expect("a time");
+                if asked > number as usize { Some(true) } else { next.is_none().then_some(false) }
+            })
+            .await;
+            // The engine is dropped at the request, and the answer is lost.
+            play.office.sim.clear_faults();
+            play.restart();
+            play.rest().await;
+            assert_eq!(play.broken().await, Vec::<String>::new(), "{after} {number}");
+            kills += 1;
+            if !is_hit {
+                break;
+            }
+        }
+    }
+    assert!(kills > 8, "{kills} kills");
 }

@@ -17,6 +17,16 @@ pub enum Paging {
     Overlapping,
     /// A cursor expires at once.
     ExpiringCursor,
+    /// Each cursor is the one before.
+    StuckCursor,
+    /// The first page alone, which counts itself.
+    OnePage,
+}
+
+impl Paging {
+    pub(crate) fn is_cursor(self) -> bool {
+        matches!(self, Self::Cursor | Self::ExpiringCursor | Self::StuckCursor)
+    }
 }
 
 /// The manners of the service. The default is honest.
@@ -56,6 +66,10 @@ pub struct Manners {
     pub normalises: bool,
     /// A DELETE only deactivates the user.
     pub delete_deactivates: bool,
+    /// The location of each resource: `{id}` and `{name}` are replaced. Empty for the right one.
+    pub location: &'static str,
+    /// A PATCH keeps the values of attributes that it removes.
+    pub keeps_removed: bool,
 }
 
 impl Default for Manners {
@@ -78,6 +92,8 @@ impl Default for Manners {
             one_operation: false,
             normalises: false,
             delete_deactivates: false,
+            location: "",
+            keeps_removed: false,
         }
     }
 }
@@ -96,6 +112,12 @@ pub(crate) enum What {
     },
     /// The answer comes late.
     Wait(Duration),
+    /// The answer never comes, before or after the request had its effect.
+    Hang {
+        after: bool,
+    },
+    /// Another client deletes a user before the request has its effect.
+    Delete(String),
     /// The answer has no end.
     Endless,
     /// The answer comes one byte a second.
@@ -152,6 +174,16 @@ impl Fault {
 
     pub fn wait(method: &str, time: Duration) -> Self {
         Self::new(method, What::Wait(time))
+    }
+
+    /// Never answers, before or after the request had its effect.
+    pub fn hang(method: &str, after: bool) -> Self {
+        Self::new(method, What::Hang { after })
+    }
+
+    /// Deletes a user before the request has its effect, as another client would.
+    pub fn delete(method: &str, id: &str) -> Self {
+        Self::new(method, What::Delete(id.to_owned()))
     }
 
     pub fn endless(method: &str) -> Self {

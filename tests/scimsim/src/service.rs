@@ -78,7 +78,7 @@ impl Service {
     }
 
     fn config(&self) -> Value {
-        let is_cursor = matches!(self.manners.paging, Paging::Cursor | Paging::ExpiringCursor);
+        let is_cursor = self.manners.paging.is_cursor();
         json!({
             "schemas": ["urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"],
             "patch": { "supported": true },
@@ -187,7 +187,7 @@ impl Service {
             json!({
                 "resourceType": kind.trim_end_matches('s'),
                 "created": created.unwrap_or_else(|| json!(now)), "lastModified": now,
-                "location": format!("{}/{kind}/{encoded}", self.base),
+                "location": self.location(kind, &encoded, &resource),
             }),
         );
         resource.insert("id".to_owned(), id);
@@ -199,6 +199,14 @@ impl Service {
         }
         self.all(kind).insert(number, resource.clone());
         resource.into()
+    }
+
+    fn location(&self, kind: &str, encoded: &str, resource: &Resource) -> String {
+        let name = find(resource, "userName").and_then(Value::as_str).unwrap_or_default();
+        match self.manners.location {
+            "" => format!("{}/{kind}/{encoded}", self.base),
+            template => template.replace("{id}", encoded).replace("{name}", name),
+        }
     }
 
     fn complete_members(&self, group: &mut Resource) {
@@ -295,6 +303,7 @@ impl Service {
                 if self.manners.one_operation && count > 1 {
                     return Answer::error(400, "invalidValue", "one operation in a request");
                 }
+                let body = if self.manners.keeps_removed { without_removals(body) } else { body };
                 match patch::apply(schema, &former, &body) {
                     Ok(changed) => changed,
                     Err((kind, detail)) => return Answer::error(400, kind, &detail),
@@ -380,13 +389,13 @@ impl Service {
         let count = number("count").map_or(self.manners.page, |count| count.max(0) as usize);
         let count = count.min(self.manners.page);
         let start = number("startIndex").unwrap_or(1).max(0) as usize;
-        let is_cursor = matches!(self.manners.paging, Paging::Cursor | Paging::ExpiringCursor);
+        let is_cursor = self.manners.paging.is_cursor();
         let skip = match self.manners.paging {
             Paging::Index => start.max(1) - 1,
             Paging::FromZero => start,
-            Paging::Ignored => 0,
+            Paging::Ignored | Paging::OnePage => 0,
             Paging::Overlapping => start.max(1).saturating_sub(2),
-            Paging::Cursor | Paging::ExpiringCursor => {
+            Paging::Cursor | Paging::ExpiringCursor | Paging::StuckCursor => {
                 match query.get("cursor").map(String::as_str) {
                     None | Some("") => 0,
                     Some(_) if self.manners.paging == Paging::ExpiringCursor => {
@@ -408,14 +417,21 @@ impl Service {
             .take(count)
             .map(|(kind, resource)| self.view(kind, resource, query))
             .collect();
-        let total = all.len() + usize::from(self.manners.counts_more);
+        let total = match self.manners.paging {
+            Paging::OnePage => resources.len(),
+            _ => all.len() + usize::from(self.manners.counts_more),
+        };
         let mut list = json!({
             "schemas": ["urn:ietf:params:scim:api:messages:2.0:ListResponse"],
             "totalResults": total, "itemsPerPage": resources.len(),
         });
         if is_cursor {
             if skip + resources.len() < all.len() {
-                list["nextCursor"] = json!(format!("at-{}", skip + resources.len()));
+                let next = match self.manners.paging {
+                    Paging::StuckCursor => resources.len(),
+                    _ => skip + resources.len(),
+                };
+                list["nextCursor"] = json!(format!("at-{next}"));
             }
         } else {
             list["startIndex"] = json!(start.max(1));
@@ -428,6 +444,15 @@ impl Service {
         }
         Answer::ok(list)
     }
+}
+
+/// Leaves the removals of a PATCH out.
+fn without_removals(mut body: Resource) -> Resource {
+    let operations = key(&body, "Operations").and_then(|key| body.get_mut(&key));
+    if let Some(operations) = operations.and_then(Value::as_array_mut) {
+        operations.retain(|operation| operation["op"] != "remove");
+    }
+    body
 }
 
 fn object(body: &[u8]) -> Option<Resource> {

@@ -37,6 +37,8 @@ struct Desk {
     faults: Mutex<Vec<Fault>>,
     log: Mutex<Vec<Request>>,
     token: Mutex<String>,
+    /// The validity of a token of OAuth in seconds.
+    validity: Mutex<u64>,
     arrived: Notify,
 }
 
@@ -50,6 +52,12 @@ pub struct Sim {
 
 /// The path of the service.
 const BASE: &str = "/scim/v2";
+
+/// The path of the token server (RFC 6749, 3.2).
+const TOKENS: &str = "/oauth/token";
+
+/// The credentials of the client that gets a token, `rosterd` and `client-secret`, as they are sent.
+const CLIENT: &str = "Basic cm9zdGVyZDpjbGllbnQtc2VjcmV0";
 
 impl Drop for Sim {
     fn drop(&mut self) {
@@ -73,6 +81,7 @@ impl Sim {
             faults: Mutex::default(),
             log: Mutex::default(),
             token: Mutex::new("scimsim-token".to_owned()),
+            validity: Mutex::new(3600),
             arrived: Notify::new(),
         });
         let router = Router::new().fallback(handle).with_state(Arc::clone(&desk));
@@ -85,6 +94,16 @@ impl Sim {
     /// Returns the base URL.
     pub fn url(&self) -> String {
         format!("http://{}{BASE}", self.address)
+    }
+
+    /// Returns the URL where the client `rosterd` gets the token by its secret, `client-secret`.
+    pub fn token_url(&self) -> String {
+        format!("http://{}{TOKENS}", self.address)
+    }
+
+    /// Sets the seconds for which a token of OAuth is said to be valid.
+    pub fn set_validity(&self, seconds: u64) {
+        *locked(&self.desk.validity) = seconds;
     }
 
     pub fn token(&self) -> String {
@@ -195,13 +214,13 @@ async fn handle(
     });
     desk.arrived.notify_waiters();
     let fault = fault(&desk, method.as_str(), &target);
-    match fault {
+    match &fault {
         Some(What::Answer { status, headers, body }) => {
-            let mut response = Response::builder().status(status);
+            let mut response = Response::builder().status(*status);
             for (name, value) in headers {
                 response = response.header(name, value);
             }
-            return response.body(Body::from(body)).unwrap_or_default();
+            return response.body(Body::from(body.clone())).unwrap_or_default();
         }
         Some(What::Cut { after: false }) => return cut(200),
         Some(What::Endless) => {
@@ -216,8 +235,13 @@ async fn handle(
             });
             return Response::new(Body::from_stream(Box::pin(drops)));
         }
-        Some(What::Wait(time)) => tokio::time::sleep(time).await,
-        Some(What::Cut { after: true }) | None => {}
+        Some(What::Wait(time)) => tokio::time::sleep(*time).await,
+        Some(What::Hang { after: false }) => std::future::pending().await,
+        Some(What::Delete(id)) => locked(&desk.service).delete_user(id),
+        Some(What::Cut { after: true } | What::Hang { after: true }) | None => {}
+    }
+    if uri.path() == TOKENS {
+        return response(&token(&desk, headers.get("authorization").map(text).as_deref()));
     }
     let bearer = format!("Bearer {}", locked(&desk.token));
     let answer = if headers.get("authorization").map(text).as_deref() == Some(bearer.as_str()) {
@@ -233,10 +257,24 @@ async fn handle(
     } else {
         Answer::error(401, "", "the token is not valid")
     };
-    if matches!(fault, Some(What::Cut { after: true })) {
-        return cut(answer.status);
+    match fault {
+        Some(What::Cut { after: true }) => return cut(answer.status),
+        Some(What::Hang { after: true }) => std::future::pending().await,
+        _ => {}
     }
     response(&answer)
+}
+
+/// Answers a request for a token by client credentials (RFC 6749, 4.4).
+fn token(desk: &Desk, authorization: Option<&str>) -> Answer {
+    if authorization != Some(CLIENT) {
+        let refused = json!({ "error": "invalid_client" });
+        return Answer { status: 401, body: Some(refused), location: None };
+    }
+    Answer::ok(json!({
+        "access_token": *locked(&desk.token), "token_type": "Bearer",
+        "expires_in": *locked(&desk.validity),
+    }))
 }
 
 /// Returns the effect of the first fault that applies, and counts it.
