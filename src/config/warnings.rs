@@ -23,12 +23,6 @@ impl Config {
                 self.control.operators
             ));
         }
-        warnings.extend(self.targets.iter().map(|target| {
-            let name = &target.name;
-            format!(
-                "nothing is sent to the target {name} by this version: run rosterd check-target {name} to check it"
-            )
-        }));
         let secrets = self.directories.iter().map(|directory| directory.credential.file());
         let keys = self.hooks.iter().filter_map(|hook| match &hook.receiver {
             Receiver::Webhook(webhook) => webhook.secret_file.as_deref(),

@@ -23,6 +23,7 @@ use crate::targets::mapping;
 
 mod answers;
 mod groups;
+mod killed;
 mod law;
 mod leavers;
 mod names;

@@ -1,11 +1,12 @@
 //! The exchange of one request with a target, at its pace.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
 use crate::engine::targets::Target;
-use crate::engine::targets::pace::Turn;
+use crate::engine::targets::pace::{TaskLane, Turn};
 use crate::engine::{Engine, EngineError};
 use crate::model::Lane;
 use crate::reconcile::provision::{Capabilities, Lesson, Outcome, Refusal, Request, meaning};
@@ -90,13 +91,18 @@ impl Halt {
 pub(in crate::engine) struct Exchange<'a> {
     pub(in crate::engine) engine: &'a Engine,
     pub(in crate::engine) target: &'a Target,
-    pub(in crate::engine) lane: Lane,
+    lane: Arc<TaskLane>,
     /// How often a busy target is asked again. A run repeats a page, and a push its whole work.
     pub(in crate::engine) patience: u32,
 }
 
 impl<'a> Exchange<'a> {
     pub(in crate::engine) fn new(engine: &'a Engine, target: &'a Target, lane: Lane) -> Self {
+        Self::of_task(engine, target, Arc::new(TaskLane::new(lane)))
+    }
+
+    /// Returns the requests of a task whose lane may change.
+    pub(super) fn of_task(engine: &'a Engine, target: &'a Target, lane: Arc<TaskLane>) -> Self {
         Self { engine, target, lane, patience: 0 }
     }
 
@@ -109,7 +115,7 @@ impl<'a> Exchange<'a> {
                 sleep(wait.min(REST_INTERVAL)).await;
                 continue;
             }
-            let turn = self.target.pace.turn(self.lane).await;
+            let turn = self.target.pace.turn(&self.lane).await;
             // The target may have become busy meanwhile.
             if rest().is_zero() {
                 return turn;
@@ -160,7 +166,7 @@ impl<'a> Exchange<'a> {
                     if is_busy {
                         let rest = after.unwrap_or(DEFAULT_REST);
                         self.target.pace.rest_until(self.engine.clock.passed() + rest);
-                        if patience > 0 {
+                        if patience > 0 && rest <= MAX_PATIENCE {
                             patience -= 1;
                             lessons = 0..2;
                             continue;
@@ -189,6 +195,9 @@ const UNAVAILABLE: u16 = 503;
 
 /// The rest of a busy target that names no time.
 const DEFAULT_REST: Duration = Duration::from_secs(1);
+
+/// The longest rest for which a run waits. After a longer one it is repeated.
+const MAX_PATIENCE: Duration = Duration::from_mins(1);
 
 /// The longest sleep in a rest, because the clock of a test may be set forward.
 const REST_INTERVAL: Duration = Duration::from_millis(100);

@@ -3,6 +3,7 @@
 //! A leaver waits for no other request to end: beside the configured number of requests at once, one
 //! of a leaver may be under way.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,8 @@ struct State {
     slowdown: f64,
     slowed_at: Instant,
     under_way: usize,
+    /// Leavers whose work has begun, and whose first request was not sent yet.
+    announced: u32,
     /// The elapsed time of this process before which the target wants no request.
     rests_until: Duration,
 }
@@ -60,6 +63,24 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.0.locked().under_way -= 1;
         self.0.freed.notify_waiters();
+    }
+}
+
+/// The lane of a task, which becomes that of leavers if its user leaves meanwhile.
+#[derive(Debug)]
+pub(super) struct TaskLane {
+    lane: AtomicUsize,
+    /// Requests of other lanes wait for the first one of this task.
+    is_announced: AtomicBool,
+}
+
+impl TaskLane {
+    pub(super) fn new(lane: Lane) -> Self {
+        Self { lane: AtomicUsize::new(lane as usize), is_announced: AtomicBool::new(false) }
+    }
+
+    pub(super) fn get(&self) -> Lane {
+        Lane::ALL.get(self.lane.load(Ordering::Acquire)).copied().unwrap_or(Lane::Run)
     }
 }
 
@@ -82,6 +103,7 @@ impl Pace {
             slowdown: 1.0,
             slowed_at: now,
             under_way: 0,
+            announced: 0,
             rests_until: Duration::ZERO,
         };
         let interval = rate.per / rate.requests.max(1);
@@ -93,16 +115,41 @@ impl Pace {
     }
 
     /// Waits for the turn of a request. A task of an earlier lane goes first.
-    pub(super) async fn turn(&self, lane: Lane) -> Turn<'_> {
-        self.locked().waiting[lane as usize] += 1;
-        let _waiting = Waiting(self, lane);
+    pub(super) async fn turn(&self, task: &TaskLane) -> Turn<'_> {
         loop {
             let freed = self.freed.notified();
-            let Some(wait) = self.wait(lane, Instant::now()) else { return Turn(self) };
+            let lane = task.get();
+            self.locked().waiting[lane as usize] += 1;
+            let _waiting = Waiting(self, lane);
+            let Some(wait) = self.wait(lane, Instant::now()) else {
+                self.retract(task);
+                return Turn(self);
+            };
             tokio::select! {
                 () = sleep(wait) => {}
                 () = freed => {}
             }
+        }
+    }
+
+    /// Moves a task into the lane of leavers.
+    pub(super) fn hasten(&self, task: &TaskLane) {
+        task.lane.store(Lane::Leaver as usize, Ordering::Release);
+        self.freed.notify_waiters();
+    }
+
+    /// Lets the requests of other lanes wait for the first request of a leaver's task.
+    pub(super) fn announce(&self, task: &TaskLane) {
+        if !task.is_announced.swap(true, Ordering::AcqRel) {
+            self.locked().announced += 1;
+        }
+    }
+
+    /// Ends the wait for a task, which has sent a request or has ended.
+    pub(super) fn retract(&self, task: &TaskLane) {
+        if task.is_announced.swap(false, Ordering::AcqRel) {
+            self.locked().announced -= 1;
+            self.freed.notify_waiters();
         }
     }
 
@@ -130,7 +177,8 @@ impl Pace {
         if lane == Lane::Run {
             free = free.max(state.next_of_runs.checked_sub(burst).unwrap_or(state.next_of_runs));
         }
-        let is_outranked = state.waiting[..lane as usize].iter().any(|waiting| *waiting > 0);
+        let is_outranked = state.waiting[..lane as usize].iter().any(|waiting| *waiting > 0)
+            || (lane != Lane::Leaver && state.announced > 0);
         if free > now || is_outranked {
             return Some(free.saturating_duration_since(now).max(SHORTEST));
         }
@@ -221,6 +269,21 @@ mod tests {
         drop(Turn(&pace));
         assert!(takes(Lane::Leaver));
         assert!(!takes(Lane::Change));
+    }
+
+    #[test]
+    fn requests_of_others_wait_for_the_first_one_of_an_announced_leaver() {
+        let now = Instant::now();
+        let pace = Pace::new(Rate { requests: 100, per: Duration::from_secs(1) }, 4);
+        let task = TaskLane::new(Lane::Leaver);
+        pace.announce(&task);
+        pace.announce(&task);
+        assert!(pace.wait(Lane::Change, now).is_some());
+        assert!(pace.wait(Lane::Leaver, now).is_none());
+        pace.retract(&task);
+        assert!(pace.wait(Lane::Change, now).is_none());
+        pace.retract(&task);
+        assert_eq!(pace.locked().announced, 0);
     }
 
     #[test]

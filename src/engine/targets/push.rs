@@ -3,7 +3,7 @@
 //! A target that is down would refuse every other request, too. It is paused, then tried with a
 //! single counterpart. A deactivation is never given up, and waits for no other counterpart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::engine::backoff::{MAX_BACKOFF, backoff, jitter};
 use crate::engine::targets::Target;
 use crate::engine::targets::exchange::{Exchange, Extent, Halt};
+use crate::engine::targets::pace::TaskLane;
 use crate::engine::targets::work::Work;
 use crate::model::{
     Actor, CounterpartRow, Due, Event, EventCause, Lane, ProvisionProblem, Timestamp, UserId,
@@ -64,10 +65,15 @@ enum Task {
 }
 
 /// The users whose counterparts are being worked on.
-type Users = Arc<std::sync::Mutex<BTreeMap<UserId, Lane>>>;
+type Users = Arc<std::sync::Mutex<BTreeMap<UserId, Arc<TaskLane>>>>;
 
 /// A user whose counterpart is being worked on, until it is dropped.
-struct Busy(Users, UserId);
+struct Busy {
+    users: Users,
+    user: UserId,
+    lane: Arc<TaskLane>,
+    target: Arc<Target>,
+}
 
 /// The counterparts that may be started now.
 struct Slots {
@@ -80,7 +86,7 @@ impl PushState {
     fn slots(&self, concurrency: usize) -> Slots {
         let slots = if self.is_down { 1 } else { concurrency };
         let users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        let leavers = users.values().filter(|lane| **lane == Lane::Leaver).count();
+        let leavers = users.values().filter(|lane| lane.get() == Lane::Leaver).count();
         let others = users.len() - leavers + Arc::strong_count(&self.grouping) - 1;
         Slots { leavers: slots.saturating_sub(leavers), others: slots.saturating_sub(others) }
     }
@@ -98,7 +104,8 @@ impl Slots {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+        self.target.pace.retract(&self.lane);
+        self.users.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.user);
     }
 }
 
@@ -111,14 +118,21 @@ impl Engine {
         target.work.has_group_work.store(true, Ordering::Release);
         while !target.cancel.is_cancelled() {
             news.borrow_and_update();
-            let wait = match self.push_due(target, &mut state).await {
+            let due = tokio::select! {
+                biased;
+                () = target.cancel.cancelled() => break,
+                due = self.push_due(target, &mut state) => due,
+            };
+            let wait = match due {
                 Ok(wait) => wait,
                 Err(error) => {
                     tracing::error!(scim_target = %name, "{name}: cannot read what is due: {error}");
                     SECRET_INTERVAL
                 }
             };
+            // The end of work comes before its news, because it may pause the target.
             tokio::select! {
+                biased;
                 () = target.cancel.cancelled() => {}
                 Some(ended) = state.under_way.join_next() => self.ended(target, &mut state, ended).await,
                 _ = news.changed() => {}
@@ -161,6 +175,9 @@ impl Engine {
             Slots { others: 0, .. } => Lane::Leaver,
             Slots { .. } => Lane::Run,
         };
+        // The row of a user whose work ends meanwhile is out of date. That end asks again.
+        let busy: BTreeSet<UserId> =
+            state.users.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
         let due = self.store.due_counterparts(name, now, last, BATCH).await?;
         if due.is_empty() && self.start_groups(target, state) {
             return Ok(MAX_WAIT);
@@ -178,17 +195,35 @@ impl Engine {
         for row in due {
             let (user, lane) = (row.account.user, row.due.lane.unwrap_or(Lane::Run));
             let mut users = state.users.lock().unwrap_or_else(PoisonError::into_inner);
-            if users.contains_key(&user) || !slots.take(lane) {
+            if let Some(task) = users.get(&user) {
+                // The work under way ends first, before that of others.
+                if lane == Lane::Leaver && task.get() != Lane::Leaver {
+                    target.pace.hasten(task);
+                }
                 continue;
             }
-            users.insert(user, lane);
+            if busy.contains(&user) || !slots.take(lane) {
+                continue;
+            }
+            let is_leaver = lane == Lane::Leaver;
+            let lane = Arc::new(TaskLane::new(lane));
+            users.insert(user, Arc::clone(&lane));
             drop(users);
-            let busy = Busy(Arc::clone(&state.users), user);
+            if is_leaver {
+                target.pace.announce(&lane);
+            }
+            let busy = Busy {
+                users: Arc::clone(&state.users),
+                user,
+                lane: Arc::clone(&lane),
+                target: Arc::clone(target),
+            };
             let (engine, target, followed) =
                 (Arc::clone(self), Arc::clone(target), followed.clone());
             state.under_way.spawn(async move {
                 let _busy = busy;
-                engine.push_one(&target, row, &followed, permission, is_probe).await?;
+                let exchange = Exchange::of_task(&engine, &target, lane);
+                engine.push_one(&exchange, row, &followed, permission, is_probe).await?;
                 Ok(Task::Counterpart)
             });
         }
@@ -219,13 +254,13 @@ impl Engine {
     /// down.
     async fn push_one(
         &self,
-        target: &Target,
+        exchange: &Exchange<'_>,
         row: CounterpartRow,
         followed: &Followed,
         permission: Permission,
         is_probe: bool,
     ) -> Result<(), Halt> {
-        let exchange = Exchange::new(self, target, row.due.lane.unwrap_or(Lane::Run));
+        let target = exchange.target;
         let mut work = Work::on(row);
         let former = work.row.problem;
         let done = exchange.work(&mut work, followed, permission).await;

@@ -6,7 +6,7 @@ use crate::engine::targets::Target;
 use crate::engine::targets::exchange::{Exchange, Halt};
 use crate::engine::{Engine, EngineError};
 use crate::model::{Lane, MatchAttribute, RemoteId};
-use crate::reconcile::provision::{Account, Lesson, Outcome, Request, Wanted};
+use crate::reconcile::provision::{Account, Lesson, Outcome, Partial, Request, Wanted};
 use crate::scim::{ListError, Pages};
 
 impl Engine {
@@ -33,7 +33,14 @@ impl Exchange<'_> {
         {
             return Ok(found);
         }
-        self.list_for(wanted).await
+        let (found, partial) = self.list_for(wanted).await?;
+        // An account that was not listed could be created a second time.
+        match partial {
+            None => Ok(found),
+            Some(partial) => {
+                Err(Halt::later(format!("the list of accounts cannot be read whole: {partial}")))
+            }
+        }
     }
 
     /// Searches by filters; returns `None` if the target does not filter.
@@ -66,8 +73,11 @@ impl Exchange<'_> {
         Ok(Some(found))
     }
 
-    /// Searches the list of all accounts, which has to be read whole.
-    pub(in crate::engine) async fn list_for(&self, wanted: &Wanted) -> Result<Vec<Account>, Halt> {
+    /// Searches the list of all accounts. Returns the reason why it was not read whole as well.
+    pub(in crate::engine) async fn list_for(
+        &self,
+        wanted: &Wanted,
+    ) -> Result<(Vec<Account>, Option<Partial>), Halt> {
         let page_size = self.target.config.client.page_size;
         let mut pages = Pages::new(&self.capabilities().await?, page_size);
         let mut found = Vec::new();
@@ -77,10 +87,7 @@ impl Exchange<'_> {
                 accounts.into_iter().filter_map(|a| Account::of(a, &self.target.config.mapping));
             found.extend(accounts.filter(|account| account.may_belong_to(wanted)));
         }
-        pages.finish().map_err(|partial| {
-            Halt::later(format!("the list of accounts cannot be read whole: {partial}"))
-        })?;
-        Ok(found)
+        Ok((found, pages.finish().err()))
     }
 }
 

@@ -320,7 +320,7 @@ impl Exchange<'_> {
         wanted: &Wanted,
         refusal: &Refusal,
     ) -> Result<Next, Halt> {
-        let found = self.list_for(wanted).await?;
+        let (found, _) = self.list_for(wanted).await?;
         if !found.is_empty() {
             // The filter has missed an account, so that it is not believed again.
             self.engine.learn(self.target, Lesson::NoFilter).await?;

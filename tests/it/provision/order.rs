@@ -18,7 +18,7 @@ fn overtaken(office: &Office, begun: usize, id: &str) -> usize {
 async fn a_leaver_overtakes_an_import_at_a_rate_limit() {
     for busy in [None, Some(Fault::answer("POST", 429, &[("retry-after", "1")], "{}").times(1))] {
         let office = Office::before(70, |config, _| {
-            config.rate = Rate { requests: 40, per: Duration::from_secs(1) };
+            config.rate = Rate { requests: 80, per: Duration::from_secs(1) };
         })
         .await;
         office.start().await;
@@ -42,6 +42,30 @@ async fn a_leaver_overtakes_an_import_at_a_rate_limit() {
         assert!(overtaken <= 4, "{overtaken} requests were sent before");
         assert!(office.active().len() < 50, "the import is still under way");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_leaves_during_its_creation_is_out_before_the_import_continues() {
+    let office = Office::before(40, |config, _| {
+        config.rate = Rate { requests: 20, per: Duration::from_secs(1) };
+    })
+    .await;
+    office.start().await;
+    let users = office.firm.users().await;
+    let name = TargetName::parse(NAME).expect("a name");
+    let user = until("a creation is under way", async || {
+        let rows = office.firm.engine.store.counterparts(&name, None, None, 100).await;
+        let rows = rows.expect("rows").into_iter();
+        let row = rows.into_iter().find(|row| row.account.state == CounterpartState::Intended)?;
+        users.iter().find(|user| user.id == row.account.user)
+    })
+    .await;
+    office.leave(user).await;
+    let begun = office.sim.log().len();
+    office.becomes(user, false).await;
+    let id = id_of(&office.account(user).expect("an account"));
+    let overtaken = overtaken(&office, begun, &id);
+    assert!(overtaken <= 8, "{overtaken} requests were sent before");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -97,7 +97,7 @@ async fn a_run_over_dishonest_pages_changes_nothing_and_finds_each_leaver() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_page_of_a_round_number_is_no_whole_list() {
-    let office = Office::before(60, |config, _| {
+    let office = Office::before(90, |config, _| {
         config.client.page_size = 0;
         config.client.quirks.paging = Some(rosterd::reconcile::provision::Paging::None);
     })

@@ -18,7 +18,7 @@ const MARKER: &str = "zzquux";
 
 /// The log lines of this thread.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
 
 /// Serialises tests, because tracing caches for all threads whether a line has a subscriber.
 static LISTENING: Mutex<()> = Mutex::new(());
@@ -33,7 +33,7 @@ static SECOND: LazyLock<tracing::Dispatch> = LazyLock::new(|| {
 
 impl Lines {
     /// Captures lines of this level and above while the guard lives.
-    fn of(level: tracing::Level) -> (Self, (DefaultGuard, MutexGuard<'static, ()>)) {
+    pub(crate) fn of(level: tracing::Level) -> (Self, (DefaultGuard, MutexGuard<'static, ()>)) {
         let alone = LISTENING.lock().unwrap_or_else(PoisonError::into_inner);
         LazyLock::force(&SECOND);
         let lines = Self::default();
@@ -47,7 +47,7 @@ impl Lines {
     }
 
     /// Returns the lines of rosterd since the last call.
-    fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         let bytes = std::mem::take(&mut *self.0.lock().unwrap());
         String::from_utf8(bytes)
             .unwrap()

@@ -7,7 +7,7 @@ use adsim::Sim;
 use crate::service::Site;
 
 mod journal;
-mod logs;
+pub(crate) mod logs;
 mod metrics;
 mod prometheus;
 

@@ -342,7 +342,7 @@ impl Service {
         }
     }
 
-    fn search(&mut self, kind: Option<&str>, call: &Call<'_>) -> Answer {
+    fn search(&self, kind: Option<&str>, call: &Call<'_>) -> Answer {
         let body = object(call.body).unwrap_or_default();
         let text = |value: &Value| match value {
             Value::Array(items) => {
@@ -355,11 +355,12 @@ impl Service {
         self.list(kind, &query)
     }
 
-    fn list(&mut self, kind: Option<&str>, query: &BTreeMap<String, String>) -> Answer {
+    fn list(&self, kind: Option<&str>, query: &BTreeMap<String, String>) -> Answer {
         let kinds = kind.map_or(vec!["Users", "Groups"], |kind| vec![kind]);
-        let mut all: Vec<(&str, Resource)> = Vec::new();
+        let mut all: Vec<(&str, &Resource)> = Vec::new();
         for kind in kinds {
-            all.extend(self.all(kind).values().cloned().map(|resource| (kind, resource)));
+            let of_kind = if kind == "Users" { &self.users } else { &self.groups };
+            all.extend(of_kind.values().map(|resource| (kind, resource)));
         }
         if let Some(text) = query.get("filter") {
             if self.manners.no_filter {
@@ -384,7 +385,7 @@ impl Service {
         self.page(&all, query)
     }
 
-    fn page(&self, all: &[(&str, Resource)], query: &BTreeMap<String, String>) -> Answer {
+    fn page(&self, all: &[(&str, &Resource)], query: &BTreeMap<String, String>) -> Answer {
         let number = |name: &str| query.get(name).and_then(|text| text.parse::<i64>().ok());
         let count = number("count").map_or(self.manners.page, |count| count.max(0) as usize);
         let count = count.min(self.manners.page);
