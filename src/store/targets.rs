@@ -28,9 +28,9 @@ pub struct TargetState {
     pub capabilities: Option<Capabilities>,
     pub last_attempt: Option<Timestamp>,
     pub last_success: Option<Timestamp>,
-    /// The time of the last run that read all accounts.
+    /// The time of the last full run. It read each account of a user.
     pub last_complete_run: Option<Timestamp>,
-    /// The number of accounts of that run.
+    /// The number of accounts in that run; `None` if the list was not read whole.
     pub listed: Option<u64>,
 }
 

@@ -384,7 +384,7 @@ fn of_targets(registry: &mut Registry, targets: &[TargetSeries], states: &[&'sta
         ),
         (
             "rosterd_target_last_complete_run_timestamp",
-            "End of the last run that read all accounts of a target",
+            "End of the last full run of a target; before the first one, the start of rosterd",
             |t| t.last_complete_run,
         ),
         ("rosterd_target_token_expires_timestamp", "End of the validity of a token", |t| {

@@ -990,11 +990,6 @@ fn a_target_has_safe_defaults_and_a_preset_gives_way_to_keys() {
     let target = |more: &str| machine.config(&format!("{TARGET}{more}")).targets.remove(0);
     let app = target("");
     assert_eq!(app.url.query(), Some("tenant=7"));
-    let warnings = machine.config(TARGET).warnings();
-    assert!(
-        warnings.iter().any(|w| w.contains("nothing is sent to the target app")),
-        "{warnings:?}"
-    );
     assert_eq!(
         (app.adopt, app.leaver, app.drift),
         (Adopt::Ask, LeaverAction::Deactivate, DriftAction::Report)

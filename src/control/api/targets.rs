@@ -47,9 +47,9 @@ pub struct TargetStatus {
     pub last_attempt: Option<String>,
     /// End of the last run that succeeded.
     pub last_success: Option<String>,
-    /// End of the last run that read all accounts.
+    /// End of the last full run, which read each account of a user.
     pub last_complete_run: Option<String>,
-    /// Number of accounts in that run.
+    /// Number of accounts in that run; `null` if the list was not read whole.
     pub listed: Option<u64>,
     /// Time of the next scheduled run.
     pub next_run: Option<String>,

@@ -93,7 +93,7 @@ pub(in crate::engine) struct Exchange<'a> {
     pub(in crate::engine) target: &'a Target,
     lane: Arc<TaskLane>,
     /// How often a busy target is asked again. A run repeats a page, and a push its whole work.
-    pub(in crate::engine) patience: u32,
+    patience: u32,
 }
 
 impl<'a> Exchange<'a> {
@@ -104,6 +104,10 @@ impl<'a> Exchange<'a> {
     /// Returns the requests of a task whose lane may change.
     pub(super) fn of_task(engine: &'a Engine, target: &'a Target, lane: Arc<TaskLane>) -> Self {
         Self { engine, target, lane, patience: 0 }
+    }
+
+    pub(in crate::engine) fn patient(self, patience: u32) -> Self {
+        Self { patience, ..self }
     }
 
     /// Waits until the target wants requests again, and then for the turn of one.

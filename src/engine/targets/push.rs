@@ -36,6 +36,9 @@ const MAX_LEAVER_BACKOFF: Duration = Duration::from_mins(5);
 /// Maximum pause of a target that is down, unless it asks for a longer one.
 const MAX_PAUSE: Duration = Duration::from_mins(1);
 
+/// Outages at the request of a leaver after which it backs off.
+const MAX_OUTAGES: u32 = 10;
+
 /// Time after which a refused account is tried again without a change of its user.
 const QUARANTINE_RETRY: Duration = Duration::from_hours(24);
 
@@ -175,7 +178,7 @@ impl Engine {
             Slots { others: 0, .. } => Lane::Leaver,
             Slots { .. } => Lane::Run,
         };
-        // The row of a user whose work ends meanwhile is out of date. That end asks again.
+        // The row of a user whose work ends meanwhile is out of date, and is read again after that end.
         let busy: BTreeSet<UserId> =
             state.users.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
         let due = self.store.due_counterparts(name, now, last, BATCH).await?;
@@ -273,6 +276,10 @@ impl Engine {
                     // The pause of the target is over before it is tried again. No user is blamed.
                     Extent::Busy => still_due(&work.row, now),
                     Extent::Target if is_probe => still_due(&work.row, now),
+                    Extent::Target if is_first_again(&work.row) => {
+                        let due = still_due(&work.row, now);
+                        Due { attempts: due.attempts.saturating_add(1), ..due }
+                    }
                     Extent::Target | Extent::Account => {
                         after_failure(name.as_str(), &work.row, *after, now)
                     }
@@ -448,6 +455,12 @@ fn after_work(row: &CounterpartRow, now: Timestamp) -> Due {
 /// others of its lane go first.
 fn still_due(row: &CounterpartRow, now: Timestamp) -> Due {
     Due { at: Some(now), failing_since: row.due.failing_since.or(Some(now)), ..row.due.clone() }
+}
+
+/// Returns whether a leaver is tried first when its target is back. One whose own request brings the
+/// target down again and again backs off like others.
+fn is_first_again(row: &CounterpartRow) -> bool {
+    row.due.lane == Some(Lane::Leaver) && row.due.attempts < MAX_OUTAGES
 }
 
 /// Returns the work after a failed attempt.

@@ -207,7 +207,7 @@ impl Engine {
             target,
             followed: &followed,
             permission: Self::permission(target, &state),
-            exchange: Exchange { patience: PATIENCE, ..Exchange::new(self, target, Lane::Run) },
+            exchange: Exchange::new(self, target, Lane::Run).patient(PATIENCE),
             storing,
             is_scoped: request.scope != TargetScope::All,
             observed: ObservedTarget::default(),

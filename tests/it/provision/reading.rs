@@ -259,3 +259,33 @@ async fn an_account_that_cannot_be_read_stops_no_run() {
     let words = "1 accounts were not read: it answered 500";
     assert!(run.warnings.iter().any(|w| w.contains(words)), "{:?}", run.warnings);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_appears_late_is_not_gone_and_not_made_twice() {
+    let office = Office::with(9, |config, _| {
+        config.client.page_size = 3;
+        config.limits.grace_period = Duration::from_mins(10);
+    })
+    .await;
+    let joiner = adsim::NewPerson::new("joiner").mail("joiner@example.com");
+    office.firm.sim.edit(|ad| ad.add_person(joiner.member_of(adsim::names::PRO)));
+    office.firm.sync().await;
+    let user = office.firm.user("joiner@example.com").await;
+    let account = until("the joiner has an account", async || office.account(&user)).await;
+    office.at_rest().await;
+    // The list and a read by id do not show the new account for a minute.
+    office.sim.set_manners(Manners { paging: Paging::Ignored, ..Manners::default() });
+    office.sim.fail(Fault::status("GET", 404).at(&id_of(&account)));
+    let run = office.run().await;
+    assert_eq!((run.counts.total(), run.held, run.error), (0, 0, None));
+    assert_eq!(office.problem(&user).await, Some(ProvisionProblem::Missing));
+    office.sim.clear_faults();
+    office.firm.later(Duration::from_hours(1));
+    let run = office.run().await;
+    assert_eq!((run.counts.total(), run.held, run.error), (0, 0, None));
+    assert_eq!(office.problem(&user).await, None);
+    let row = office.row(&user).await.expect("a row");
+    assert_eq!((row.found_at, row.account.id.map(|id| id.0)), (None, Some(id_of(&account))));
+    let creations = office.sim.log().iter().filter(|request| request.method == "POST").count();
+    assert_eq!(creations, office.sim.users().len());
+}
