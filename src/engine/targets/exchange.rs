@@ -138,11 +138,17 @@ impl<'a> Exchange<'a> {
         let mut lessons = 0..2;
         while lessons.next().is_some() {
             let capabilities = self.capabilities().await?;
+            let rest = self.target.pace.rest(self.engine.clock.passed());
+            if rest > MAX_PATIENCE {
+                let reason = "the target has asked for a pause".to_owned();
+                return Err(Halt::Later { reason, after: Some(rest), extent: Extent::Busy });
+            }
             let turn = self.turn().await;
             let now = self.engine.clock.now();
             let begun = tokio::time::Instant::now();
             let answer = self.target.client.send(request, &capabilities, now).await;
             drop(turn);
+            self.target.pace.retract(&self.lane);
             let outcome = answer.as_ref().map_or("none".to_owned(), |a| a.status.to_string());
             self.engine.store.counters.target_asked(
                 self.target.config.name.as_str(),
@@ -200,7 +206,7 @@ const UNAVAILABLE: u16 = 503;
 /// The rest of a busy target that names no time.
 const DEFAULT_REST: Duration = Duration::from_secs(1);
 
-/// The longest rest for which a run waits. After a longer one it is repeated.
+/// The longest rest for which a request waits. Work that meets a longer one is repeated after it.
 const MAX_PATIENCE: Duration = Duration::from_mins(1);
 
 /// The longest sleep in a rest, because the clock of a test may be set forward.

@@ -49,7 +49,7 @@ struct State {
     slowdown: f64,
     slowed_at: Instant,
     under_way: usize,
-    /// Leavers whose work has begun, and whose first request was not sent yet.
+    /// Leavers whose work has begun, and whose first request was not answered yet.
     announced: u32,
     /// The elapsed time of this process before which the target wants no request.
     rests_until: Duration,
@@ -70,7 +70,7 @@ impl Drop for Turn<'_> {
 #[derive(Debug)]
 pub(super) struct TaskLane {
     lane: AtomicUsize,
-    /// Requests of other lanes wait for the first one of this task.
+    /// Requests of other lanes wait for the first answer to this task.
     is_announced: AtomicBool,
 }
 
@@ -121,10 +121,7 @@ impl Pace {
             let lane = task.get();
             self.locked().waiting[lane as usize] += 1;
             let _waiting = Waiting(self, lane);
-            let Some(wait) = self.wait(lane, Instant::now()) else {
-                self.retract(task);
-                return Turn(self);
-            };
+            let Some(wait) = self.wait(lane, Instant::now()) else { return Turn(self) };
             tokio::select! {
                 () = sleep(wait) => {}
                 () = freed => {}
@@ -138,14 +135,14 @@ impl Pace {
         self.freed.notify_waiters();
     }
 
-    /// Lets the requests of other lanes wait for the first request of a leaver's task.
+    /// Lets the requests of other lanes wait for the first answer to a leaver's task.
     pub(super) fn announce(&self, task: &TaskLane) {
         if !task.is_announced.swap(true, Ordering::AcqRel) {
             self.locked().announced += 1;
         }
     }
 
-    /// Ends the wait for a task, which has sent a request or has ended.
+    /// Ends the wait for a task, which has got an answer or has ended.
     pub(super) fn retract(&self, task: &TaskLane) {
         if task.is_announced.swap(false, Ordering::AcqRel) {
             self.locked().announced -= 1;

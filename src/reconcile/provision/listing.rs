@@ -194,10 +194,10 @@ impl Listing {
             // RFC 9865, 2: the total may be absent there.
             (None, None) if self.paging == Paging::Cursor => Ok(Listed { accounts: seen }),
             (None, None) => Err(Partial::Uncounted),
+            (None, Some(said)) if said != seen => Err(Partial::Miscounted { seen, said }),
             (None, Some(_)) if self.paging == Paging::None && seen > 0 && seen % ROUND == 0 => {
                 Err(Partial::RoundPage(seen))
             }
-            (None, Some(said)) if said != seen => Err(Partial::Miscounted { seen, said }),
             (None, Some(_)) => Ok(Listed { accounts: seen }),
         }
     }
