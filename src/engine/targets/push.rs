@@ -182,7 +182,9 @@ impl Engine {
         let busy: BTreeSet<UserId> =
             state.users.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
         let due = self.store.due_counterparts(name, now, last, BATCH).await?;
-        if due.is_empty() && self.start_groups(target, state) {
+        // Work on groups stays noted until the rules are accepted.
+        let permission = Self::permission(target, &stored);
+        if due.is_empty() && permission == Permission::All && self.start_groups(target, state) {
             return Ok(MAX_WAIT);
         }
         if due.is_empty() {
@@ -193,7 +195,6 @@ impl Engine {
         if !self.is_recognised(target).await? {
             return Ok(SECRET_INTERVAL);
         }
-        let permission = Self::permission(target, &stored);
         let is_probe = state.is_down;
         for row in due {
             let (user, lane) = (row.account.user, row.due.lane.unwrap_or(Lane::Run));
