@@ -217,7 +217,7 @@ fn reference(runtime: &Runtime, sim: &Sim, folder: &Path) -> anyhow::Result<(usi
         url: sim.url().parse()?,
         credential: TargetCredential::Token(folder.join("token")),
         transport: Transport::default(),
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
         page_size: PAGE,
         quirks: Quirks::default(),
     });

@@ -244,11 +244,11 @@ impl Engine {
         let grouping = Arc::clone(&state.grouping);
         let (engine, target) = (Arc::clone(self), Arc::clone(target));
         state.under_way.spawn(async move {
-            let _grouping = grouping;
             let done = engine.sync_groups(&target).await;
             if done.is_err() {
                 target.work.has_group_work.store(true, Ordering::Release);
             }
+            drop(grouping);
             done.map(|()| Task::Groups)
         });
         true

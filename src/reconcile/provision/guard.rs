@@ -235,7 +235,7 @@ mod tests {
         let mut further = FurtherSteps::default();
         (100..104).for_each(|n| further.add(&of_tier(n)));
         let clusters = BTreeMap::from([("tier:pro".to_owned(), 15)]);
-        let counted = TargetBounds { further, clusters, ..bounds(&limits) };
+        let counted = TargetBounds { clusters, further, ..bounds(&limits) };
         assert_eq!(ruled(&many(1, of_tier), &counted), "1 cluster");
     }
 

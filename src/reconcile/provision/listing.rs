@@ -195,7 +195,9 @@ impl Listing {
             (None, None) if self.paging == Paging::Cursor => Ok(Listed { accounts: seen }),
             (None, None) => Err(Partial::Uncounted),
             (None, Some(said)) if said != seen => Err(Partial::Miscounted { seen, said }),
-            (None, Some(_)) if self.paging == Paging::None && seen > 0 && seen % ROUND == 0 => {
+            (None, Some(_))
+                if self.paging == Paging::None && seen > 0 && seen.is_multiple_of(ROUND) =>
+            {
                 Err(Partial::RoundPage(seen))
             }
             (None, Some(_)) => Ok(Listed { accounts: seen }),
