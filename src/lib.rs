@@ -11,10 +11,12 @@
 //! [`engine::sync`] is this pipeline. [`model`] has values, [`reconcile`] pure functions of them.
 //! [`directory`], [`dns`], [`store`], [`hooks`] and [`scim`] are adapters that do not import each
 //! other.
-//! [`control`] is the socket, [`ctl`] the operator's tool, and [`daemon`] the wiring.
+//! [`control`] is the socket, [`ctl`] the operator's tool, [`console`] its pages for a web browser, and
+//! [`daemon`] the wiring.
 
 pub mod clock;
 pub mod config;
+pub mod console;
 pub mod control;
 pub mod ctl;
 pub mod daemon;

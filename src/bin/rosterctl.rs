@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use rosterd::clock::Clock;
-use rosterd::ctl::{Cli, Terminal, answer_shell, run};
+use rosterd::console::run;
+use rosterd::ctl::{Cli, Terminal, answer_shell};
 
 fn main() -> ExitCode {
     // Before there is a runtime, because a completion has one of its own.
@@ -14,5 +15,7 @@ fn main() -> ExitCode {
 #[tokio::main(flavor = "current_thread")]
 async fn operate() -> ExitCode {
     let clock = Clock::system();
-    run(Cli::of_process(), &mut Terminal::standard(move || clock.now().to_utc())).await.into()
+    let now = clock.clone();
+    let mut terminal = Terminal::standard(move || now.now().to_utc());
+    run(Cli::of_process(), &mut terminal, &clock).await.into()
 }

@@ -14,7 +14,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::api::{Problem, UNKNOWN_ROUTE};
+use super::api::{Means, Problem, UNKNOWN_ROUTE};
+use super::gate::VIA;
 use crate::telemetry::chain;
 
 const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -27,6 +28,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_millis(200);
 pub struct Client {
     http: reqwest::Client,
     socket: PathBuf,
+    via: Option<Means>,
 }
 
 /// The request failed. The message distinguishes "no daemon", "not allowed" and "wrong answer".
@@ -153,7 +155,13 @@ impl Client {
             .pool_max_idle_per_host(0)
             .build()
             .map_err(|e| ClientError::Unaskable(chain(&e)))?;
-        Ok(Self { http, socket: socket.to_owned() })
+        Ok(Self { http, socket: socket.to_owned(), via: None })
+    }
+
+    /// Names the program to the event log.
+    #[must_use]
+    pub fn via(self, means: Means) -> Self {
+        Self { via: Some(means), ..self }
     }
 
     /// Returns the builder of a client of the socket. Its TLS is never used, and has no trust
@@ -237,6 +245,9 @@ impl Client {
         let mut backoff = FIRST_BACKOFF;
         let response = loop {
             let mut request = self.http.request(method.clone(), route.url()?);
+            if let Some(via) = self.via {
+                request = request.header(VIA, via.as_str());
+            }
             if let Some(body) = &body {
                 request = request.json(body);
             }

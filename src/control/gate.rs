@@ -15,10 +15,15 @@ use super::operation::{DryRuns, Effect};
 use super::problem::Refusal;
 use super::record::{Recorded, recorded};
 use super::rehearsal::{is_dry_run, rehearse, without_dry_run};
+use super::resources::request::word;
 use super::state::Control;
 use super::transport::connection::Peer;
 use super::transport::server::LARGEST_BODY;
+use crate::model::Means;
 use crate::telemetry::chain;
+
+/// The header by which a program names itself to the event log.
+pub(super) const VIA: &str = "rosterd-via";
 
 /// The conditions of one operation.
 #[derive(Clone, Debug)]
@@ -44,6 +49,7 @@ pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next)
 async fn pass(gate: Gate, mut request: Request, next: Next) -> Result<Response, Refusal> {
     let Gate { control, pattern, roles, effect, takes_query, takes_document, dry_runs, handler } =
         gate;
+    let via = means(&request)?;
     let actor = match roles {
         Some(needed) => {
             let caller = admit(&control, peer(&request), needed).await?;
@@ -86,7 +92,8 @@ async fn pass(gate: Gate, mut request: Request, next: Next) -> Result<Response, 
     let changed = tracked.changing.spawn(async move {
         match kind.zip(actor) {
             Some((kind, actor)) => {
-                recorded(control, Recorded { actor, kind, pattern, document }, request, next).await
+                let asked = Recorded { actor, via, kind, pattern, document };
+                recorded(control, asked, request, next).await
             }
             None => next.run(request).await,
         }
@@ -128,6 +135,13 @@ async fn check_input(
         return Err(Refusal::invalid(format!("{} takes no document", parts.uri.path())));
     }
     Ok((Request::from_parts(parts, Body::empty()), Bytes::new()))
+}
+
+/// Returns the program through which the caller acts. It is the caller's word, and grants nothing.
+fn means(request: &Request) -> Result<Option<Means>, Refusal> {
+    let Some(given) = request.headers().get(VIA) else { return Ok(None) };
+    let text = given.to_str().unwrap_or_default();
+    word(VIA, Some(text), Means::parse, &Means::ALL.map(Means::as_str))
 }
 
 fn peer(request: &Request) -> Option<(u32, u32)> {

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::problem::Refusal;
 use super::state::Control;
-use crate::model::{Actor, Event, EventCause, Handle};
+use crate::model::{Actor, Event, EventCause, Handle, Means};
 use crate::store::watch_events;
 use crate::telemetry::chain;
 
@@ -30,6 +30,7 @@ pub(super) fn dry_run(response: impl axum::response::IntoResponse) -> Response {
 #[derive(Debug)]
 pub(super) struct Recorded {
     pub(super) actor: Actor,
+    pub(super) via: Option<Means>,
     /// Type of the event that is written when the operation wrote none.
     pub(super) kind: &'static str,
     /// Path in the route table, such as `/hooks/{name}/replay`.
@@ -46,7 +47,7 @@ pub(super) async fn recorded(
 ) -> Response {
     let uri = request.uri().clone();
     tracing::debug!("{} requests {}", asked.actor, uri.path());
-    let (response, is_recorded) = watch_events(&asked.actor, next.run(request)).await;
+    let (response, is_recorded) = watch_events(&asked.actor, asked.via, next.run(request)).await;
     if is_recorded
         || !response.status().is_success()
         || response.extensions().get::<DryRun>().is_some()
@@ -69,7 +70,9 @@ pub(super) async fn recorded(
     // only.
     tracing::info!("{} requested POST /v1{}: event {}", asked.actor, asked.pattern, asked.kind);
     let event = Event::about(asked.kind, subject, &cause, Value::Null, after);
-    match control.engine.store.record(&[event], &control.engine.clock).await {
+    let events = [event];
+    let recording = control.engine.store.record(&events, &control.engine.clock);
+    match watch_events(&asked.actor, asked.via, recording).await.0 {
         Ok(()) => response,
         // An export without an event is withheld. A change is made already, so the caller learns
         // that it is not in the log.

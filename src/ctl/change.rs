@@ -22,7 +22,7 @@ pub enum Extent {
 }
 
 impl Extent {
-    pub(super) fn of(all: bool) -> Self {
+    pub(crate) fn of(all: bool) -> Self {
         if all { Self::All } else { Self::Short }
     }
 
@@ -33,7 +33,7 @@ impl Extent {
 
 /// The kinds in display order: changes that take access away come first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Suspend,
     Reactivate,
     Create,
@@ -45,7 +45,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn of(change: &Change) -> Self {
+    pub(crate) fn of(change: &Change) -> Self {
         match change.kind {
             ChangeVerb::Suspend => Self::Suspend,
             ChangeVerb::Reactivate => Self::Reactivate,
@@ -66,7 +66,7 @@ impl Kind {
         }
     }
 
-    pub(super) fn heading(self) -> &'static str {
+    pub(crate) fn heading(self) -> &'static str {
         match self {
             Self::Suspend => "suspend",
             Self::Reactivate => "reactivate",
@@ -81,7 +81,7 @@ impl Kind {
 }
 
 /// Formats the changes, grouped by kind.
-pub(super) fn diff(changes: &[Change], extent: Extent, view: &View) -> Page {
+pub(crate) fn diff(changes: &[Change], extent: Extent, view: &View) -> Page {
     let mut kinds: BTreeMap<Kind, Vec<&Change>> = BTreeMap::new();
     for change in changes.iter().filter(|change| !is_bookkeeping(change)) {
         kinds.entry(Kind::of(change)).or_default().push(change);
@@ -104,7 +104,7 @@ pub(super) fn diff(changes: &[Change], extent: Extent, view: &View) -> Page {
 }
 
 /// Returns whether a change only notes that an operator's override has begun or ended.
-pub(super) fn is_bookkeeping(change: &Change) -> bool {
+pub(crate) fn is_bookkeeping(change: &Change) -> bool {
     change.kind == ChangeVerb::Update
         && [&change.before, &change.after].iter().all(|values| {
             values.as_object().is_some_and(|v| v.len() == 1 && v.contains_key("overrides"))
@@ -112,7 +112,7 @@ pub(super) fn is_bookkeeping(change: &Change) -> bool {
 }
 
 /// Formats changes with their users, at most [`SHOWN`] of a long list.
-pub(super) fn people(changes: &[&Change], extent: Extent, view: &View) -> Page {
+pub(crate) fn people(changes: &[&Change], extent: Extent, view: &View) -> Page {
     let mut page = Page::default();
     let shown = extent.of_list(changes.len());
     let is_cut = shown < changes.len();
@@ -165,7 +165,7 @@ pub(super) fn note(change: &Change) -> Option<&str> {
 }
 
 /// Describes a change without its user.
-fn what(kind: Kind, change: &Change) -> String {
+pub(crate) fn what(kind: Kind, change: &Change) -> String {
     let reason = change.reason.map_or("no reason given", Reason::as_str);
     match kind {
         Kind::Suspend => reason.to_owned(),
@@ -193,7 +193,7 @@ fn what(kind: Kind, change: &Change) -> String {
 }
 
 /// Describes a change where the context names the user.
-pub(super) fn sentence(change: &Change) -> String {
+pub(crate) fn sentence(change: &Change) -> String {
     let kind = Kind::of(change);
     let what = what(kind, change);
     match kind {
@@ -251,7 +251,7 @@ fn text(of: &Value, name: &str) -> Option<String> {
 }
 
 /// Formats each field that differs, as `tier: pro → basic`.
-pub(super) fn differences(before: &Value, after: &Value) -> Vec<String> {
+pub(crate) fn differences(before: &Value, after: &Value) -> Vec<String> {
     let (Some(was), Some(is)) = (before.as_object(), after.as_object()) else {
         return vec![format!("{} → {}", value(before), value(after))];
     };
@@ -268,7 +268,7 @@ pub(super) fn differences(before: &Value, after: &Value) -> Vec<String> {
 }
 
 /// Formats the evidence, one sentence for each item. Evidence is one object or a list.
-pub(super) fn evidence(evidence: &Value, view: &View) -> Vec<String> {
+pub(crate) fn evidence(evidence: &Value, view: &View) -> Vec<String> {
     match evidence {
         Value::Array(all) => all.iter().filter_map(|one| one_evidence(one, view)).collect(),
         one => one_evidence(one, view).into_iter().collect(),
@@ -293,7 +293,7 @@ fn one_evidence(evidence: &Value, view: &View) -> Option<String> {
 }
 
 /// Lists the hold reasons that occur, each with its explanation.
-pub(super) fn reasons_to_wait(changes: &[Change], view: &View) -> Page {
+pub(crate) fn reasons_to_wait(changes: &[Change], view: &View) -> Page {
     let mut reasons: BTreeMap<&str, (HoldReason, u64)> = BTreeMap::new();
     for held in changes.iter().filter(|c| waits(c)).filter_map(|c| c.held) {
         reasons.entry(held.as_str()).or_insert((held, 0)).1 += 1;
@@ -313,7 +313,7 @@ pub(super) fn reasons_to_wait(changes: &[Change], view: &View) -> Page {
 }
 
 /// Lists the quarantined entries.
-pub(super) fn quarantined(entries: &[Quarantined], view: &View) -> Page {
+pub(crate) fn quarantined(entries: &[Quarantined], view: &View) -> Page {
     let mut page = Page::default();
     if entries.is_empty() {
         return page;

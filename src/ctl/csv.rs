@@ -10,7 +10,7 @@ use super::text::Page;
 use crate::visible::escaped;
 
 /// Formats a header and rows.
-pub(super) fn csv<'a>(
+pub(crate) fn csv<'a>(
     header: impl IntoIterator<Item = &'a str>,
     rows: impl IntoIterator<Item: IntoIterator<Item = String>>,
 ) -> Page {
@@ -21,7 +21,7 @@ pub(super) fn csv<'a>(
 }
 
 /// Formats rows that follow a header or other rows.
-pub(super) fn csv_rows(rows: impl IntoIterator<Item: IntoIterator<Item = String>>) -> Page {
+pub(crate) fn csv_rows(rows: impl IntoIterator<Item: IntoIterator<Item = String>>) -> Page {
     let mut lines =
         csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     // Writing to memory does not fail, and every row has as many cells as the header.

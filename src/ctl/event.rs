@@ -255,7 +255,7 @@ async fn tail(
 }
 
 /// Summarises the state after an event, without empty values and zeros.
-fn brief(after: &Value) -> String {
+pub(crate) fn brief(after: &Value) -> String {
     match after {
         Value::Object(fields) => {
             let shown = fields
@@ -274,16 +274,16 @@ fn brief(after: &Value) -> String {
     }
 }
 
-pub(super) fn field<'a>(document: &'a Value, name: &str) -> &'a str {
+pub(crate) fn field<'a>(document: &'a Value, name: &str) -> &'a str {
     document.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-pub(super) fn data<'a>(document: &'a Value, name: &str) -> &'a Value {
+pub(crate) fn data<'a>(document: &'a Value, name: &str) -> &'a Value {
     document.get("data").and_then(|d| d.get(name)).unwrap_or(&Value::Null)
 }
 
 /// Colours an event type: red for failures and lost access, yellow for pending decisions.
-fn coloured(kind: &str) -> String {
+pub(crate) fn coloured(kind: &str) -> String {
     match kind {
         "user.suspended"
         | "run.failed"
@@ -306,7 +306,7 @@ pub fn list(events: &Events, view: &View) -> Page {
             time(field(document, "time"), view),
             coloured(field(document, "type")),
             subject(document).to_owned(),
-            data(document, "actor").as_str().unwrap_or_default().to_owned(),
+            actor(document),
             dim(brief(data(document, "after"))),
         ]
     });
@@ -317,11 +317,20 @@ pub fn list(events: &Events, view: &View) -> Page {
 
 fn line(Event { seq, document }: &Event, view: &View) -> Page {
     let mut page = Page::default();
-    let by = data(document, "actor").as_str().unwrap_or_default();
+    let by = actor(document);
     let (at, kind, subject) =
         (time(field(document, "time"), view), coloured(field(document, "type")), subject(document));
     page.line(format!("{seq} {at} {kind} {subject} {by} {}", dim(brief(data(document, "after")))));
     page
+}
+
+/// Names the actor of an event, and the program through which it acted: `alice via console`.
+pub(crate) fn actor(document: &Value) -> String {
+    let actor = data(document, "actor").as_str().unwrap_or_default();
+    match data(document, "via").as_str() {
+        Some(via) => format!("{actor} via {via}"),
+        None => actor.to_owned(),
+    }
 }
 
 /// Returns a name of the event's user, as it was before the change or is after it.
@@ -331,7 +340,7 @@ fn name_of<'a>(document: &'a Value, when: &str, name: &str) -> &'a str {
 }
 
 /// Returns the present name of the event's user, or the last one of a removed user.
-pub(super) fn present_name<'a>(document: &'a Value, name: &str) -> &'a str {
+pub(crate) fn present_name<'a>(document: &'a Value, name: &str) -> &'a str {
     match name_of(document, "after", name) {
         "" => name_of(document, "before", name),
         name => name,
@@ -339,13 +348,13 @@ pub(super) fn present_name<'a>(document: &'a Value, name: &str) -> &'a str {
 }
 
 /// Returns the name before a change that gives the user another one.
-pub(super) fn former_name<'a>(document: &'a Value, name: &str) -> &'a str {
+pub(crate) fn former_name<'a>(document: &'a Value, name: &str) -> &'a str {
     let (was, is) = (name_of(document, "before", name), name_of(document, "after", name));
     if was == is || is.is_empty() { "" } else { was }
 }
 
 /// Names the subject of an event: a user by address or logon name, another object by its id or name.
-fn subject(document: &Value) -> &str {
+pub(crate) fn subject(document: &Value) -> &str {
     ["primary_email", "sam_account_name"]
         .into_iter()
         .map(|name| present_name(document, name))

@@ -119,6 +119,7 @@ fn one(entry: &ExplainedEntry, is_user: bool, view: &View) -> Page {
         scope,
         state,
         tier,
+        steps: _,
         groups,
         addresses,
         obstacles,

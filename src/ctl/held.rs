@@ -421,7 +421,7 @@ pub fn show(plan: &HeldPlan, form: &Form, view: &View) -> Page {
 }
 
 /// Says what a plan lacks that needs several operators.
-fn missing(plan: &HeldPlan) -> String {
+pub(crate) fn missing(plan: &HeldPlan) -> String {
     let needed = plan.approvals_needed;
     let rule = format!("each change needs the approval of {needed} operators");
     match plan.approvals.as_slice() {
@@ -489,7 +489,7 @@ fn state(state: PlanState) -> String {
     }
 }
 
-fn why(group: &HeldGroup) -> String {
+pub(crate) fn why(group: &HeldGroup) -> String {
     let Some(held) = group.held else { return String::new() };
     let reason = match (held, &group.limit) {
         (HoldReason::Limit, Some(HeldLimit { allowed, applied, window })) => {

@@ -11,7 +11,7 @@ pub fn short(id: &str) -> &str {
 }
 
 /// Returns whether this is a whole id.
-pub(super) fn is_whole(id: &str) -> bool {
+pub(crate) fn is_whole(id: &str) -> bool {
     uuid::Uuid::parse_str(id).is_ok()
 }
 
@@ -52,7 +52,7 @@ pub fn resolve<'a>(given: &str, ids: impl IntoIterator<Item = &'a str>) -> Meani
 }
 
 /// Resolves an abbreviation for a command. `noun` names the objects, `list` the command that lists them.
-pub(super) fn resolved<'a>(
+pub(crate) fn resolved<'a>(
     given: &str,
     noun: &str,
     list: &str,

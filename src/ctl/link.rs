@@ -16,16 +16,16 @@ use crate::control::api;
 use crate::control::client::{Client, ClientError, Route};
 
 /// Returns the socket that the environment names.
-pub(super) fn socket_of_environment() -> Option<PathBuf> {
+pub(crate) fn socket_of_environment() -> Option<PathBuf> {
     std::env::var_os("ROSTERD_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Answer<T> {
+pub(crate) struct Answer<T> {
     /// The document as the daemon sent it.
-    pub(super) raw: Value,
+    pub(crate) raw: Value,
     /// The document with all terminal control characters escaped.
-    pub(super) value: T,
+    pub(crate) value: T,
 }
 
 impl<T: DeserializeOwned> Answer<T> {
@@ -35,16 +35,16 @@ impl<T: DeserializeOwned> Answer<T> {
     }
 
     /// Returns the document as it was sent.
-    pub(super) fn unescaped(self, daemon: &Daemon) -> Result<T, Failure> {
+    pub(crate) fn unescaped(self, daemon: &Daemon) -> Result<T, Failure> {
         Ok(daemon.client.read(self.raw)?)
     }
 }
 
 /// The page size of a list that is read to its end.
-pub(super) const PAGE: u64 = 1_000;
+pub(crate) const PAGE: u64 = 1_000;
 
 /// Joins two pages of a list into one document.
-pub(super) fn joined(mut first: Value, mut next: Value, list: &str) -> Value {
+pub(crate) fn joined(mut first: Value, mut next: Value, list: &str) -> Value {
     let items = next.get_mut(list).and_then(Value::as_array_mut).map(std::mem::take);
     if let (Some(all), Some(items)) = (first.get_mut(list).and_then(Value::as_array_mut), items) {
         all.extend(items);
@@ -56,7 +56,7 @@ pub(super) fn joined(mut first: Value, mut next: Value, list: &str) -> Value {
 }
 
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The daemon refused, or gave no valid answer.
     Client(ClientError),
     Usage(String),
@@ -83,7 +83,7 @@ impl From<io::Error> for Failure {
 }
 
 impl Failure {
-    pub(super) fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Client(ClientError::NoDaemon { .. }) => Exit::NoDaemon,
             Self::Client(ClientError::NotAllowed(_)) => Exit::NotAllowed,
@@ -94,7 +94,7 @@ impl Failure {
     }
 
     /// Returns the message. Continuation lines are indented, so that none looks like another message.
-    pub(super) fn sentence(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         match self {
             Self::Client(ClientError::Unwritable(error)) | Self::Output(error) => {
                 format!("cannot write the output: {error}")
@@ -108,7 +108,7 @@ impl Failure {
     }
 
     /// Returns the problem document (RFC 9457) that `--json` prints.
-    pub(super) fn problem(&self) -> api::Problem {
+    pub(crate) fn problem(&self) -> api::Problem {
         let (status, title) = match self {
             Self::Client(error) => return error.problem(),
             Self::Usage(_) => (400, "Bad Request"),
@@ -124,7 +124,7 @@ impl Failure {
         }
     }
 
-    pub(super) fn page(&self) -> Page {
+    pub(crate) fn page(&self) -> Page {
         let mut page = Page::default();
         match self {
             // An operator's answer is not an error.
@@ -136,7 +136,7 @@ impl Failure {
 }
 
 #[derive(Debug)]
-pub(super) struct Daemon {
+pub(crate) struct Daemon {
     client: Client,
     /// Whether each change is only rehearsed.
     dry_run: bool,
@@ -144,18 +144,23 @@ pub(super) struct Daemon {
 
 impl Daemon {
     /// Returns a client of the daemon on `socket`. It sends no request yet.
-    pub(super) fn on(socket: &Path, dry_run: bool) -> Result<Self, Failure> {
+    pub(crate) fn on(socket: &Path, dry_run: bool) -> Result<Self, Failure> {
         Ok(Self { client: Client::new(socket)?, dry_run })
     }
 
-    pub(super) async fn get<T: DeserializeOwned>(
+    /// Names the program to the event log.
+    pub(crate) fn via(self, means: api::Means) -> Self {
+        Self { client: self.client.via(means), ..self }
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(
         &self,
         route: &Route,
     ) -> Result<Answer<T>, Failure> {
         Answer::read(self.client.get_raw(route).await?, &self.client)
     }
 
-    pub(super) async fn download(
+    pub(crate) async fn download(
         &self,
         route: &Route,
         take: impl FnMut(&[u8]) -> io::Result<()>,
@@ -169,7 +174,7 @@ impl Daemon {
     }
 
     /// Posts a request; `&()` is an empty body.
-    pub(super) async fn post<T: DeserializeOwned>(
+    pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         route: &Route,
         body: &(impl Serialize + Sync),

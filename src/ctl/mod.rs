@@ -7,9 +7,10 @@
 
 pub mod account;
 pub mod backup;
-mod change;
+pub(crate) mod change;
 mod complete;
-mod csv;
+pub(crate) mod console;
+pub(crate) mod csv;
 pub mod directory;
 pub mod domain;
 pub mod event;
@@ -17,7 +18,7 @@ pub mod explain;
 pub mod held;
 pub mod hook;
 pub mod id;
-mod link;
+pub(crate) mod link;
 mod new_file;
 pub mod plan;
 mod progress;
@@ -25,7 +26,7 @@ pub mod reload;
 pub mod report;
 pub mod review;
 pub mod run;
-mod selection;
+pub(crate) mod selection;
 mod shell;
 mod sign_in;
 pub mod status;
@@ -35,7 +36,7 @@ pub mod terminal;
 pub mod text;
 pub mod user;
 pub mod users;
-mod when;
+pub(crate) mod when;
 mod zone;
 
 use std::fmt::Write as _;
@@ -130,6 +131,7 @@ enum Command {
     Event(event::Command),
     #[command(subcommand)]
     Report(report::Command),
+    Console(console::Arguments),
     Backup(backup::Arguments),
     Completions(shell::Completions),
     /// Print the version
@@ -141,7 +143,7 @@ enum Command {
 
 /// The commands by the task of the operator, for the help text.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Every day", &["status", "sync", "plan", "held"]),
+    ("Every day", &["status", "sync", "plan", "held", "console"]),
     ("People", &["user", "search", "sign-in"]),
     ("Setup", &["account", "domain", "directory", "target", "hook", "reload"]),
     ("Records", &["run", "event", "report", "backup", "completions", "version", "help"]),
@@ -172,6 +174,25 @@ impl Cli {
     /// Parses the command line of this process. Wrong usage ends it.
     pub fn of_process() -> Self {
         Self::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Returns the console that this command line opens, if it opens one.
+    pub(crate) fn console(&self, terminal: &mut Terminal) -> Option<console::Opening> {
+        let Some(Command::Console(arguments)) = &self.command else { return None };
+        terminal.set_colours(self.color);
+        if self.utc {
+            terminal.zone = chrono_tz::Tz::UTC;
+        }
+        Some(console::Opening {
+            socket: self.socket(),
+            arguments: arguments.clone(),
+            json: self.json,
+        })
+    }
+
+    fn socket(&self) -> PathBuf {
+        let given = self.socket.clone().or_else(link::socket_of_environment);
+        given.unwrap_or(DEFAULT_SOCKET.into())
     }
 }
 
@@ -210,12 +231,12 @@ impl From<Exit> for ExitCode {
 
 /// Runs a command and returns its exit status.
 pub async fn run(cli: Cli, terminal: &mut Terminal) -> Exit {
-    let Cli { socket, json, utc, color, dry_run, yes, command } = cli;
+    let socket = cli.socket();
+    let Cli { socket: _, json, utc, color, dry_run, yes, command } = cli;
     terminal.set_colours(color);
     if utc {
         terminal.zone = chrono_tz::Tz::UTC;
     }
-    let socket = socket.or_else(link::socket_of_environment).unwrap_or(DEFAULT_SOCKET.into());
     let command = command.unwrap_or(Command::Status);
     // Nothing is changed, so nothing is asked.
     let mut output = Output { terminal, json, dry_run, yes: yes || dry_run };
@@ -254,6 +275,9 @@ impl Command {
             Self::Report(command) => report::call(command, daemon, output).await,
             Self::Event(command) => event::call(command, daemon, output).await,
             Self::SignIn(arguments) => sign_in::call(arguments, daemon, output).await,
+            Self::Console(_) => {
+                Err(Failure::Usage("the console needs the program rosterctl".to_owned()))
+            }
             Self::Backup(arguments) => backup::call(arguments, socket, daemon, output).await,
             Self::Reload => reload::call(daemon, output).await,
             Self::Completions(arguments) => shell::completions(arguments, output),

@@ -36,19 +36,19 @@ pub enum By {
 const LISTED: usize = 6;
 
 /// Returns the OU of a person, or an empty text.
-pub(super) fn ou(change: &Change) -> String {
+pub(crate) fn ou(change: &Change) -> String {
     let dn = change.person.as_ref().and_then(|person| person.dn.as_deref());
     dn.and_then(parent).unwrap_or_default().to_owned()
 }
 
 /// Returns the DN without its first part. A comma in a name is escaped (RFC 4514).
-pub(super) fn parent(dn: &str) -> Option<&str> {
+pub(crate) fn parent(dn: &str) -> Option<&str> {
     let is_comma = |(at, _): &(usize, &str)| !dn[..*at].ends_with('\\');
     dn.match_indices(',').find(is_comma).map(|(at, _)| &dn[at + 1..])
 }
 
 /// Returns the value of the first part of a DN: the name of a manager.
-pub(super) fn name_of(dn: &str) -> String {
+pub(crate) fn name_of(dn: &str) -> String {
     let first = parent(dn).map_or(dn, |parent| &dn[..dn.len() - parent.len() - 1]);
     first.split_once('=').map(|(_, name)| name.replace('\\', "")).unwrap_or_default()
 }
@@ -58,7 +58,7 @@ fn name_of_ou(dn: &str) -> String {
     dn.split(',').next().unwrap_or_default().to_owned()
 }
 
-pub(super) fn department(change: &Change) -> String {
+pub(crate) fn department(change: &Change) -> String {
     change.person.as_ref().and_then(|p| p.department.clone()).unwrap_or_default()
 }
 
@@ -67,7 +67,7 @@ fn manager(change: &Change) -> String {
     name_of(&dn)
 }
 
-fn tier(change: &Change) -> String {
+pub(crate) fn tier(change: &Change) -> String {
     change
         .person
         .as_ref()
@@ -94,7 +94,7 @@ fn held(change: &Change) -> String {
 }
 
 impl By {
-    fn of(self, change: &Change) -> String {
+    pub(crate) fn of(self, change: &Change) -> String {
         match self {
             Self::Ou => ou(change),
             Self::Department => department(change),
@@ -104,7 +104,7 @@ impl By {
         }
     }
 
-    fn none(self) -> &'static str {
+    pub(crate) fn none(self) -> &'static str {
         match self {
             Self::Ou => "no known OU",
             Self::Department => "no department",
@@ -116,7 +116,7 @@ impl By {
 }
 
 /// Groups the changes by a value, the largest group first.
-fn groups<'a>(
+pub(crate) fn groups<'a>(
     changes: &[&'a Change],
     of: impl Fn(&Change) -> String,
 ) -> Vec<(String, Vec<&'a Change>)> {
@@ -130,7 +130,7 @@ fn groups<'a>(
 }
 
 /// Counts the changes by kind, tier, cause, OU, domain and department.
-pub(super) fn totals(changes: &[&Change], view: &View) -> Page {
+pub(crate) fn totals(changes: &[&Change], view: &View) -> Page {
     type Of = fn(&Change) -> String;
     let totals: [(&str, Of); 7] = [
         ("changes", |change| Kind::of(change).heading().to_owned()),
@@ -180,7 +180,7 @@ pub(super) fn totals(changes: &[&Change], view: &View) -> Page {
 }
 
 /// Shows the changes in groups of one value.
-pub(super) fn by(changes: &[&Change], what: By, extent: Extent, view: &View) -> Page {
+pub(crate) fn by(changes: &[&Change], what: By, extent: Extent, view: &View) -> Page {
     let mut page = Page::default();
     for (n, (value, changes)) in groups(changes, |change| what.of(change)).iter().enumerate() {
         if n > 0 {
@@ -194,7 +194,7 @@ pub(super) fn by(changes: &[&Change], what: By, extent: Extent, view: &View) -> 
 }
 
 /// Prints the changes as CSV.
-pub(super) fn as_csv(changes: &[&Change]) -> Page {
+pub(crate) fn as_csv(changes: &[&Change]) -> Page {
     let rows = changes.iter().map(|change| {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let person = change.person.clone().unwrap_or_default();
@@ -238,15 +238,12 @@ pub(super) fn as_csv(changes: &[&Change]) -> Page {
     csv(header, rows)
 }
 
-/// Shows the changes that a plan has and the one before it had not, and the reverse. Changes that were
-/// carried over keep the time at which they were held first.
-pub(super) fn diff(
-    before: (&str, &[Change]),
-    now: (&str, &[Change]),
-    extent: Extent,
-    view: &View,
-) -> Page {
-    let ((since_before, before), (since, now)) = (before, now);
+/// Returns the changes that only the second plan has, and those that only the first one has. The second
+/// one takes over what both have, and such changes are older than itself.
+pub(crate) fn between<'a>(
+    before: &'a [Change],
+    (since, now): (&str, &'a [Change]),
+) -> (Vec<&'a Change>, Vec<&'a Change>) {
     let key = |change: &Change| {
         (change.user_id.clone(), change.kind.to_string(), change.after.to_string())
     };
@@ -255,8 +252,21 @@ pub(super) fn diff(
     let is_new = |change: &&Change| {
         !was.contains(&key(change)) && change.at.as_deref().is_none_or(|at| at >= since)
     };
-    let added: Vec<&Change> = now.iter().filter(is_new).collect();
-    let gone: Vec<&Change> = before.iter().filter(|change| !is.contains(&key(change))).collect();
+    let added = now.iter().filter(is_new).collect();
+    let gone = before.iter().filter(|change| !is.contains(&key(change))).collect();
+    (added, gone)
+}
+
+/// Shows the changes that a plan has and the one before it had not, and the reverse. Changes that were
+/// carried over keep the time at which they were held first.
+pub(crate) fn diff(
+    before: (&str, &[Change]),
+    now: (&str, &[Change]),
+    extent: Extent,
+    view: &View,
+) -> Page {
+    let (since_before, before) = before;
+    let (added, gone) = between(before, now);
     let mut page = Page::default();
     page.line(format!("since the plan of {}:", time(since_before, view)));
     for (heading, changes) in [("new", &added), ("no longer held", &gone)] {

@@ -343,7 +343,7 @@ fn users(changes: &[Change]) -> u64 {
 }
 
 /// Returns a phrase such as `3 changes wait`.
-pub(super) fn wait(n: u64) -> String {
+pub(crate) fn wait(n: u64) -> String {
     format!("{} {}", count(n, "change"), if n == 1 { "waits" } else { "wait" })
 }
 
@@ -351,7 +351,7 @@ fn were(n: u64, noun: &str) -> String {
     format!("{} {}", count(n, noun), if n == 1 { "was" } else { "were" })
 }
 
-fn of(run: &Run) -> &str {
+pub(crate) fn of(run: &Run) -> &str {
     run.directory.as_deref().unwrap_or("operator")
 }
 
@@ -365,7 +365,7 @@ fn state(state: RunState) -> String {
 }
 
 /// Returns a phrase such as `2 created, 1 suspended`, or `None` without changes.
-fn applied(changes: &Changes) -> Option<String> {
+pub(crate) fn applied(changes: &Changes) -> Option<String> {
     let Changes { create, update, suspend, reactivate, tier, link, release } = *changes;
     let kinds = [
         (suspend, "suspended"),

@@ -138,7 +138,7 @@ pub(super) fn block(directory: &DirectoryStatus, view: &View) -> Page {
 }
 
 /// Describes the run under way: `full, for 20 s, 1,800 of about 3,021`.
-fn under_way(run: &RunUnderWay, view: &View) -> String {
+pub(crate) fn under_way(run: &RunUnderWay, view: &View) -> String {
     let RunUnderWay { id: _, mode, trigger: _, started_at, progress } = run;
     let now = view.now.to_rfc3339();
     let lasts = took(started_at, &now).map(|time| format!(", for {time}")).unwrap_or_default();

@@ -82,7 +82,7 @@ impl Terminal {
     }
 
     /// Applies the option `--color`, which overrides the environment.
-    pub(super) fn set_colours(&mut self, colours: Colours) {
+    pub(crate) fn set_colours(&mut self, colours: Colours) {
         let all = match colours {
             Colours::Auto => return,
             Colours::Always => true,
@@ -116,7 +116,7 @@ impl Terminal {
     }
 
     /// Writes a message. A failure is ignored, because there is no other output to report it on.
-    pub(super) fn note(&mut self, page: &Page) {
+    pub(crate) fn note(&mut self, page: &Page) {
         let text = if self.err_colour { page.coloured() } else { page.plain() };
         let _ = self.err.write_all(text.as_bytes()).and_then(|()| self.err.flush());
     }

@@ -41,32 +41,52 @@ const COLOURS: [(char, &str); 5] = [
     ('\u{206a}', "\u{1b}[1m"),
 ];
 
+/// The names of the colours, for outputs that are no terminal.
+const NAMES: [&str; COLOURS.len()] = ["red", "green", "yellow", "dim", "bold"];
+
+/// Splits a text at its marks. Each part has the name of its colour, or none.
+pub(crate) fn parts(text: &str) -> Vec<(Option<&'static str>, String)> {
+    let mut parts: Vec<(Option<&'static str>, String)> = Vec::new();
+    let mut colour = None;
+    for c in text.chars() {
+        if is_mark(c) {
+            colour = COLOURS.iter().position(|(mark, _)| *mark == c).map(|at| NAMES[at]);
+            continue;
+        }
+        match parts.last_mut() {
+            Some((of, part)) if *of == colour => part.push(c),
+            _ => parts.push((colour, c.to_string())),
+        }
+    }
+    parts
+}
+
 fn marked(colour: usize, text: impl Display) -> String {
     format!("{}{text}{PLAIN}", COLOURS[colour].0)
 }
 
-pub(super) fn red(text: impl Display) -> String {
+pub(crate) fn red(text: impl Display) -> String {
     marked(0, text)
 }
 
-pub(super) fn green(text: impl Display) -> String {
+pub(crate) fn green(text: impl Display) -> String {
     marked(1, text)
 }
 
-pub(super) fn yellow(text: impl Display) -> String {
+pub(crate) fn yellow(text: impl Display) -> String {
     marked(2, text)
 }
 
-pub(super) fn dim(text: impl Display) -> String {
+pub(crate) fn dim(text: impl Display) -> String {
     marked(3, text)
 }
 
-pub(super) fn bold(text: impl Display) -> String {
+pub(crate) fn bold(text: impl Display) -> String {
     marked(4, text)
 }
 
 /// Colours a user status.
-pub(super) fn coloured_status(status: UserStatus) -> String {
+pub(crate) fn coloured_status(status: UserStatus) -> String {
     match status {
         UserStatus::Active => green(status),
         UserStatus::Suspended => red(status),
@@ -80,13 +100,13 @@ fn is_mark(c: char) -> bool {
 }
 
 impl Page {
-    pub(super) fn line(&mut self, text: impl Display) {
+    pub(crate) fn line(&mut self, text: impl Display) {
         // Writing to a string cannot fail.
         let _ = writeln!(self.0, "{text}");
     }
 
     /// Adds a wrapped sentence; its first line begins with `lead`, the others are indented by its width.
-    pub(super) fn sentence(&mut self, lead: &str, text: &str, view: &View) {
+    pub(crate) fn sentence(&mut self, lead: &str, text: &str, view: &View) {
         let indent = seen_width(lead);
         // Lines below 24 columns are unreadable.
         let width = view.width.saturating_sub(indent).max(24);
@@ -100,14 +120,14 @@ impl Page {
     }
 
     /// Adds names and values in two columns, and wraps the values.
-    pub(super) fn fields(&mut self, fields: &[(&str, String)], view: &View) {
+    pub(crate) fn fields(&mut self, fields: &[(&str, String)], view: &View) {
         let names = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, value) in fields {
             self.sentence(&format!("  {}  ", dim(format!("{name:names$}"))), value, view);
         }
     }
 
-    pub(super) fn append(&mut self, page: &Self) {
+    pub(crate) fn append(&mut self, page: &Self) {
         self.0.push_str(&page.0);
     }
 
@@ -218,7 +238,7 @@ fn wrapped(text: &str, width: usize, long: LongWords) -> Vec<String> {
 }
 
 /// Formats a number of bytes.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     indicatif::HumanBytes(bytes).to_string()
 }
 
@@ -229,7 +249,7 @@ const WORD: usize = 16;
 
 /// Formats rows in aligned columns without borders. If they do not fit the width, each row becomes a
 /// block. Without a terminal no row is wrapped, so that one row is one line for grep and awk.
-pub(super) fn table<const N: usize>(
+pub(crate) fn table<const N: usize>(
     header: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
     view: &View,
@@ -325,7 +345,7 @@ pub fn harmless_value(value: Value) -> Value {
 }
 
 /// Formats a time as `2026-11-24 03:58 CET`. Other text is returned unchanged.
-pub(super) fn time(rfc3339: &str, view: &View) -> String {
+pub(crate) fn time(rfc3339: &str, view: &View) -> String {
     match DateTime::parse_from_rfc3339(rfc3339) {
         Ok(time) => time.with_timezone(&view.zone).format("%Y-%m-%d %H:%M %Z").to_string(),
         Err(_) => rfc3339.to_owned(),
@@ -333,12 +353,12 @@ pub(super) fn time(rfc3339: &str, view: &View) -> String {
 }
 
 /// Returns whether the time is the API's value for "no end".
-pub(super) fn is_for_ever(rfc3339: &str) -> bool {
+pub(crate) fn is_for_ever(rfc3339: &str) -> bool {
     rfc3339.starts_with("9999-12-31")
 }
 
 /// Formats a time as `2026-11-24 02:58 UTC, 3 minutes ago`.
-pub(super) fn time_and_age(rfc3339: &str, view: &View) -> String {
+pub(crate) fn time_and_age(rfc3339: &str, view: &View) -> String {
     match DateTime::parse_from_rfc3339(rfc3339) {
         Ok(at) => format!("{}, {}", time(rfc3339, view), age(at.to_utc(), view.now)),
         Err(_) => rfc3339.to_owned(),
@@ -346,12 +366,12 @@ pub(super) fn time_and_age(rfc3339: &str, view: &View) -> String {
 }
 
 /// Formats a time with its age, or `never`.
-pub(super) fn time_or_never(rfc3339: Option<&str>, view: &View) -> String {
+pub(crate) fn time_or_never(rfc3339: Option<&str>, view: &View) -> String {
     rfc3339.map_or_else(|| "never".to_owned(), |at| time_and_age(at, view))
 }
 
 /// Formats an age as `3 minutes ago` or `in 3 minutes`.
-pub(super) fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+pub(crate) fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let seconds = (now - at).num_seconds();
     let (n, unit) = match seconds.unsigned_abs() {
         0..5 => return "just now".to_owned(),
@@ -365,7 +385,7 @@ pub(super) fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
 }
 
 /// Formats a duration as `42 ms`, `2.3 s` or `4 min 10 s`.
-pub(super) fn took(from: &str, to: &str) -> Option<String> {
+pub(crate) fn took(from: &str, to: &str) -> Option<String> {
     let (from, to) =
         (DateTime::parse_from_rfc3339(from).ok()?, DateTime::parse_from_rfc3339(to).ok()?);
     let milliseconds = (to - from).num_milliseconds().max(0);
@@ -378,7 +398,7 @@ pub(super) fn took(from: &str, to: &str) -> Option<String> {
 }
 
 /// Quotes the text as one shell word.
-pub(super) fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:=@/".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         word.to_owned()
@@ -388,7 +408,7 @@ pub(super) fn quoted(word: &str) -> String {
 }
 
 /// Formats a number as `1,204`.
-pub(super) fn number(n: u64) -> String {
+pub(crate) fn number(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -401,7 +421,7 @@ pub(super) fn number(n: u64) -> String {
 }
 
 /// Formats a count with its noun: `1 user`, `1,204 users`, `2 entries`.
-pub(super) fn count(n: u64, noun: &str) -> String {
+pub(crate) fn count(n: u64, noun: &str) -> String {
     let noun = match (n, noun.strip_suffix('y')) {
         (1, _) => noun.to_owned(),
         (_, Some(stem)) if !noun.ends_with("ay") => format!("{stem}ies"),
@@ -411,7 +431,7 @@ pub(super) fn count(n: u64, noun: &str) -> String {
 }
 
 /// Says how many rows of a list are not shown, and which options show them.
-pub(super) fn not_shown(rows: u64, which: &str, options: &str) -> Page {
+pub(crate) fn not_shown(rows: u64, which: &str, options: &str) -> Page {
     let mut page = Page::default();
     if rows > 0 {
         page.line(dim(format!("… {} {which}: {options}", number(rows))));
@@ -420,7 +440,7 @@ pub(super) fn not_shown(rows: u64, which: &str, options: &str) -> Page {
 }
 
 /// Says that a list as long as its limit may have more rows.
-pub(super) fn maybe_more(rows: usize, limit: u64) -> Page {
+pub(crate) fn maybe_more(rows: usize, limit: u64) -> Page {
     let mut page = Page::default();
     if rows as u64 >= limit {
         page.line(dim(format!("… the first {}; there may be more: --limit", number(limit))));
@@ -429,7 +449,7 @@ pub(super) fn maybe_more(rows: usize, limit: u64) -> Page {
 }
 
 /// Formats a JSON value: lists with commas, `nothing` for an empty value.
-pub(super) fn value(value: &Value) -> String {
+pub(crate) fn value(value: &Value) -> String {
     match value {
         Value::Null => "nothing".to_owned(),
         Value::String(text) if text.is_empty() => "nothing".to_owned(),

@@ -142,7 +142,7 @@ fn from_now(within: Duration, now: DateTime<Utc>) -> Option<String> {
 }
 
 /// Returns the word of an option's value.
-pub(super) fn word<T: ValueEnum + Copy>(value: T) -> String {
+pub(crate) fn word<T: ValueEnum + Copy>(value: T) -> String {
     value.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
 }
 

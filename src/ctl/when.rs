@@ -13,7 +13,7 @@ const WEEKDAYS: [&str; 7] =
     ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
 /// Parses a time in the past, and returns it in RFC 3339. Days and times of day are local.
-pub(super) fn instant(option: &str, text: &str, view: &View) -> Result<String, Failure> {
+pub(crate) fn instant(option: &str, text: &str, view: &View) -> Result<String, Failure> {
     let at = past(text, view).ok_or_else(|| {
         Failure::Usage(format!(
             "{option} {text} is not a time: write 2026-11-24T02:58:00Z, 2026-11-24, yesterday, monday, or 2h for two hours ago"
@@ -61,7 +61,7 @@ fn local(day: NaiveDate, time: NaiveTime, view: &View) -> Option<DateTime<Utc>> 
 }
 
 /// Returns a duration from now: `4h`, or until `18:00`, `tomorrow`, `monday` or a date.
-pub(super) fn duration(option: &str, text: &str, view: &View) -> Result<String, Failure> {
+pub(crate) fn duration(option: &str, text: &str, view: &View) -> Result<String, Failure> {
     let word = text.trim().to_ascii_lowercase();
     if let Ok(duration) = humantime::parse_duration(&word) {
         return Ok(humantime::format_duration(duration).to_string());
@@ -78,7 +78,7 @@ pub(super) fn duration(option: &str, text: &str, view: &View) -> Result<String, 
 }
 
 /// Parses a time in the future: an instant, `18:00`, `tomorrow`, a weekday, a date, or a duration from now.
-pub(super) fn coming(option: &str, text: &str, view: &View) -> Result<DateTime<Utc>, Failure> {
+pub(crate) fn coming(option: &str, text: &str, view: &View) -> Result<DateTime<Utc>, Failure> {
     let word = text.trim().to_ascii_lowercase();
     let in_a_while = |age| view.now.checked_add_signed(chrono::Duration::from_std(age).ok()?);
     let at = DateTime::parse_from_rfc3339(text.trim())

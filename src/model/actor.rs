@@ -4,11 +4,21 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::words::words;
+
 /// The origin of a change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
     Run,
     Operator(Actor),
+}
+
+words! {
+    /// The program through which an operator acts, where it is not the command line.
+    pub enum Means {
+        /// The pages of `rosterctl console`.
+        Console = "console",
+    }
 }
 
 /// The name of a local user, or `rosterd` for the daemon itself.

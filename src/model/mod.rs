@@ -51,7 +51,7 @@ mod words;
 mod written;
 
 pub use account::{Account, AccountKind, AccountRef, Handle, HandleError, Policies, PolicyError};
-pub use actor::{Actor, Origin};
+pub use actor::{Actor, Means, Origin};
 pub use approval::{Approver, GivenApproval};
 pub use cause::{By, Cause, Causes, Evidence, Reason};
 pub use change::{Change, ChangeKind, ChangeVerb};

@@ -31,6 +31,29 @@ pub struct Reading {
     pub addresses: Vec<Line>,
     /// The reasons why the person gets no user.
     pub obstacles: Vec<String>,
+    pub steps: Steps,
+}
+
+/// The conditions of a user that an entry meets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a condition of its own")]
+pub struct Steps {
+    pub is_in_scope: bool,
+    pub has_address: bool,
+    pub is_enabled: bool,
+    pub has_tier: bool,
+}
+
+impl Steps {
+    fn of(desired: &Desired, policy: &Policy) -> Self {
+        let is_refuted = |reason| matches!(desired.finding(reason), Finding::Refuted);
+        Self {
+            is_in_scope: is_refuted(Reason::OutOfScope),
+            has_address: matches!(desired.primary, Primary::Usable(_)),
+            is_enabled: is_refuted(Reason::Disabled) && is_refuted(Reason::Expired),
+            has_tier: desired.joining_tier(policy).is_some(),
+        }
+    }
 }
 
 fn line(attribute: &str, value: impl Into<String>, meaning: impl Into<String>) -> Line {
@@ -50,6 +73,7 @@ pub fn read(person: &Person, desired: &Desired, policy: &Policy, email: &str) ->
         groups: person.groups.clone(),
         addresses: addresses(person, desired, policy, email),
         obstacles: obstacles(desired, policy),
+        steps: Steps::of(desired, policy),
     }
 }
 

@@ -60,7 +60,7 @@ pub use components::components;
 pub use confirmation::{Confirmation, Look};
 pub use decide::{Desired, Finding, LeaveDates, Policy, Primary, Provenance, decide};
 pub use exclude::{Exclude, Ou};
-pub use explain::{Line, Reading, paths, read, remedies};
+pub use explain::{Line, Reading, Steps, paths, read, remedies};
 pub use fingerprint::Fingerprint;
 pub use grace::{FirstSeen, GraceCause, GracePeriod};
 pub use guard::{Admitted, Guarded, guard};

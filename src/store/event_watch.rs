@@ -6,27 +6,51 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::model::Actor;
+use serde_json::{Value, json};
 
-tokio::task_local! {
-    static WATCHED: (Actor, Arc<AtomicBool>);
+use crate::model::{Actor, Means};
+
+/// The request that a task carries out.
+struct Watched {
+    actor: Actor,
+    via: Option<Means>,
+    is_recorded: Arc<AtomicBool>,
 }
 
-/// Runs `work`, and returns whether it committed an event of this actor.
+tokio::task_local! {
+    static WATCHED: Watched;
+}
+
+/// Runs `work`, and returns whether it committed an event of this actor. Each such event names the
+/// program through which the actor acts.
 ///
 /// Events of tasks that it spawns do not count, because they may be committed later or never.
-pub async fn watch_events<T>(actor: &Actor, work: impl Future<Output = T>) -> (T, bool) {
+pub async fn watch_events<T>(
+    actor: &Actor,
+    via: Option<Means>,
+    work: impl Future<Output = T>,
+) -> (T, bool) {
     let is_recorded = Arc::new(AtomicBool::new(false));
-    let done = WATCHED.scope((actor.clone(), Arc::clone(&is_recorded)), work).await;
+    let watched = Watched { actor: actor.clone(), via, is_recorded: Arc::clone(&is_recorded) };
+    let done = WATCHED.scope(watched, work).await;
     (done, is_recorded.load(Ordering::Relaxed))
+}
+
+/// Adds the program of the actor to a document of this actor, as `data.via`.
+pub(super) fn add_means(actor: &Actor, document: &mut Value) {
+    let _ = WATCHED.try_with(|watched| {
+        if let (true, Some(via)) = (watched.actor == *actor, watched.via) {
+            document["data"]["via"] = json!(via);
+        }
+    });
 }
 
 /// Records that events of these actors were committed.
 pub(super) fn note_committed(actors: &[Actor]) {
     // Work that no request asked for is not watched.
-    let _ = WATCHED.try_with(|(actor, is_recorded)| {
-        if actors.contains(actor) {
-            is_recorded.store(true, Ordering::Relaxed);
+    let _ = WATCHED.try_with(|watched| {
+        if actors.contains(&watched.actor) {
+            watched.is_recorded.store(true, Ordering::Relaxed);
         }
     });
 }

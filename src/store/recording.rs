@@ -5,6 +5,7 @@
 use super::backlog::deliveries_of;
 use super::database::{Store, Writing};
 use super::error::{Doing as _, StoreError};
+use super::event_watch::add_means;
 use super::events::beginning;
 use super::followers::make_due;
 use super::rows::Columns;
@@ -39,7 +40,9 @@ pub(super) async fn append(
             writing.actors.push(event.cause.actor.clone());
         }
         let id = EventId(clock.new_id());
-        let document = event.document(id).to_string();
+        let mut document = event.document(id);
+        add_means(&event.cause.actor, &mut document);
+        let document = document.to_string();
         seq += 1;
         hash = writing.keys.link(hash, &document);
         rows.push(vec![

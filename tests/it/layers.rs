@@ -37,6 +37,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ),
         ("control", &["clock", "dns", "engine", "model", "reconcile", "store", "telemetry"]),
         ("ctl", &["control", "manual", "visible"]),
+        ("console", &["clock", "control", "ctl"]),
         // The Kerberos helper, a program of its own.
         ("gssapi", &[]),
         ("manual", &[]),

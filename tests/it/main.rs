@@ -12,6 +12,7 @@ mod changes;
 mod clock;
 mod completion;
 mod config;
+mod console;
 mod ctl;
 mod engine;
 mod explain;

@@ -50,6 +50,9 @@ pub struct ExplainedEntry {
     pub state: Vec<Looked>,
     /// The tier in the directory, and its rule.
     pub tier: Option<String>,
+    /// The steps to a user; `null` without a readable entry.
+    #[serde(default)]
+    pub steps: Option<ExplainedSteps>,
     /// Paths from groups of the person to configured groups, the nearest group first.
     pub groups: Vec<Vec<String>>,
     /// The addresses, each with the claim that covers it.
@@ -66,6 +69,20 @@ pub struct ExplainedEntry {
     pub waits: Option<String>,
     /// Sentences on attributes and servers that cannot be read.
     pub warnings: Vec<String>,
+}
+
+/// The conditions of a user that an entry meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a condition of its own")]
+pub struct ExplainedSteps {
+    /// Whether the entry is in scope.
+    pub scope: bool,
+    /// Whether its primary address is in a claimed domain.
+    pub address: bool,
+    /// Whether it is enabled, and has not expired.
+    pub enabled: bool,
+    /// Whether its groups give a tier.
+    pub tier: bool,
 }
 
 /// One attribute that was read.

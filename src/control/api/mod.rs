@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod accounts;
+mod callers;
 mod changes;
 mod contacts;
 mod directories;
@@ -32,6 +33,7 @@ mod users;
 pub use accounts::{
     Account, Accounts, Deletion, NewAccount, NewPolicies, PolicyValue, Renaming, UserCounts,
 };
+pub use callers::Caller;
 pub use changes::{Change, ChangedPerson};
 pub use contacts::{Contact, Contacts};
 pub use directories::{
@@ -40,7 +42,7 @@ pub use directories::{
 };
 pub use domains::{Domain, Domains, NewClaim, Release, ReleasedUser, TxtRecord};
 pub use events::{Event, Events, LogCheck};
-pub use explain::{Elsewhere, ExplainedEntry, Explanation, Looked};
+pub use explain::{Elsewhere, ExplainedEntry, ExplainedSteps, Explanation, Looked};
 pub use held::{
     Approval, Approving, GivenApproval, HeldGroup, HeldLimit, HeldPlan, HeldPlans, Rejecting,
 };
@@ -71,6 +73,7 @@ pub use crate::engine::{
 };
 pub use crate::model::{
     AccountKind, ChangeClass, ChangeOutcome, ChangeVerb, ClaimState, EVENT_TYPES, HoldReason,
-    PlanState, QuarantineReason, Reason, RunMode, RunState, Status as UserStatus, Tier, Trigger,
+    Means, PlanState, QuarantineReason, Reason, RunMode, RunState, Status as UserStatus, Tier,
+    Trigger,
 };
 pub use crate::store::DeliveryState;

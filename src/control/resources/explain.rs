@@ -8,7 +8,7 @@ use super::{changes, targets, users};
 use crate::control::api;
 use crate::control::operation::{Operation, TOO_LONG, read};
 use crate::engine::{Entry, Explanation};
-use crate::reconcile::{Line, Reading};
+use crate::reconcile::{Line, Reading, Steps};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
@@ -70,8 +70,9 @@ fn entry(entry: Entry) -> api::ExplainedEntry {
         waits,
         warnings,
     } = entry;
+    let steps = reading.as_ref().map(|reading| steps(reading.steps));
     let (names, scope, state, tier, addresses, obstacles) = match reading {
-        Some(Reading { names, scope, state, tier, groups: _, addresses, obstacles }) => {
+        Some(Reading { names, scope, state, tier, groups: _, addresses, obstacles, steps: _ }) => {
             (names, Some(scope), state, Some(tier), addresses, obstacles)
         }
         None => (Vec::new(), None, Vec::new(), None, Vec::new(), Vec::new()),
@@ -86,6 +87,7 @@ fn entry(entry: Entry) -> api::ExplainedEntry {
         scope: scope.map(looked),
         state: state.into_iter().map(looked).collect(),
         tier,
+        steps,
         groups,
         addresses: addresses.into_iter().map(looked).collect(),
         obstacles: if has_user { Vec::new() } else { obstacles },
@@ -94,6 +96,15 @@ fn entry(entry: Entry) -> api::ExplainedEntry {
         would: would.iter().map(|(change, hold)| changes::planned(change, *hold)).collect(),
         waits,
         warnings,
+    }
+}
+
+fn steps(Steps { is_in_scope, has_address, is_enabled, has_tier }: Steps) -> api::ExplainedSteps {
+    api::ExplainedSteps {
+        scope: is_in_scope,
+        address: has_address,
+        enabled: is_enabled,
+        tier: has_tier,
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod backup;
+pub mod callers;
 pub mod changes;
 pub mod contacts;
 pub mod directories;
@@ -31,6 +32,7 @@ pub(super) fn operations() -> Vec<Operation> {
     [
         accounts::operations,
         backup::operations,
+        callers::operations,
         contacts::operations,
         directories::operations,
         domains::operations,

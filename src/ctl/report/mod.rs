@@ -5,8 +5,9 @@
 //! one page, whatever its length. [`rows`] makes the rows, [`tally`] counts them, and [`html`]
 //! writes the printable form.
 
+pub(crate) mod charts;
 mod html;
-mod rows;
+pub(crate) mod rows;
 mod tally;
 
 use std::path::PathBuf;

@@ -155,7 +155,7 @@ impl Report {
     }
 
     /// Returns the column that rows are counted by. Licences are always counted.
-    pub(super) fn counted_by(self, given: Option<By>) -> Result<Option<By>, Failure> {
+    pub(crate) fn counted_by(self, given: Option<By>) -> Result<Option<By>, Failure> {
         let by = match (self, given) {
             (Self::Licences, None) => Some(By::Account),
             (_, given) => given,
@@ -171,7 +171,7 @@ impl Report {
     }
 
     /// Returns the column of the chart, unless the operator chose one.
-    pub(super) fn charted_by(self) -> By {
+    pub(crate) fn charted_by(self) -> By {
         match self {
             Self::Leavers => By::Cause,
             Self::Licences => By::Tier,
@@ -181,7 +181,7 @@ impl Report {
 
     /// Returns whether it is about events, which come in the order of their time. People come in that
     /// of their ids.
-    pub(super) fn is_about_events(self) -> bool {
+    pub(crate) fn is_about_events(self) -> bool {
         self.events().is_some()
     }
 
@@ -197,21 +197,21 @@ impl Report {
 }
 
 /// Sorts people as a reader looks for one: by the first column, a name or an expiry.
-pub(super) fn sort(people: &mut [Row]) {
+pub(crate) fn sort(people: &mut [Row]) {
     people.sort_by_cached_key(|row| row.cells[0].to_lowercase());
 }
 
 /// The rows of one report.
-pub(super) struct Source<'a> {
-    pub(super) report: Report,
-    pub(super) period: Period,
+pub(crate) struct Source<'a> {
+    pub(crate) report: Report,
+    pub(crate) period: Period,
     daemon: &'a Daemon,
     /// When suspended users came back, by user id, the earliest first.
     returns: BTreeMap<String, Vec<String>>,
 }
 
 impl<'a> Source<'a> {
-    pub(super) async fn new(
+    pub(crate) async fn new(
         report: Report,
         period: Period,
         daemon: &'a Daemon,
@@ -235,12 +235,12 @@ impl<'a> Source<'a> {
     }
 
     /// Returns the rows with all terminal control characters escaped.
-    pub(super) fn pages(&self) -> Pages<'_> {
+    pub(crate) fn pages(&self) -> Pages<'_> {
         Pages { source: self, items: self.items(), is_raw: false }
     }
 
     /// Returns the rows as the daemon has them.
-    pub(super) fn raw_pages(&self) -> Pages<'_> {
+    pub(crate) fn raw_pages(&self) -> Pages<'_> {
         Pages { source: self, items: self.items(), is_raw: true }
     }
 
@@ -299,14 +299,14 @@ enum Items<'a> {
 }
 
 /// The pages of rows. `None` is the end; a page may be empty before it.
-pub(super) struct Pages<'a> {
+pub(crate) struct Pages<'a> {
     source: &'a Source<'a>,
     items: Items<'a>,
     is_raw: bool,
 }
 
 impl Pages<'_> {
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<Row>>, Failure> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Row>>, Failure> {
         let Self { source, items, is_raw } = self;
         match items {
             Items::Events(pages) => {

@@ -370,7 +370,7 @@ async fn the_store_reports_whether_a_request_left_an_event_of_its_actor() {
 }
 
 async fn leaves_event(work: impl Future<Output = ()>) -> bool {
-    rosterd::store::watch_events(&alice(), work).await.1
+    rosterd::store::watch_events(&alice(), None, work).await.1
 }
 
 #[test]

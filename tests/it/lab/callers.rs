@@ -217,3 +217,46 @@ fn a_callers_roles_follow_from_all_groups_of_its_user_and_nothing_else() {
         said(ANNA, "status")
     );
 }
+
+/// Opens the link of a console as Python does, and prints the statuses of some requests.
+const VISIT: &str = r#"
+import sys, urllib.request, urllib.parse, urllib.error, http.cookiejar
+link = sys.argv[1]; origin, code = link.split("/open#")
+jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+web = urllib.request.build_opener(jar)
+def ask(path, body=None):
+    request = urllib.request.Request(origin + path, body, {"Origin": origin})
+    try: answer = web.open(request)
+    except urllib.error.HTTPError as error: answer = error
+    return answer.status, answer.read().decode()
+opened, overview = ask("/open", urllib.parse.urlencode({"code": code}).encode())
+left, _ = ask("/leave", b"token=1")
+print(opened, "looking only" in overview, "method=\"post\"" in overview, left)
+"#;
+
+#[test]
+#[ignore = "needs the lab: tests/run"]
+fn a_viewer_opens_a_console_that_only_shows_and_root_is_another_user() {
+    let machine = Machine::start();
+    let folder = machine.folder.path();
+    let mut console = Machine::with_own_users(folder, "setpriv");
+    let console = console.args(CARLA.split(' ')).arg(folder.join("rosterctl")).arg("--socket");
+    let console = console.arg(folder.join("run/control.sock")).args(["--json", "console"]);
+    let mut console = console.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let output = console.stdout.as_mut().unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).unwrap();
+    let link: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let link = link["link"].as_str().unwrap();
+    let visit = |who: &str| {
+        let mut python = Machine::with_own_users(folder, "setpriv");
+        let python = python.args(who.split(' ')).args(["python3", "-c", VISIT, link]);
+        String::from_utf8(python.output().unwrap().stdout).unwrap()
+    };
+    for other in ["--reuid 0", BEN, ANNA] {
+        assert_eq!(visit(other), "403 False False 403\n", "{other} has the link, and another uid");
+    }
+    assert_eq!(visit(CARLA), "200 True False 403\n");
+    console.kill().unwrap();
+    console.wait().unwrap();
+}

@@ -16,6 +16,7 @@ mod binding;
 mod branch;
 mod callers;
 mod check;
+mod console;
 mod controller;
 mod day;
 mod domains;

@@ -1,6 +1,7 @@
 //! The head office: `rosterd` as a process over a domain controller, driven through `rosterctl
 //! --json` only.
 
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ExitStatus, Stdio};
 
 use nix::sys::signal::Signal;
@@ -68,6 +69,17 @@ impl Office {
             .stderr(Stdio::null())
             .spawn()
             .expect("rosterctl")
+    }
+
+    /// Starts a console. Returns its process and its link.
+    pub(crate) fn console(&self) -> (Child, String) {
+        let mut console =
+            self.daemon.client("console").stdout(Stdio::piped()).spawn().expect("rosterctl");
+        let mut line = String::new();
+        let output = console.stdout.as_mut().expect("a pipe");
+        BufReader::new(output).read_line(&mut line).expect("a line");
+        let printed: Value = serde_json::from_str(&line).expect("a document");
+        (console, printed["link"].as_str().expect("a link").to_owned())
     }
 
     /// Returns the document of a command that must succeed.

@@ -1,0 +1,204 @@
+//! Runs: a timeline by day, one run with its changes, and the preview of its undo.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Path, Query, State};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::layout::{
+    self, Place, Shown, Tone, badge, count, facts, link, notice, number, sentence, when,
+};
+use super::state::Console;
+use super::visit::Visit;
+use crate::control::api::{Change, LeftAlone, Run, RunDetail, RunState, Runs, Undo};
+use crate::control::client::Route;
+use crate::ctl::change::{self, Kind};
+use crate::ctl::id;
+use crate::ctl::link::Answer;
+use crate::ctl::run::{applied, of};
+use crate::ctl::text::{View, time, took};
+
+/// Runs on one page.
+const SHOWN: u64 = 100;
+/// Changes of one kind that a page lists.
+const LISTED: usize = 1_000;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Filter {
+    /// Id of the last run of the page before.
+    before: String,
+    state: String,
+}
+
+pub async fn list(
+    State(console): State<Arc<Console>>,
+    Extension(visit): Extension<Visit>,
+    Query(Filter { before, state }): Query<Filter>,
+) -> Shown {
+    let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let route = Route::to(["runs"])
+        .with_some("before", given(&before))
+        .with_some("state", given(&state))
+        .with("limit", SHOWN);
+    let runs: Answer<Runs> = console.daemon().get(&route).await?;
+    let Runs { runs, older } = runs.value;
+    let view = &visit.view;
+    let mut days: Vec<(String, Vec<&Run>)> = Vec::new();
+    for run in &runs {
+        let day = time(&run.started_at, view).chars().take(10).collect::<String>();
+        match days.last_mut() {
+            Some((last, runs)) if *last == day => runs.push(run),
+            _ => days.push((day, vec![run])),
+        }
+    }
+    Ok(layout::page(
+        &visit,
+        Place::Runs,
+        "Runs",
+        &html! {
+            form.tools method="get" {
+                label { span { "State" } select name="state" {
+                    (layout::choice("", "all", &state))
+                    @for one in RunState::ALL { (layout::choice(one.as_str(), one.as_str(), &state)) }
+                } }
+                button { "Show" }
+            }
+            @if runs.is_empty() { p.empty { "No run matches." } }
+            @for (day, runs) in &days {
+                section {
+                    h2 { (day) }
+                    ol.timeline { @for run in runs { (line(run, view)) } }
+                }
+            }
+            @if let (Some(last), true) = (runs.last(), older > 0) {
+                p.pages { a href=(link("/runs", &[("before", &last.id), ("state", &state)])) { (number(older)) " older runs" } }
+            }
+        },
+    ))
+}
+
+fn tone(state: RunState) -> Tone {
+    match state {
+        RunState::Succeeded => Tone::Good,
+        RunState::Failed => Tone::Bad,
+        RunState::Held | RunState::Cancelled => Tone::Waits,
+        RunState::Running => Tone::Plain,
+    }
+}
+
+fn line(run: &Run, view: &View) -> Markup {
+    let at = time(&run.started_at, view);
+    let clock: String = at.chars().skip(11).collect();
+    html! {
+        li class=(tone(run.state).class()) {
+            time datetime=(run.started_at) { (clock) }
+            div {
+                a href={ "/runs/" (run.id) } { strong { (of(run)) } ", " (run.trigger) ", " (run.mode) }
+                " " (badge(tone(run.state), run.state))
+                span.small {
+                    (applied(&run.changes).unwrap_or_else(|| "nothing changed".to_owned()))
+                    @if run.held > 0 { "; " (count(run.held, "change")) " held" }
+                    @if let Some(actor) = &run.actor { "; by " (actor) }
+                }
+                @if let Some(error) = &run.error { span.small.bad-text { (sentence(error)) } }
+            }
+        }
+    }
+}
+
+pub async fn page(
+    State(console): State<Arc<Console>>,
+    Extension(visit): Extension<Visit>,
+    Path(id): Path<String>,
+) -> Shown {
+    let run: Answer<RunDetail> = console.daemon().get(&Route::to(["runs", &id])).await?;
+    let RunDetail { run, undone_by, applied: changes } = run.value;
+    let view = &visit.view;
+    let lasted = run.finished_at.as_ref().and_then(|end| took(&run.started_at, end));
+    let can_undo = visit.may_change && undone_by.is_none() && applied(&run.changes).is_some();
+    Ok(layout::page(
+        &visit,
+        Place::Runs,
+        &format!("Run of {}", of(&run)),
+        &html! {
+            p { (badge(tone(run.state), run.state)) " " (applied(&run.changes).unwrap_or_else(|| "Nothing changed.".to_owned())) }
+            @if let Some(error) = &run.error { (notice(Tone::Bad, &html! { (sentence(error)) })) }
+            @if run.held > 0 {
+                (notice(Tone::Waits, &html! { (count(run.held, "change")) " of the directory wait for a decision. " a href="/held" { "To the waiting plans" } }))
+            }
+            @for warning in &run.warnings { (notice(Tone::Waits, &html! { (sentence(warning)) })) }
+            (facts(&[
+                ("Started", html! { (when(&run.started_at, view)) @if let Some(lasted) = &lasted { ", took " (lasted) } }),
+                ("Trigger", html! { (run.trigger) }),
+                ("Requested by", html! { (run.actor.as_deref().unwrap_or_default()) }),
+                ("Read", match run.read.entries { 0 => html! {}, n => html! { (count(n, "entry")) " (" (run.mode) ")" @if let Some(server) = &run.read.server { " from " (server) } } }),
+                ("Full read because", html! { (run.full_read_reason.as_deref().unwrap_or_default()) }),
+                ("Dropped", match run.dropped { 0 => html! {}, n => html! { (count(n, "change")) ", because the user changed meanwhile" } }),
+                ("Undoes", run.undoes.as_ref().map_or_else(|| html! {}, |other| html! { a href={ "/runs/" (other) } { "run " (id::short(other)) } })),
+                ("Undone by", undone_by.as_ref().map_or_else(|| html! {}, |other| html! { a href={ "/runs/" (other) } { "run " (id::short(other)) } })),
+            ]))
+            (by_kind(&changes, view))
+            @if can_undo { p { a href={ "/runs/" (run.id) "/undo" } { "What would an undo do?" } } }
+        },
+    ))
+}
+
+/// Lists changes by kind. Changes that take access away come first.
+fn by_kind(changes: &[Change], view: &View) -> Markup {
+    let mut kinds: BTreeMap<Kind, Vec<&Change>> = BTreeMap::new();
+    for change in changes.iter().filter(|change| !change::is_bookkeeping(change)) {
+        kinds.entry(Kind::of(change)).or_default().push(change);
+    }
+    html! {
+        @for (kind, changes) in &kinds {
+            details.group open {
+                summary { span.group-name { (kind.heading()) } span.group-count { (number(changes.len() as u64)) } }
+                table.plan { tbody {
+                    @for change in changes.iter().take(LISTED) {
+                        tr {
+                            td.who {
+                                a href={ "/person/" (change.user_id) } { (change.display_name.as_deref().or(change.email.as_deref()).unwrap_or(&change.user_id)) }
+                                @if let Some(email) = change.email.as_ref().filter(|_| change.display_name.is_some()) { span.small { (email) } }
+                            }
+                            td { (change::what(*kind, change)) @if let Some(outcome) = change.outcome.filter(|o| o.as_str() != "applied") { " " (badge(Tone::Waits, outcome)) } }
+                            td { @for seen in change::evidence(&change.evidence, view) { span.small { (seen) } } }
+                        }
+                    }
+                } }
+                @if changes.len() > LISTED { p.small { "The first " (number(LISTED as u64)) "." } }
+            }
+        }
+    }
+}
+
+pub async fn undo(
+    State(console): State<Arc<Console>>,
+    Extension(visit): Extension<Visit>,
+    Path(id): Path<String>,
+) -> Shown {
+    let route = Route::to(["runs", &id, "undo"]).with("dry_run", true);
+    let undo: Answer<Undo> = console.daemon().post(&route, &()).await?;
+    let Undo { undoes, changes, left, .. } = undo.value;
+    let view = &visit.view;
+    Ok(layout::page(
+        &visit,
+        Place::Runs,
+        &format!("Undo of run {}", id::short(&undoes)),
+        &html! {
+            p { "Nothing has been changed. An undo would make " (count(changes.len() as u64, "change")) "; an operator starts it with "
+                code { "rosterctl run undo " (id::short(&undoes)) } "." }
+            (by_kind(&changes, view))
+            @if !left.is_empty() {
+                h2 { "It would leave alone" }
+                ul { @for LeftAlone { user_id, email, kind, why } in &left {
+                    li { (email.as_deref().unwrap_or(user_id)) ", " (kind) ": " (why) }
+                } }
+            }
+            p { a href={ "/runs/" (undoes) } { "Back to the run" } }
+        },
+    ))
+}

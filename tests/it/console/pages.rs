@@ -1,0 +1,282 @@
+//! The pages over a daemon with a simulated directory.
+
+use rosterd::model::Status;
+use serde_json::json;
+
+use super::{Visitor, office_with_leavers, take_groups};
+use crate::firm::{dn_of, held_plan};
+use crate::socket::{Office, rosterctl};
+
+/// Returns the ids of the people with a tick.
+fn ticked(page: &str) -> Vec<&str> {
+    let inputs = page.split("<input ").filter(|input| input.contains("name=\"who\""));
+    inputs
+        .filter(|input| input.split('>').next().unwrap().contains("checked"))
+        .map(|input| input.split("value=\"").nth(1).unwrap().split('"').next().unwrap())
+        .collect()
+}
+
+/// Returns the form of an approval of these people, as the page sends it.
+fn form<'a>(
+    digest: &'a str,
+    token: &'a str,
+    people: &[&'a str],
+    number: &'a str,
+) -> Vec<(&'a str, &'a str)> {
+    let fields = [("digest", digest), ("token", token), ("number", number), ("comment", "CHG-7")];
+    people.iter().map(|id| ("who", *id)).chain(fields).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_approved_without_the_person_left_out() {
+    let (office, id) = office_with_leavers(100, 60).await;
+    let visitor = Visitor::of(&office).await;
+    let path = format!("/held/{id}");
+    let shown = visitor.get(&path);
+    let (digest, token) = (shown.input("digest"), shown.input("token"));
+    let active = office.firm.active().await;
+    let all = ticked(&shown.body);
+    assert_eq!(all.len(), 60);
+    let (left_out, chosen) = all.split_last().unwrap();
+    let approve = format!("{path}/approve");
+    for (people, number, why) in [
+        (chosen, "", "type 59 into the field"),
+        (chosen, "60", "type 59 into the field"),
+        (&[][..], "0", "Tick at least one person"),
+        (&["00000000-0000-0000-0000-000000000000"], "1", "Tick at least one person"),
+    ] {
+        let answer = visitor.post(&approve, &form(&digest, &token, people, number));
+        assert_eq!(answer.status, 422, "{}", answer.body);
+        assert!(answer.body.contains(why), "{why}: {}", answer.body);
+        let kept: Vec<&str> = chosen.iter().copied().filter(|id| people.contains(id)).collect();
+        assert_eq!(ticked(&answer.body), kept, "ticks and comment stay");
+        assert!(answer.body.contains("value=\"CHG-7\""));
+    }
+    assert_eq!(office.firm.active().await, active);
+
+    let answer = visitor.post(&approve, &form(&digest, &token, chosen, "59"));
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    let run = visitor.page(answer.header("location").unwrap());
+    assert!(
+        run.contains("59 suspended") && run.contains("1 change of the directory wait"),
+        "{run}"
+    );
+    let suspended: Vec<String> = office
+        .firm
+        .users()
+        .await
+        .iter()
+        .filter(|user| user.status() == Status::Suspended)
+        .map(|user| user.id.to_string())
+        .collect();
+    assert_eq!(suspended.len(), 59);
+    assert!(!suspended.contains(&(*left_out).to_owned()));
+
+    // The log names the person and the console, and the history shows both.
+    let approved = office.firm.events("plan.approved").await.pop().unwrap();
+    assert_eq!(approved["data"]["actor"], json!(office.me));
+    assert_eq!(approved["data"]["via"], json!("console"));
+    let events = office.firm.events("user.suspended").await;
+    assert_eq!(events[0]["data"]["approval"]["comment"], json!("CHG-7"));
+    let person = visitor.page(&format!("/person/{}", suspended[0]));
+    assert!(person.contains(&format!("approved by {}", office.me)), "{person}");
+    let (_, listed, _) = rosterctl(&office, "event list --type plan.*").await;
+    assert!(listed.contains("console"), "{listed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_changed_meanwhile_is_refused_with_the_difference() {
+    let (office, id) = office_with_leavers(40, 3).await;
+    let visitor = Visitor::of(&office).await;
+    let shown = visitor.get(&format!("/held/{id}"));
+    let (digest, token) = (shown.input("digest"), shown.input("token"));
+    let people = ticked(&shown.body);
+    let active = office.firm.active().await;
+    let gone = office.firm.user(people[0]).await;
+    office.firm.sim.edit(|ad| ad.add_member(adsim::names::BASIC, dn_of(&gone).as_str()));
+    let newcomer = office.firm.users().await;
+    let newcomer = newcomer.iter().filter(|user| user.link.is_some());
+    let newcomer = newcomer.clone().nth(20).unwrap().clone();
+    office.firm.sim.edit(|ad| {
+        for group in [adsim::names::PRO, adsim::names::PRO_NESTED, adsim::names::BASIC] {
+            ad.remove_member(group, dn_of(&newcomer).as_str());
+        }
+    });
+    office.firm.sync().await;
+    for verb in ["approve", "reject"] {
+        let answer =
+            visitor.post(&format!("/held/{id}/{verb}"), &form(&digest, &token, &people, ""));
+        assert_eq!(answer.status, 409, "{}", answer.body);
+        let name = |user: &rosterd::model::User| user.profile.display_name.clone().unwrap();
+        for said in [
+            "Nothing was approved: the plan has changed".to_owned(),
+            format!("New: 1 change – {}", name(&newcomer)),
+            format!("No longer in it: 1 change – {}", name(&gone)),
+        ] {
+            assert!(answer.body.contains(&said), "{said}\n{}", answer.body);
+        }
+        assert_eq!(answer.input("digest"), held_plan(&office.firm).await.digest.to_string());
+    }
+    assert_eq!(office.firm.active().await, active);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_rejected_and_reopened_and_a_person_suspended_and_activated() {
+    let (office, id) = office_with_leavers(40, 3).await;
+    let visitor = Visitor::of(&office).await;
+    let token = visitor.token();
+    let digest = visitor.get(&format!("/held/{id}")).input("digest");
+    let fields = [("token", token.as_str()), ("digest", &digest), ("comment", "not today")];
+    let answer = visitor.post(&format!("/held/{id}/reject"), &fields);
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    let page = visitor.page(answer.header("location").unwrap());
+    assert!(page.contains("rejected") && page.contains("not today"), "{page}");
+    let answer = visitor.post(&format!("/held/{id}/reopen"), &fields);
+    let page = visitor.page(answer.header("location").unwrap());
+    assert!(page.contains("waits for a decision"), "{page}");
+
+    let user = office.firm.users().await.pop().unwrap().id.to_string();
+    let fields = [("token", token.as_str()), ("reason", "lost <laptop>")];
+    assert_eq!(visitor.post(&format!("/person/{user}/suspend"), &fields).status, 303);
+    let page = visitor.page(&format!("/person/{user}"));
+    assert!(page.contains("lost &lt;laptop&gt;") && page.contains("via console"), "{page}");
+    assert_eq!(visitor.post(&format!("/person/{user}/activate"), &fields).status, 303);
+    assert_eq!(office.firm.user(&user).await.status(), Status::Active);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_grouped_and_searched_by_the_values_of_its_people() {
+    let (office, id) = office_with_leavers(60, 20).await;
+    let visitor = Visitor::of(&office).await;
+    let names = |by: &str| {
+        let page = visitor.page(&format!("/held/{id}?by={by}"));
+        let groups: Vec<String> = page
+            .split("class=\"group-name\">")
+            .skip(1)
+            .map(|rest| rest.split('<').next().unwrap().to_owned())
+            .collect();
+        groups
+    };
+    assert!(names("ou").iter().all(|name| name.starts_with("OU=")), "{:?}", names("ou"));
+    assert_eq!(names("cause"), ["no-group"]);
+    assert!(names("tier").iter().all(|name| ["basic", "pro"].contains(&name.as_str())));
+    assert_eq!(names("nonsense"), names("ou"));
+    let one = office.firm.user(ticked(&visitor.page(&format!("/held/{id}")))[0]).await;
+    let address = one.addresses.primary.as_ref().unwrap().to_string();
+    let page = visitor.page(&format!("/held/{id}?q={address}"));
+    assert_eq!(ticked(&page), [one.id.to_string()]);
+    assert!(page.contains("The search matches 1 of 20 people"), "{page}");
+}
+
+/// The pages of the console for this plan, run and person.
+pub(super) fn paths(plan: &str, run: &str, person: &str) -> Vec<String> {
+    let mut paths: Vec<String> = [
+        "/",
+        "/held",
+        "/held?all=true",
+        "/people",
+        "/people?q=a&status=active",
+        "/problems",
+        "/runs",
+        "/systems",
+        "/systems/hooks/vpn",
+        "/events",
+        "/events?type=user.*",
+        "/events/verify",
+        "/reports",
+        "/reports/leavers",
+        "/reports/joiners",
+        "/reports/changes",
+        "/reports/access-review?by=department",
+        "/reports/expiring",
+        "/reports/inactive",
+    ]
+    .map(str::to_owned)
+    .into();
+    paths.extend([
+        format!("/held/{plan}"),
+        format!("/runs/{run}"),
+        format!("/runs/{run}/undo"),
+        format!("/person/{person}"),
+        "/person/nobody@example.com".to_owned(),
+    ]);
+    paths
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_display_name_stays_text_on_every_page() {
+    let office = Office::open().await;
+    let users = office.firm.users().await;
+    let user = users.iter().find(|user| user.link.is_some()).unwrap();
+    let evil = "<script>alert(1)</script>\"><img src=http://evil.example/x onerror=alert(1)>";
+    office.firm.sim.edit(|ad| ad.set(dn_of(user).as_str(), "displayName", evil));
+    office.firm.sync().await;
+    take_groups(&office, 5).await;
+    let plan = held_plan(&office.firm).await;
+    let visitor = Visitor::of(&office).await;
+    let run = plan.run.to_string();
+    let mut seen = 0;
+    for path in paths(&plan.id.to_string(), &run, &user.id.to_string()) {
+        let page = visitor.page(&path);
+        seen += usize::from(page.contains("&lt;script&gt;alert(1)"));
+        for wrong in ["<script>", "<img", " style=", "src=\"http", "href=\"http"] {
+            assert!(!page.contains(wrong), "{wrong} in {path}: {page}");
+        }
+        // No attribute is a handler.
+        let tags = page.split('<').skip(1).map(|tag| tag.split('>').next().unwrap());
+        assert!(tags.into_iter().all(|tag| !tag.contains(" on")), "{path}");
+    }
+    assert!(seen >= 1, "the name is shown");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_of_the_console_has_the_rows_of_rosterctl() {
+    let office = Office::open().await;
+    let visitor = Visitor::of(&office).await;
+    for (path, command) in [
+        ("/people.csv", "user list --csv"),
+        ("/events.csv?type=user.created", "event list --type user.created --csv"),
+        ("/reports/joiners/csv?since=30d", "report joiners --csv"),
+    ] {
+        let answer = visitor.get(path);
+        assert_eq!(answer.header("content-type"), Some("text/csv; charset=utf-8"));
+        let (_, csv, _) = rosterctl(&office, command).await;
+        let rows = |text: &str| {
+            let mut rows: Vec<String> = text.lines().map(str::to_owned).collect();
+            rows.sort();
+            rows
+        };
+        assert!(csv.lines().count() > 10, "{csv}");
+        assert_eq!(rows(&answer.body), rows(&csv), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_created_anew_is_linked_after_a_look_at_both_entries() {
+    let mut office = Office::open().await;
+    let [user, _, _, guid] = office.leavers().await;
+    let visitor = Visitor::of(&office).await;
+    let list = visitor.page("/problems");
+    assert!(list.contains("address-held") && list.contains(&format!("/problems/{guid}")), "{list}");
+    let compared = visitor.get(&format!("/problems/{guid}"));
+    assert!(compared.body.contains("created anew: link them"), "{}", compared.body);
+    assert_eq!(compared.input("user"), user);
+    let fields = [("token", compared.input("token")), ("user", user.clone())];
+    let fields: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (*k, v.as_str())).collect();
+    let answer = visitor.post(&format!("/problems/{guid}/relink"), &fields);
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    let linked = office.firm.user(&user).await;
+    assert_eq!(linked.link.unwrap().guid.to_string(), guid);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hook_delivers_its_dead_letters_again_at_a_click() {
+    let office = Office::open().await;
+    let visitor = Visitor::of(&office).await;
+    assert!(visitor.page("/systems").contains("vpn"));
+    let token = visitor.token();
+    let answer = visitor.post("/systems/hooks/vpn/redeliver", &[("token", &token)]);
+    assert_eq!(answer.header("location"), Some("/systems/hooks/vpn"));
+    let event = office.firm.events("hook.redelivered").await.pop().unwrap();
+    assert_eq!(event["data"]["via"], json!("console"));
+}
