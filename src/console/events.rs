@@ -23,6 +23,9 @@ use crate::ctl::text::View;
 /// Events on one page.
 const SHOWN: u64 = 100;
 
+/// A longer text is folded.
+const LONGEST: usize = 160;
+
 /// Families of types, for the filter.
 const KINDS: [(&str, &str); 6] = [
     ("", "all"),
@@ -128,7 +131,10 @@ fn table(events: &[Event], view: &View) -> Markup {
                             @else { (subject(document)) }
                         }
                         td { (actor(document)) }
-                        td.small { (brief(data(document, "after"))) }
+                        td.small {
+                            @let now = brief(data(document, "after"));
+                            @if now.chars().count() > LONGEST { details { summary { "Details" } (now) } } @else { (now) }
+                        }
                     }
                 }
             }

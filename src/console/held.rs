@@ -127,6 +127,7 @@ pub async fn page(
     Query(form): Query<Form>,
 ) -> Shown {
     let plan = read(&console, &id).await?;
+    console.remember(&plan);
     Ok(show(&visit, &plan, &form, &Draft::default()))
 }
 
@@ -395,7 +396,7 @@ pub async fn approve(
     let plan = read(&console, &id).await?;
     let digest = fields.text("digest").to_owned();
     if digest != plan.digest || !is_decided_here(&visit, &plan) {
-        return Ok(changed(&console, &visit, &plan, &form).await?.into_response());
+        return Ok(changed(&console, &visit, &plan, &digest, &form).await?.into_response());
     }
     let ticked: BTreeSet<&str> = fields.all("who").collect();
     let rows = rows(&plan);
@@ -426,7 +427,7 @@ pub async fn approve(
     let approving = Approving {
         causes: Vec::new(),
         people: people.into_iter().map(str::to_owned).collect(),
-        digest: Some(digest),
+        digest: Some(digest.clone()),
         comment: comment.clone(),
     };
     let route = Route::to(["held", &id, "approve"]);
@@ -439,16 +440,18 @@ pub async fn approve(
             if now.digest == plan.digest {
                 return Ok(refuse(Fault::from(failure).sentence().to_owned()));
             }
-            Ok(changed(&console, &visit, &now, &form).await?.into_response())
+            Ok(changed(&console, &visit, &now, &digest, &form).await?.into_response())
         }
     }
 }
 
 /// Refuses a decision about a plan that is not the present one any more, and shows what changed.
+/// `digest` names the plan that the page has shown; `seen` is what is left of it.
 async fn changed(
     console: &Console,
     visit: &Visit,
     seen: &HeldPlan,
+    digest: &str,
     form: &Form,
 ) -> Result<(StatusCode, Markup), Fault> {
     let plans: Answer<HeldPlans> = console.daemon().get(&Route::to(["held"])).await?;
@@ -463,9 +466,11 @@ async fn changed(
         return Ok((StatusCode::CONFLICT, show(visit, seen, form, &draft)));
     };
     let now = read(console, &present.id).await?;
+    let seen = console.shown(digest).unwrap_or_else(|| seen.clone());
     let of = |plan: &HeldPlan| plan.changes.clone().unwrap_or_default();
-    let (before, after) = (of(seen), of(&now));
-    let (added, gone) = review::between(&before, (&now.created_at, &after));
+    let (before, after) = (of(&seen), of(&now));
+    let (added, gone) = review::between(&before, ("", &after));
+    console.remember(&now);
     let body = html! {
         p { strong { "Nothing was approved: the plan has changed since you opened it." } " Below is the present one." }
         (difference("New", &added))
@@ -496,9 +501,10 @@ pub async fn reject(
     Path(id): Path<String>,
 ) -> Result<Response, Fault> {
     let plan = read(&console, &id).await?;
-    if fields.text("digest") != plan.digest || !is_decided_here(&visit, &plan) {
+    let digest = fields.text("digest").to_owned();
+    if digest != plan.digest || !is_decided_here(&visit, &plan) {
         let form = Form::default();
-        return Ok(changed(&console, &visit, &plan, &form).await?.into_response());
+        return Ok(changed(&console, &visit, &plan, &digest, &form).await?.into_response());
     }
     decide(&console, &fields, &id, "reject").await
 }

@@ -24,6 +24,8 @@ use crate::ctl::report::charts::column_chart;
 use crate::ctl::status::under_way;
 use crate::ctl::text::{View, is_for_ever};
 
+/// Commands of sentences whose subject has a card or a link of its own here.
+const SHOWN_OTHERWISE: [&str; 2] = ["rosterctl held show", "rosterctl user list --quarantined"];
 /// Days of the chart.
 const DAYS: u64 = 30;
 /// Pages of runs that the chart reads at most.
@@ -80,6 +82,10 @@ fn needs(status: &Status, plans: &[HeldPlan], view: &View) -> Markup {
                 .flat_map(|one| one.attention.iter().map(|sentence| (one.name.as_str(), sentence))),
         )
         .chain(status.hooks.attention.iter().map(|sentence| ("hooks", sentence)))
+        .collect();
+    let sentences: Vec<_> = sentences
+        .into_iter()
+        .filter(|(_, text)| !SHOWN_OTHERWISE.iter().any(|command| text.contains(command)))
         .collect();
     let quarantined: u64 = status.directories.iter().map(|one| one.quarantined).sum();
     let nothing =
@@ -213,7 +219,7 @@ fn chart(days: &BTreeMap<NaiveDate, [u64; 2]>) -> Markup {
         days.iter().map(|(day, counts)| (day.to_string(), *counts)).collect();
     let sum = |at: usize| days.values().map(|counts| counts[at]).sum::<u64>();
     html! {
-        div.chart { (column_chart(&columns, ["created", "suspended"])) }
+        div.chart tabindex="0" { (column_chart(&columns, ["created", "suspended"])) }
         ul.legend {
             li { span.key.series-0 {} " " (number(sum(0))) " created" }
             li { span.key.series-1 {} " " (number(sum(1))) " suspended" }

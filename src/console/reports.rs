@@ -132,10 +132,10 @@ pub async fn page(
                 button { "Show" }
             }
             p.big { strong { (tally.total(report)) } }
-            @if groups.len() > 1 { section { h2 { "By " (by.column()) } div.chart { (bar_chart(&groups)) } } }
+            @if groups.len() > 1 { section { h2 { "By " (by.column()) } div.chart tabindex="0" { (bar_chart(&groups)) } } }
             @if tally.days.len() > 1 {
                 @let (unit, columns) = buckets(&tally.days);
-                section { h2 { "By " (unit) } div.chart { (column_chart(&columns, [report.noun(2)])) } }
+                section { h2 { "By " (unit) } div.chart tabindex="0" { (column_chart(&columns, [report.noun(2)])) } }
             }
             @if shown.is_empty() { p.empty { "None." } }
             @else {

@@ -1,17 +1,21 @@
 //! The state of a console, which its pages share.
 
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono_tz::Tz;
 
 use super::door::{Door, Ending, Opened, Secret, Shut, Use};
 use crate::clock::Clock;
-use crate::control::api::Caller;
+use crate::control::api::{Caller, HeldPlan};
 use crate::ctl::link::Daemon;
 use crate::ctl::text::View;
 
 /// Interval at which the end of the session is checked.
 const CHECKED: Duration = Duration::from_secs(1);
+/// Plans that are remembered. A person decides about one or two.
+const REMEMBERED: usize = 4;
 
 /// A console on a port of its own, with its one code.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub struct Console {
     may_change: bool,
     port: u16,
     door: Door,
+    /// The plans that pages have shown, the latest last, so that a refusal can say what changed.
+    shown: Mutex<VecDeque<HeldPlan>>,
 }
 
 impl Console {
@@ -42,7 +48,24 @@ impl Console {
             may_change: caller.is_operator() && !read_only,
             caller: caller.actor,
             port,
+            shown: Mutex::default(),
         }
+    }
+
+    /// Notes the plan that a page shows.
+    pub(super) fn remember(&self, plan: &HeldPlan) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.retain(|other| other.digest != plan.digest);
+        shown.push_back(plan.clone());
+        while shown.len() > REMEMBERED {
+            shown.pop_front();
+        }
+    }
+
+    /// Returns the plan with this digest, as a page has shown it.
+    pub(super) fn shown(&self, digest: &str) -> Option<HeldPlan> {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.iter().find(|plan| plan.digest == digest).cloned()
     }
 
     pub(super) fn daemon(&self) -> &Daemon {

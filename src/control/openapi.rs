@@ -103,6 +103,7 @@ fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
     }
     let mut described = json!({
         "operationId": id(method, path),
+        "tags": [tag(path)],
         "summary": summary,
         "x-rosterd-roles": role_names(*roles),
         "responses": responses(operation, answers, schemas),
@@ -124,10 +125,16 @@ fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
     described
 }
 
+/// Returns the noun of an operation, by which generators group the functions of a client.
+fn tag(path: &str) -> &str {
+    path.split(['/', '.']).find(|word| !word.is_empty()).unwrap_or_default()
+}
+
 /// Returns the id of an operation, such as `get_directories_name_plan`.
 fn id(method: &Method, path: &str) -> String {
+    // A generator makes a function of it, and a hyphen is in no name of a function.
     let words =
-        path.split(['/', '.']).filter(|w| !w.is_empty()).map(|w| w.trim_matches(['{', '}']));
+        path.split(['/', '.', '-']).filter(|w| !w.is_empty()).map(|w| w.trim_matches(['{', '}']));
     std::iter::once(method.as_str().to_lowercase().as_str())
         .chain(words)
         .collect::<Vec<_>>()

@@ -347,7 +347,9 @@ fn every_operation_documents_its_roles_and_its_event() {
         let at = format!("{} {}", operation.method, operation.path);
         let described = &document["paths"][format!("/v1{}", operation.path)]
             [operation.method.as_str().to_lowercase()];
-        assert!(described["operationId"].is_string(), "{at}");
+        let id = described["operationId"].as_str().unwrap();
+        assert!(id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'), "{id}");
+        assert!(described["tags"][0].as_str().is_some_and(|tag| !tag.is_empty()), "{at}");
         let roles = match (operation.method.as_str(), operation.path) {
             (_, "/sign-ins") => json!(["authenticator"]),
             ("GET", _) => json!(["viewer", "operator"]),

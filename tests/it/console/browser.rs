@@ -10,7 +10,7 @@ use base64::Engine as _;
 use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
 use rosterd::clock::Clock;
-use rosterd::model::Status;
+use rosterd::model::{Status, User};
 use serde_json::{Value, json};
 
 use super::pages::paths;
@@ -249,9 +249,10 @@ async fn a_manager_approves_299_of_300_people_by_typing_the_number() {
 async fn every_page_is_legible_and_accessible_at_three_widths() {
     let mut office = Office::open().await;
     let evil = "<script>document.title = 'gone'</script>";
-    let users = office.firm.users().await;
-    let named = users.iter().find(|user| user.link.is_some()).unwrap().clone();
     let [_, _, _, guid] = office.leavers().await;
+    let users = office.firm.users().await;
+    let is_active = |user: &&User| user.status() == Status::Active && user.link.is_some();
+    let named = users.iter().rfind(is_active).unwrap().clone();
     office.firm.sim.edit(|ad| ad.set(dn_of(&named).as_str(), "displayName", evil));
     office.firm.reconfigure(|config| config.mode = rosterd::model::Mode::PlanOnly);
     take_groups(&office, 30).await;
@@ -343,6 +344,7 @@ async fn a_hostile_page_in_the_next_tab_gets_nothing_and_changes_nothing() {
 async fn a_browser_without_scripts_approves_a_plan() {
     let (office, id) = office_with_leavers(100, 60).await;
     let browser = Browser::start().await;
+    browser.set_width(1280).await;
     let off = json!({ "value": true });
     browser.page.issue_cmd(DevTools("Emulation.setScriptExecutionDisabled", off)).await.unwrap();
     let link = start(&office, false, &Clock::system()).await;

@@ -1,6 +1,7 @@
 //! The console as the operator starts it: the two binaries over a domain controller, and Chromium.
 
 use std::fmt::Write as _;
+use std::process::Child;
 
 use serde_json::{Value, json};
 
@@ -33,6 +34,22 @@ fn members(verb: &str, dns: &[String]) -> String {
     format!("dn: {BASIC}\nchangetype: modify\n{verb}: member\n{lines}")
 }
 
+/// A process that is ended with its test.
+struct Ended(Child);
+
+impl Ended {
+    fn end(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 fn suspended(office: &Office) -> usize {
     office.users().iter().filter(|user| user["status"] == "suspended").count()
 }
@@ -50,8 +67,15 @@ async fn a_plan_of_300_people_is_decided_in_a_browser_as_the_operator() {
     approve("import");
     assert_eq!(office.users().len(), PROVISIONED + PEOPLE);
     office.lab.ldif(&members("delete", &dns));
-    office.ctl("sync corp");
-    let (mut console, link) = office.console();
+    // A run that misses an answer of a busy controller takes no tier away.
+    for _ in 0..5 {
+        office.ctl("sync corp");
+        if office.done("held list")["held"][0]["count"] == PEOPLE {
+            break;
+        }
+    }
+    let (console, link) = office.console();
+    let mut console = Ended(console);
     let browser = Browser::start().await;
     let origin = browser.open(&link).await;
     let held = office.done("held list")["held"][0].clone();
@@ -86,7 +110,6 @@ async fn a_plan_of_300_people_is_decided_in_a_browser_as_the_operator() {
     assert_eq!(event["data"]["approval"]["comment"], "HR-300");
 
     // The console ends with its terminal.
-    console.kill().unwrap();
-    console.wait().unwrap();
+    console.end();
     assert!(browser.page.goto(&format!("{origin}/")).await.is_err());
 }
