@@ -251,7 +251,7 @@ fn a_viewer_opens_a_console_that_only_shows_and_root_is_another_user() {
     let link = link["link"].as_str().unwrap();
     let visit = |who: &str| {
         let mut python = Machine::with_own_users(folder, "setpriv");
-        let python = python.args(who.split(' ')).args(["python3", "-c", VISIT, link]);
+        let python = python.args(who.split(' ')).args(["/usr/bin/python3", "-c", VISIT, link]);
         String::from_utf8(python.output().unwrap().stdout).unwrap()
     };
     let strangers = ["--reuid 0", BEN, ANNA].map(visit);
