@@ -118,7 +118,12 @@ impl Browser {
 
     pub(crate) async fn click(&self, css: &str) {
         let element = self.page.wait().for_element(Locator::Css(css)).await;
-        element.unwrap_or_else(|e| panic!("{css}: {e}")).click().await.unwrap();
+        let element = element.unwrap_or_else(|e| panic!("{css}: {e}"));
+        // As a person scrolls, because the bar of the decision covers the end of the window.
+        let script =
+            format!("document.querySelector({css:?}).scrollIntoView({{ block: 'center' }})");
+        self.page.execute(&script, Vec::new()).await.unwrap();
+        element.click().await.unwrap();
     }
 
     /// Types into a field.
