@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Validity of the code. The browser is opened at once.
-pub const CODE_LIFETIME: Duration = Duration::from_secs(60);
+pub const CODE_LIFETIME: Duration = Duration::from_mins(1);
 /// A session without a request ends after this time.
 pub const LONGEST_IDLE: Duration = Duration::from_mins(15);
 /// A session ends after this time, however much it is used.
@@ -27,7 +27,7 @@ impl Secret {
         let mut bytes = [0; 16];
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         provider.secure_random.fill(&mut bytes).map_err(|_| NoRandom)?;
-        Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+        Ok(Self(format!("{:032x}", u128::from_be_bytes(bytes))))
     }
 
     pub fn as_str(&self) -> &str {

@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_text_is_escaped_and_keeps_its_colours_and_commands() {
-        let red = crate::ctl::text::red("<b>");
+        let red = text::red("<b>");
         assert_eq!(marked(&format!("a {red} c")).0, r#"a <span class="red">&lt;b&gt;</span> c"#);
         assert_eq!(
             sentence("2 <wait>: rosterctl held show 1; or rosterctl sync").0,

@@ -14,7 +14,6 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
     ]
 }
 
-#[expect(clippy::unused_async, reason = "a handler is async")]
 async fn get(Extension(caller): By) -> Answer<api::Caller> {
     let roles = caller.roles.iter().map(Role::as_str).map(str::to_owned).collect();
     Ok(Json(api::Caller { actor: caller.actor.0, uid: caller.uid, roles }))

@@ -4,6 +4,7 @@ pub(crate) mod browser;
 mod guard;
 mod pages;
 
+use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
@@ -69,7 +70,7 @@ impl Visitor {
         let code = format!("code={}", visitor.code);
         let opened = visitor.send("POST /open", &[("sec-fetch-site", "same-origin")], &code);
         let cookie = opened.header("set-cookie").expect("a cookie");
-        visitor.cookie = cookie.split(';').next().unwrap_or_default().to_owned();
+        cookie.split(';').next().unwrap_or_default().clone_into(&mut visitor.cookie);
         visitor
     }
 
@@ -92,13 +93,14 @@ impl Visitor {
         let host = self.host();
         let given = headers.iter().any(|(name, _)| *name == "host");
         for (name, value) in headers.iter().chain((!given).then_some(&("host", host.as_str()))) {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            let _ = write!(text, "{name}: {value}\r\n");
         }
         if line.starts_with("POST") {
             let length = body.len();
-            text.push_str(&format!(
+            let _ = write!(
+                text,
                 "content-type: application/x-www-form-urlencoded\r\ncontent-length: {length}\r\n"
-            ));
+            );
         }
         tokio::task::block_in_place(|| {
             let mut stream = TcpStream::connect(&host).expect("a connection");

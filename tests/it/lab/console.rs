@@ -30,8 +30,8 @@ fn hire(office: &Office) -> Vec<String> {
 }
 
 fn members(verb: &str, dns: &[String]) -> String {
-    let lines: String = dns.iter().map(|dn| format!("member: {dn}\n")).collect();
-    format!("dn: {BASIC}\nchangetype: modify\n{verb}: member\n{lines}")
+    let lines: Vec<String> = dns.iter().map(|dn| format!("member: {dn}")).collect();
+    format!("dn: {BASIC}\nchangetype: modify\n{verb}: member\n{}\n", lines.join("\n"))
 }
 
 /// A process that is ended with its test.
