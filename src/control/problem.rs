@@ -139,7 +139,9 @@ fn status_of(error: &EngineError) -> StatusCode {
         | E::BindSuspended(_)
         | E::Unsettled(_)
         | E::Reloaded
-        | E::Store(StoreError::Raced { .. }) => StatusCode::CONFLICT,
+        | E::Store(StoreError::Raced { .. } | StoreError::NoBackup | StoreError::NoCopy) => {
+            StatusCode::CONFLICT
+        }
         E::Directory(_)
         | E::NoServer(_)
         | E::Follow(_)

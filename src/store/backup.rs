@@ -39,7 +39,7 @@ impl Store {
     /// Writes an exact copy to a file that does not exist yet.
     pub(super) async fn copy_to(&self, file: &Path) -> Result<(), StoreError> {
         if self.flavour != Flavour::Sqlite {
-            return Err(StoreError::NotOurs);
+            return Err(StoreError::NoBackup);
         }
         let path = file.to_str().ok_or_else(|| StoreError::Url(file.display().to_string()))?;
         Sql::new("VACUUM INTO ").bind(path).execute(&self.readers).await.doing("copy itself")?;

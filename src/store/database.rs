@@ -111,8 +111,8 @@ impl Store {
     }
 
     /// Returns the database file; a database server has none.
-    pub fn file(&self) -> Result<PathBuf, StoreError> {
-        self.file.clone().ok_or(StoreError::NotOurs)
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// Returns an id of this store that differs from other stores on the machine.

@@ -50,7 +50,11 @@ pub enum StoreError {
     #[error(
         "the store is on a database server: back it up with that server's own tools, such as pg_dump"
     )]
-    NotOurs,
+    NoBackup,
+    #[error(
+        "the store is on a database server, which gives no copy for a dry run or for another configuration: rosterctl plan, run undo --dry-run and domain release --dry-run need none"
+    )]
+    NoCopy,
     #[error("plan {plan} is {}{by} by now: read it again with rosterctl held show {plan}, and decide then", state.as_str())]
     Raced {
         plan: PlanId,

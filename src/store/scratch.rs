@@ -72,7 +72,7 @@ const DATABASE: &str = "rosterd.db";
 
 /// Creates a folder beside the file of a store. A copy has the personal data of the store.
 fn folder_beside(store: &Store) -> Result<PathBuf, StoreError> {
-    let file = store.file()?;
+    let file = store.file().ok_or(StoreError::NoCopy)?;
     folder(file.parent().unwrap_or_else(|| Path::new(".")))
 }
 

@@ -122,6 +122,7 @@ on_both! {
     an_edit_of_the_log_breaks_the_chain_at_its_place
     concurrent_changes_of_a_directory_state_are_all_stored
     a_taken_address_drops_no_other_change
+    a_store_is_copied_where_it_is_a_file
 }
 
 mod chain;
@@ -640,4 +641,16 @@ async fn a_store_of_a_newer_version_is_refused() {
     drop(store);
     let refused = Store::open(&url).await.unwrap_err();
     assert!(refused.to_string().contains("newer rosterd"), "{refused}");
+}
+
+async fn a_store_is_copied_where_it_is_a_file(f: Fresh) {
+    let copied = Scratch::copy_of(&f.store).await;
+    match (f.store.file(), copied) {
+        (Some(_), copied) => copied.expect("a copy").store.close().await,
+        (None, copied) => {
+            assert!(matches!(copied, Err(StoreError::NoCopy)), "{copied:?}");
+            let saved = f.store.backup("/nowhere/copy.db".as_ref()).await;
+            assert!(matches!(saved, Err(StoreError::NoBackup)), "{saved:?}");
+        }
+    }
 }

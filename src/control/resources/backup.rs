@@ -13,6 +13,7 @@ use tokio_util::io::ReaderStream;
 use super::request::Shared;
 use crate::control::operation::{Content, Operation, REFUSED, act};
 use crate::control::problem::Refusal;
+use crate::store::StoreError;
 
 /// Registered media type of SQLite files.
 const MEDIA_TYPE: &str = "application/vnd.sqlite3";
@@ -26,7 +27,8 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
 }
 
 async fn backup(State(control): Shared) -> Result<Response, Refusal> {
-    let copy = Copy::beside(&control.engine.store.file()?, control.engine.clock.new_id())?;
+    let file = control.engine.store.file().ok_or(StoreError::NoBackup)?;
+    let copy = Copy::beside(file, control.engine.clock.new_id())?;
     control.engine.store.backup(&copy.file()).await?;
     let opened = tokio::fs::File::open(copy.file()).await.map_err(|e| unreadable(&e))?;
     let length = opened.metadata().await.map_err(|e| unreadable(&e))?.len();

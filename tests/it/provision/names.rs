@@ -55,7 +55,10 @@ async fn names_that_move_along_a_chain_arrive_in_any_order() {
         .await;
     }
     office.at_rest().await;
-    assert!(office.firm.events("provision.quarantined").await.is_empty());
+    // A name that was contested for a moment is tried again when its holder gives it up.
+    for user in &users[..3] {
+        assert_eq!(office.problem(user).await, None);
+    }
     assert_eq!(office.run().await.counts.total(), 0);
 }
 
