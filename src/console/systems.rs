@@ -18,6 +18,7 @@ use crate::control::api::{
 };
 use crate::control::client::Route;
 use crate::ctl::link::Answer;
+use crate::ctl::target::of_no_user;
 use crate::ctl::text::View;
 
 /// Deliveries that a page lists.
@@ -102,7 +103,6 @@ pub fn target(target: &TargetStatus, view: &View) -> Markup {
         inactive,
         pending,
         quarantined,
-        unmanaged,
         held,
         oldest_deactivation,
         last_complete_run,
@@ -125,7 +125,7 @@ pub fn target(target: &TargetStatus, view: &View) -> Markup {
             ("Account", html! { (account) }),
             ("Service", html! { (host.as_deref().unwrap_or_default()) }),
             ("Waiting", html! { (number(*pending)) " pending" @if *held > 0 { ", " a href="/held" { (number(*held)) " to decide" } } @if *quarantined > 0 { ", " (number(*quarantined)) " with a problem" } }),
-            ("Of no user", html! { (number(*unmanaged)) }),
+            ("Of no user", html! { (of_no_user(target)) }),
             ("Oldest leaver", at(oldest_deactivation)),
             ("Last full run", at(last_complete_run)),
             ("Next full run", at(next_run)),

@@ -31,7 +31,7 @@ mod shell;
 mod sign_in;
 pub mod status;
 pub mod sync;
-mod target;
+pub(crate) mod target;
 pub mod terminal;
 pub mod text;
 pub mod user;

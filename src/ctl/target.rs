@@ -261,6 +261,14 @@ pub fn list(targets: &Targets, view: &View) -> Page {
     page
 }
 
+/// Returns the number of accounts of no user, in words. It is unknown where the list cannot be read whole.
+pub(crate) fn of_no_user(target: &TargetStatus) -> String {
+    match (target.listed, &target.last_complete_run) {
+        (None, Some(_)) => "an unknown number".to_owned(),
+        _ => number(target.unmanaged),
+    }
+}
+
 /// Shows one target, as `status` does.
 pub fn block(target: &TargetStatus, view: &View) -> Page {
     let TargetStatus {
@@ -272,7 +280,7 @@ pub fn block(target: &TargetStatus, view: &View) -> Page {
         inactive,
         pending,
         quarantined,
-        unmanaged,
+        unmanaged: _,
         left: _,
         held,
         oldest_deactivation,
@@ -286,11 +294,6 @@ pub fn block(target: &TargetStatus, view: &View) -> Page {
         capabilities: _,
         attention,
     } = target;
-    // Where the list cannot be read whole, accounts of no user are unknown.
-    let of_no_user = match (listed, last_complete_run) {
-        (None, Some(_)) => "an unknown number".to_owned(),
-        _ => number(*unmanaged),
-    };
     let mut page = Page::default();
     let host = host.as_ref().map(|host| format!(" ({host})")).unwrap_or_default();
     page.line(format!(
@@ -302,9 +305,10 @@ pub fn block(target: &TargetStatus, view: &View) -> Page {
     let mut fields = vec![(
         "accounts",
         format!(
-            "{} active, {} inactive, {of_no_user} of no user",
+            "{} active, {} inactive, {} of no user",
             number(*active),
             number(*inactive),
+            of_no_user(target),
         ),
     )];
     if pending + quarantined + held > 0 {
@@ -477,4 +481,26 @@ fn strangers(found: &UnmanagedAccounts, left: bool, view: &View) -> Page {
         [account.id.clone(), account.user_name.clone().unwrap_or_default(), active, user, mark]
     });
     table(["ID", "USERNAME", "STATE", "NAME OF USER", ""], rows, view)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_of_no_user_are_unknown_after_a_run_without_a_whole_list() {
+        let time = "2026-11-30T03:15:00.000Z";
+        for (listed, last_complete_run, shown) in
+            [(None, None, "0"), (Some(7), Some(time), "2"), (None, Some(time), "an unknown number")]
+        {
+            let document = json!({
+                "name": "app", "account": "acme", "state": "ok", "host": "app.example.com",
+                "active": 5, "inactive": 0, "pending": 0, "quarantined": 0, "left": 0, "held": 0,
+                "unmanaged": listed.map_or(0, |all: u64| all - 5), "listed": listed,
+                "last_complete_run": last_complete_run, "attention": [],
+            });
+            let target: TargetStatus = serde_json::from_value(document).expect("a target");
+            assert_eq!(of_no_user(&target), shown);
+        }
+    }
 }
