@@ -56,6 +56,8 @@ pub struct Bounds<'a> {
     pub first_seen: FirstSeen,
     /// The clusters that changes of this plan belong to.
     pub clusters: BTreeMap<String, Cluster>,
+    /// The leavers of clusters who came within the window.
+    pub newcomers: BTreeSet<UserId>,
     /// People whose automatic suspension is always held.
     pub protected: &'a BTreeSet<Guid>,
     pub hold_all: HoldAll,

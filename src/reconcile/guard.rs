@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::bounds::Bounds;
 use super::components::numbered;
 use super::grace::GraceCause;
-use super::{Cluster, GracePeriod, HoldAll, PersonRow, Proposal, Waiting};
+use super::{Cluster, ClusterMembers, GracePeriod, HoldAll, PersonRow, Proposal, Waiting};
 use crate::model::{
     Actor, AddressKey, Change, ChangeClass, ChangeKind, Guid, HeldChange, HoldReason, Origin,
     Quarantine, Reason, UserId,
@@ -214,20 +214,20 @@ fn clusters(candidates: &mut [Candidate], bounds: &Bounds<'_>) {
             users.insert(waiting.user);
         }
     }
-    for (cluster, users) in &mut leaving {
-        users.extend(bounds.clusters.get(cluster).into_iter().flat_map(|c| c.left.iter().copied()));
-    }
     let is_event = |cluster: &str| {
-        let rejected = bounds.rejected.clusters.iter().filter(|of| *of == cluster).count();
-        let count = (leaving[cluster].len() + rejected) as u64;
-        let found = bounds.clusters.get(cluster);
-        let belonged = found.map_or(count, |c| c.belonged);
-        // An event of the account is one as well, however directories divide the cluster.
-        let is_wide = |c: &Cluster| {
-            let elsewhere = c.left_elsewhere.difference(&leaving[cluster]).count() as u64;
-            elsewhere > 0 && Cluster::is_event(count + elsewhere, c.belonged + c.belonged_elsewhere)
+        let rejected = bounds.rejected.clusters.iter().filter(|of| *of == cluster).count() as u64;
+        let Some(found) = bounds.clusters.get(cluster) else {
+            let count = leaving[cluster].len() as u64 + rejected;
+            return Cluster::is_event(count, count);
         };
-        Cluster::is_event(count, belonged) || found.is_some_and(is_wide)
+        let is_too_many = |whole: &ClusterMembers| {
+            let users: BTreeSet<&UserId> = leaving[cluster].iter().chain(&whole.left).collect();
+            let newcomers = users.iter().filter(|user| bounds.newcomers.contains(**user)).count();
+            whole.loses_many(users.len() as u64 + rejected, newcomers as u64)
+        };
+        // An event of the account is one as well, however directories divide the cluster.
+        is_too_many(&found.here)
+            || (!found.elsewhere.left.is_empty() && is_too_many(&found.here.with(&found.elsewhere)))
     };
     for candidate in candidates.iter_mut().filter(|candidate| candidate.is_open()) {
         if candidate.change.cluster.as_deref().is_some_and(is_event) {

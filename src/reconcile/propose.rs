@@ -17,7 +17,7 @@ use super::{
 };
 use crate::model::{
     ChangeClass, ChangeVerb, Digest, Dn, Guid, HeldChange, HoldReason, Quarantine,
-    QuarantineReason, Rejection, Timestamp,
+    QuarantineReason, Rejection, Timestamp, UserId,
 };
 
 /// After a change of server, changes that a lagging replica could ask for wait at least this long.
@@ -45,6 +45,8 @@ pub struct Situation<'a> {
     pub homes: HomeCounts,
     /// The clusters that [`Draft::clusters`] names.
     pub clusters: BTreeMap<String, Cluster>,
+    /// The users among [`Draft::leavers`] who came within the window.
+    pub newcomers: BTreeSet<UserId>,
     /// People whose automatic suspension is always held.
     pub protected: &'a BTreeSet<Guid>,
     /// The changes that an operator approved.
@@ -159,6 +161,23 @@ impl<'a> Draft<'a> {
     pub fn clusters(&self) -> BTreeSet<String> {
         self.proposal.plan.changes.iter().filter_map(|c| c.cluster.clone()).collect()
     }
+
+    /// Returns the users who leave a cluster: by this plan, by a waiting change, or within the window.
+    pub fn leavers(
+        &self,
+        held: &[(Option<Guid>, Waiting)],
+        grace_periods: &[GracePeriod],
+        clusters: &BTreeMap<String, Cluster>,
+    ) -> BTreeSet<UserId> {
+        let planned = self.proposal.plan.changes.iter().filter(|c| c.cluster.is_some());
+        let left = clusters.values().flat_map(|c| c.here.left.iter().chain(&c.elsewhere.left));
+        planned
+            .map(|change| change.user)
+            .chain(held.iter().map(|(_, waiting)| waiting.user))
+            .chain(grace_periods.iter().map(|period| period.user))
+            .chain(left.copied())
+            .collect()
+    }
 }
 
 /// Returns the verdict on a draft: the guard's, and the rejections that end.
@@ -180,6 +199,7 @@ pub fn propose(draft: Draft<'_>, situation: Situation<'_>) -> Verdict {
             .map(|period| ((period.user, period.cause), period.first_seen))
             .collect(),
         clusters: situation.clusters,
+        newcomers: situation.newcomers,
         protected,
         hold_all: match () {
             () if situation.is_plan_only => HoldAll::Everything(HoldReason::PlanOnly),

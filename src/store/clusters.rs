@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::database::Store;
 use super::error::{Doing as _, StoreError};
 use super::rows::Columns;
-use super::sql::Sql;
+use super::sql::{Sql, pieces};
 use crate::model::{AccountId, DirectoryName, Guid, Timestamp, UserId};
-use crate::reconcile::{AppliedAtHome, Cluster, HomeCounts};
+use crate::reconcile::{AppliedAtHome, Cluster, ClusterMembers, HomeCounts};
 
 /// The directories whose part of a cluster is counted.
 #[derive(Clone, Copy)]
@@ -51,6 +51,13 @@ fn taken_out(sql: Sql, of: Of<'_>, cluster: &str, since: Timestamp) -> Sql {
     sql.push(" AND c.cluster = ").bind(cluster).push(" AND c.at > ").bind(since)
 }
 
+/// Appends the query for changes that made this user a member of clusters after `since`.
+fn came_in(sql: Sql, user: &'static str, since: Timestamp) -> Sql {
+    let sql = sql.push("SELECT 1 FROM changes j WHERE j.user_id = ").push(user);
+    let sql = sql.push(" AND j.at > ").bind(since).push(" AND j.outcome = 'applied'");
+    sql.push(" AND j.class IN ('create', 'upgrade', 'reactivate')")
+}
+
 impl Store {
     /// Reads clusters of a directory over the window that began at `since`.
     pub async fn clusters(
@@ -62,16 +69,33 @@ impl Store {
     ) -> Result<BTreeMap<String, Cluster>, StoreError> {
         let mut found = BTreeMap::new();
         for cluster in clusters {
-            let (belonged, left) = self.cluster(Of::This(directory), cluster, since).await?;
-            let mut whole = Cluster { belonged, left, ..Cluster::default() };
+            let here = self.cluster(Of::This(directory), cluster, since).await?;
             // Filters of two directories are two causes. Groups and OUs are the same everywhere.
-            if !cluster.starts_with("attribute:") {
-                (whole.belonged_elsewhere, whole.left_elsewhere) =
-                    self.cluster(Of::Others(directory, account), cluster, since).await?;
-            }
-            found.insert(cluster.clone(), whole);
+            let elsewhere = if cluster.starts_with("attribute:") {
+                ClusterMembers::default()
+            } else {
+                self.cluster(Of::Others(directory, account), cluster, since).await?
+            };
+            found.insert(cluster.clone(), Cluster { here, elsewhere });
         }
         Ok(found)
+    }
+
+    /// Returns those of the users who were created or came back after `since`, or rose to Pro.
+    pub async fn newcomers(
+        &self,
+        users: &BTreeSet<UserId>,
+        since: Timestamp,
+    ) -> Result<BTreeSet<UserId>, StoreError> {
+        let mut newcomers = BTreeSet::new();
+        for piece in pieces(users.iter().map(|user| user.0)) {
+            let sql = Sql::new("SELECT u.id FROM users u WHERE u.id IN ").list(piece);
+            let sql = came_in(sql.push(" AND EXISTS ("), "u.id", since).push(")");
+            for row in sql.all(&self.readers).await.doing("find newcomers")? {
+                newcomers.insert(UserId(Columns::of(&row).uuid()?));
+            }
+        }
+        Ok(newcomers)
     }
 
     /// Reads the active users of a directory by home, and the changes by home that runs applied after
@@ -104,19 +128,19 @@ impl Store {
         Ok(homes)
     }
 
-    /// Reads the number of users who belonged to a cluster, and those that runs took out without
-    /// an approval.
+    /// Counts the users of a cluster, and reads those that runs took out without an approval.
     async fn cluster(
         &self,
         of: Of<'_>,
         cluster: &str,
         since: Timestamp,
-    ) -> Result<(u64, BTreeSet<UserId>), StoreError> {
+    ) -> Result<ClusterMembers, StoreError> {
         let present = members(Sql::new("SELECT COUNT(*) FROM ("), of, cluster).push(") AS present");
         let present = present.count(&self.readers).await.doing("count a cluster")?;
-        let gone = taken_out(Sql::new("SELECT COUNT(DISTINCT c.user_id)"), of, cluster, since);
-        let gone = members(gone.push(" AND c.user_id NOT IN ("), of, cluster).push(")");
-        let gone = gone.count(&self.readers).await.doing("count a cluster")?;
+        let whole = members(Sql::new("SELECT COUNT(*) FROM ("), of, cluster);
+        let whole = taken_out(whole.push(" UNION SELECT c.user_id"), of, cluster, since);
+        let former = came_in(whole.push(") AS whole WHERE NOT EXISTS ("), "whole.id", since);
+        let former = former.push(")").count(&self.readers).await.doing("count a cluster")?;
         let left = taken_out(Sql::new("SELECT DISTINCT c.user_id"), of, cluster, since)
             .push(" AND c.approved = 0");
         let rows = left.all(&self.readers).await.doing("count a cluster")?;
@@ -124,6 +148,6 @@ impl Store {
             .iter()
             .map(|row| Ok(UserId(Columns::of(row).uuid()?)))
             .collect::<Result<_, StoreError>>()?;
-        Ok((present + gone, left))
+        Ok(ClusterMembers { former, present, left })
     }
 }

@@ -48,6 +48,12 @@ impl Engine {
         } else {
             HomeCounts::default()
         };
+        let held = self.store.waiting(name).await?;
+        let grace_periods = self.store.grace_periods(name).await?;
+        let clusters =
+            self.store.clusters(name, account, &draft.clusters(), window_began).await?;
+        let leavers = draft.leavers(&held, &grace_periods, &clusters);
+        let newcomers = self.store.newcomers(&leavers, window_began).await?;
         let situation = Situation {
             homes,
             limits: &config.limits,
@@ -56,9 +62,10 @@ impl Engine {
             is_new_scope: scope.is_some(),
             active: budget.active,
             used: budget.used,
-            held: self.store.waiting(name).await?,
-            grace_periods: self.store.grace_periods(name).await?,
-            clusters: self.store.clusters(name, account, &draft.clusters(), window_began).await?,
+            held,
+            grace_periods,
+            clusters,
+            newcomers,
             protected: &protected,
             approved: self.approved(directory, request).await?,
             last_server: LastServer {

@@ -1,5 +1,6 @@
 //! Laws about leavers: when they are suspended, held, or reactivated.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -80,7 +81,7 @@ fn a_reactivated_user_has_no_cause_left() {
     });
 }
 
-/// A person leaves an OU or a group. A run may follow.
+/// A person leaves an OU or a group, or a dozen people are hired. A run may follow.
 #[derive(Clone, Debug)]
 struct Leaving {
     person: u32,
@@ -91,7 +92,7 @@ struct Leaving {
 
 #[test]
 fn slices_of_an_event_are_held_where_one_run_would_hold_it() {
-    let leaving = (0..30u32, 0..4usize, 1..40u64, any::<bool>()).prop_map(
+    let leaving = (0..30u32, 0..5usize, 1..40u64, any::<bool>()).prop_map(
         |(person, way, minutes, is_followed)| Leaving { person, way, minutes, is_followed },
     );
     let lives = (prop::collection::vec(leaving, 1..30), any::<bool>());
@@ -103,43 +104,61 @@ fn slices_of_an_event_are_held_where_one_run_would_hold_it() {
         for limit in company.limits.classes.values_mut() {
             *limit = Limit { percent: 100, at_least: 10_000, at_most: None };
         }
-        let mut belonged = company.members();
+        let former = company.members();
+        let mut ever = former.clone();
         for Leaving { person, way, minutes, is_followed } in leavings {
-            let person = company.person(person);
+            let hired = u32::try_from(company.truth.len()).expect("few people");
+            let leaver = company.person(person);
             match way {
-                0 => person.life = Life::Tombstone,
-                1 => "Elsewhere".clone_into(&mut person.ou),
-                2 => (person.pro, person.basic) = (false, false),
-                _ => person.pro = false,
+                0 => leaver.life = Life::Tombstone,
+                1 => "Elsewhere".clone_into(&mut leaver.ou),
+                2 => (leaver.pro, leaver.basic) = (false, false),
+                3 => leaver.pro = false,
+                _ => company.truth.extend((hired..hired + 12).map(|n| (guid(n), Facts::of(n)))),
             }
+            let before = company.clone();
             if is_followed {
                 company.run(&Loss { tombstones_visible: true, ..Loss::default() });
                 company.later(Duration::from_mins(minutes));
             }
-            // A cluster is the group that was lost, or the OU that the entry was in.
-            let now = company.members();
-            for (cluster, users) in &now {
-                belonged.entry(cluster.clone()).or_default().extend(users);
+            let (was, is) = (before.members(), company.members());
+            for (cluster, users) in &is {
+                ever.entry(cluster.clone()).or_default().extend(users);
             }
-            let has_left = |cluster: &str, id: &UserId| {
-                // Only the first cause takes the user out of a cluster.
-                let first = company.users[id].causes.iter().min_by_key(|c| c.since);
-                let gone =
-                    first.is_some_and(|c| matches!(c.reason, Reason::Deleted | Reason::OutOfScope));
-                !now.get(cluster).is_some_and(|users| users.contains(id))
-                    && gone != cluster.starts_with("group:")
-            };
-            for (cluster, before) in &belonged {
-                let gone = before.iter().filter(|id| has_left(cluster, id)).count();
+            let is_event = |gone: usize, of: usize| gone >= 5 && gone * 100 >= of * 30;
+            for (cluster, users) in &ever {
+                let (lost, now) = (left(&before, cluster, users), left(&company, cluster, users));
+                let belonged = former.get(cluster).cloned().unwrap_or_default();
+                let size = belonged.len().max(was.get(cluster).map_or(0, BTreeSet::len));
                 prop_assert!(
-                    gone < 5 || gone * 100 < before.len() * 30,
-                    "{gone} of {} of {cluster} without an operator",
-                    before.len()
+                    lost == now || !is_event(now.len(), size),
+                    "{} of {size} of {cluster} without an operator",
+                    now.len()
+                );
+                let now = now.intersection(&belonged).count();
+                prop_assert!(
+                    !is_event(now, belonged.len()),
+                    "{now} of the former {} of {cluster} without an operator",
+                    belonged.len()
                 );
             }
         }
         Ok(())
     });
+}
+
+/// Returns the users who left a cluster: the group that was lost, or the OU that the entry was in.
+fn left(company: &Company, cluster: &str, users: &BTreeSet<UserId>) -> BTreeSet<UserId> {
+    let members = company.members();
+    let has_left = |id: &&UserId| {
+        // Only the first cause takes the user out of a cluster.
+        let Some(user) = company.users.get(*id) else { return false };
+        let first = user.causes.iter().min_by_key(|c| c.since);
+        let gone = first.is_some_and(|c| matches!(c.reason, Reason::Deleted | Reason::OutOfScope));
+        !members.get(cluster).is_some_and(|users| users.contains(id))
+            && gone != cluster.starts_with("group:")
+    };
+    users.iter().filter(has_left).copied().collect()
 }
 
 #[test]

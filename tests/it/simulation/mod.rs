@@ -233,19 +233,13 @@ impl Play {
             .filter(|r| r.mode == RunMode::Full && r.complete)
             .filter_map(|r| r.directory.as_ref().map(ToString::to_string))
             .collect();
-        let mut rebaselined: Vec<String> = step
-            .deeds()
-            .filter_map(|what| match what {
-                Do::Rebaseline(n) => Some(self.office.chosen(*n)),
-                _ => None,
-            })
-            .flatten()
-            .collect();
         self.memory = memory;
         self.take_words(&truths, &after);
-        let (mut approved, rejected) = {
+        let (mut approved, mut rebaselined, rejected) = {
             let mut words = self.office.words.lock().expect("what operators said");
-            (std::mem::take(&mut words.accepted), words.rejected.clone())
+            let words = &mut *words;
+            let approved = std::mem::take(&mut words.accepted);
+            (approved, std::mem::take(&mut words.rebaselined), words.rejected.clone())
         };
         let has_rejection = |name: &str| {
             let is_of =

@@ -51,6 +51,8 @@ pub(super) struct Words {
     pub(super) rejected: BTreeMap<String, UserId>,
     /// The directories with an approval of a whole plan since the step began.
     pub(super) accepted: BTreeSet<String>,
+    /// The directories that were rebaselined since the step began.
+    pub(super) rebaselined: Vec<String>,
 }
 
 #[derive(Debug)]

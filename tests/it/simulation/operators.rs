@@ -209,6 +209,8 @@ impl Office {
             Do::Rebaseline(n) => {
                 for name in self.chosen(*n) {
                     engine.rebaseline(&name, &actor).await?;
+                    let mut words = self.words.lock().expect("what operators said");
+                    words.rebaselined.push(name.to_string());
                 }
                 String::new()
             }

@@ -92,6 +92,28 @@ impl Loss {
     }
 }
 
+impl Facts {
+    /// Returns an employee in one of three OUs; every third one is Pro.
+    pub(crate) fn of(n: u32) -> Self {
+        Self {
+            life: Life::Alive,
+            ou: ["Engineering", "Sales", "Operations"][n as usize % 3].to_owned(),
+            mail: format!("p{n}@example.com"),
+            proxies: vec![
+                format!("SMTP:p{n}@example.com"),
+                format!("smtp:alias{n}@example.org"),
+                format!("X500:/o={n}"),
+            ],
+            name: format!("Person {n}"),
+            disabled: false,
+            expires: Expiry::Never,
+            leave: Field::Absent,
+            pro: n % 3 == 0,
+            basic: true,
+        }
+    }
+}
+
 #[derive(Clone)]
 pub(crate) struct Company {
     pub truth: BTreeMap<Guid, Facts>,
@@ -100,6 +122,8 @@ pub(crate) struct Company {
     pub first_seen: FirstSeen,
     /// The changes that were applied without an approval.
     pub applied: Vec<(Timestamp, ChangeClass)>,
+    /// The users who were created or came back, or rose to Pro.
+    pub came_in: Vec<(Timestamp, UserId)>,
     /// The users who left a cluster, and whether an operator approved it.
     pub taken_out: Vec<(Timestamp, String, UserId, bool)>,
     pub counts: AttributeCounts,
@@ -171,31 +195,13 @@ static RUNNING: Mutex<BTreeMap<u32, Company>> = Mutex::new(BTreeMap::new());
 impl Company {
     /// Returns a company of `n` people in three OUs, every third one Pro, before the first run.
     pub(crate) fn of(n: u32) -> Self {
-        let truth = (0..n).map(|i| {
-            let truth = Facts {
-                life: Life::Alive,
-                ou: ["Engineering", "Sales", "Operations"][i as usize % 3].to_owned(),
-                mail: format!("p{i}@example.com"),
-                proxies: vec![
-                    format!("SMTP:p{i}@example.com"),
-                    format!("smtp:alias{i}@example.org"),
-                    format!("X500:/o={i}"),
-                ],
-                name: format!("Person {i}"),
-                disabled: false,
-                expires: Expiry::Never,
-                leave: Field::Absent,
-                pro: i % 3 == 0,
-                basic: true,
-            };
-            (guid(i), truth)
-        });
         Self {
-            truth: truth.collect(),
+            truth: (0..n).map(|i| (guid(i), Facts::of(i))).collect(),
             users: BTreeMap::new(),
             people: BTreeMap::new(),
             first_seen: BTreeMap::new(),
             applied: Vec::new(),
+            came_in: Vec::new(),
             taken_out: Vec::new(),
             counts: AttributeCounts::default(),
             held: Vec::new(),
@@ -261,6 +267,7 @@ impl Company {
         self.run(&Loss::default());
         self.approve_all(&Loss::default());
         self.applied.clear();
+        self.came_in.clear();
         self.taken_out.clear();
         self.at_home.clear();
         self.started_with = Some(self.active());
@@ -299,6 +306,7 @@ impl Company {
             (s.first_seen, s.due) = (s.first_seen.min(now), s.due.map(|due| due.min(now)))
         });
         self.applied.iter_mut().for_each(|(at, _)| *at = (*at).min(now));
+        self.came_in.iter_mut().for_each(|(at, _)| *at = (*at).min(now));
         self.taken_out.iter_mut().for_each(|(at, ..)| *at = (*at).min(now));
         self.at_home.iter_mut().for_each(|(at, _)| *at = (*at).min(now));
         for user in self.users.values_mut() {
@@ -578,7 +586,9 @@ impl Company {
 
     /// Returns the clusters over the window that began then, as the store counts them.
     fn clusters(&self, since: Timestamp) -> BTreeMap<String, Cluster> {
-        let mut belonged = self.members();
+        let members = self.members();
+        let newcomers = self.newcomers(since);
+        let mut belonged = members.clone();
         let mut left: BTreeMap<String, BTreeSet<UserId>> = BTreeMap::new();
         for (at, cluster, user, is_asked) in self.taken_out.iter().filter(|(at, ..)| *at > since) {
             debug_assert!(*at <= self.now);
@@ -589,9 +599,17 @@ impl Company {
         }
         let cluster = |(name, users): (String, BTreeSet<UserId>)| {
             let left = left.remove(&name).unwrap_or_default();
-            (name, Cluster { belonged: users.len() as u64, left, ..Cluster::default() })
+            let former = users.difference(&newcomers).count() as u64;
+            let present = members.get(&name).map_or(0, BTreeSet::len) as u64;
+            let here = ClusterMembers { former, present, left };
+            (name, Cluster { here, ..Cluster::default() })
         };
         belonged.into_iter().map(cluster).collect()
+    }
+
+    /// Returns the users who came after that time.
+    pub(crate) fn newcomers(&self, since: Timestamp) -> BTreeSet<UserId> {
+        self.came_in.iter().filter(|(at, _)| *at > since).map(|(_, user)| *user).collect()
     }
 
     /// Returns the users and changes by home, as the store counts them.
@@ -633,6 +651,7 @@ impl Company {
             grace_periods: self.grace_periods.clone(),
             homes: self.homes(window),
             clusters: self.clusters(window),
+            newcomers: self.newcomers(window),
             protected: &self.protected,
             approved,
             last_server: self.last_server.clone(),
@@ -683,6 +702,12 @@ impl Company {
                     }
                     other => panic!("{} of a user that does not exist", other.verb()),
                 },
+            }
+            if matches!(
+                change.class,
+                Some(ChangeClass::Create | ChangeClass::Upgrade | ChangeClass::Reactivate)
+            ) {
+                self.came_in.push((self.now, change.user));
             }
             if let (Some(class), false) = (change.class, approved) {
                 self.applied.push((self.now, class));
