@@ -136,9 +136,12 @@ impl Session {
         }
         let has_witness = parent.is_some_and(|p| pending.witnesses[&p]);
         // A person without a visible tombstone is invisible, unless the last read is older than the
-        // lifetime of a tombstone. The time of the last write of the row is no measure of that.
+        // lifetime of a tombstone. The time of the last write of the row is no measure of that. The
+        // earlier clock counts, because one that is ahead would age every tombstone.
         let last_read = known.map(|p| p.seen_at).max(context.last_complete_read);
-        let has_expired = |lifetime| last_read.is_some_and(|at| context.now.since(at) > lifetime);
+        let now = self.root.current_time.map(|theirs| theirs.min(context.now));
+        let age = now.zip(last_read).map(|(now, at)| now.since(at));
+        let has_expired = |lifetime| age.is_some_and(|age| age > lifetime);
         let could_have_expired = !are_visible || lifetime.is_some_and(has_expired);
         if !has_witness || !could_have_expired {
             return Ok(Confirmation::Nowhere(Look::Unwitnessed));

@@ -164,6 +164,11 @@ impl DirectoryState {
 }
 
 impl DirectoryState {
+    /// Notes a complete read. A clock that is behind makes the last one no older.
+    pub fn note_complete_read(&mut self, now: Timestamp) {
+        self.last_complete_read = self.last_complete_read.max(Some(now));
+    }
+
     /// Notes the scope of a full run that began at `at`, and returns whether it is accepted. It is
     /// not while changes of its plan are held or rejected (`is_open`).
     pub fn observe_scope(&mut self, hash: String, at: Timestamp, is_open: bool) -> bool {

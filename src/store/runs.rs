@@ -292,7 +292,7 @@ impl Store {
         Ok(Budget { active: self.active_at(directory, start).await?, used })
     }
 
-    /// Returns the active users at the beginning of the window. In the first window of a directory,
+    /// Returns the active users at the beginning of the window, after the last run before it. In the first window of a directory,
     /// returns those after the first applied run, or after its approval.
     async fn active_at(
         &self,
@@ -306,7 +306,7 @@ impl Store {
         let last_before = last_before
             .push(" AND finished_at <= ")
             .bind(start)
-            .push(" ORDER BY finished_at DESC LIMIT 1");
+            .push(" ORDER BY COALESCE(number, 0) DESC, finished_at DESC LIMIT 1");
         if let Some(row) = last_before.first(&self.readers).await.doing("read the budget")? {
             let active = Columns::of(&row).int()? as u64;
             if active > 0 {
@@ -350,6 +350,10 @@ async fn write_run(writing: &mut Writing<'_>, run: &Run) -> Result<(), StoreErro
         .execute(&mut *writing.tx)
         .await
         .doing("write a run")?;
+    // Times give no order, because a clock may have been wrong.
+    let number = Sql::new("UPDATE runs SET number = (SELECT COALESCE(MAX(r.number), 0) + 1 FROM runs r WHERE r.directory = runs.directory) WHERE number IS NULL AND id = ")
+        .bind(run.id.0);
+    number.execute(&mut *writing.tx).await.doing("number a run")?;
     Ok(())
 }
 

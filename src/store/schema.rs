@@ -66,6 +66,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "scheduled suspensions" in "0053_scheduled_suspensions.sql",
     "attributes of rejections" in "0054_rejected_attributes.sql",
     "notes" in "0055_notes.sql",
+    "numbers of runs" in "0067_numbers_of_runs.sql",
 ];
 
 pub(super) async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {

@@ -50,8 +50,7 @@ impl Engine {
         };
         let held = self.store.waiting(name).await?;
         let grace_periods = self.store.grace_periods(name).await?;
-        let clusters =
-            self.store.clusters(name, account, &draft.clusters(), window_began).await?;
+        let clusters = self.store.clusters(name, account, &draft.clusters(), window_began).await?;
         let leavers = draft.leavers(&held, &grace_periods, &clusters);
         let newcomers = self.store.newcomers(&leavers, window_began).await?;
         let situation = Situation {

@@ -185,7 +185,7 @@ impl Engine {
                     state.counts = proof.counts().clone();
                 }
                 state.entries = observed.entries;
-                state.last_complete_read = Some(now);
+                state.note_complete_read(now);
             }
             if is_current {
                 advance_checkpoint(state, request, observed, run);
@@ -197,7 +197,7 @@ impl Engine {
                     && request.trigger == Trigger::Schedule
                     && seen.is_complete()
                 {
-                    state.last_complete_read = Some(now);
+                    state.note_complete_read(now);
                 }
                 if seen.is_full() && is_current && !seen.policy.closure.is_partial() {
                     was_accepted = state.observe_scope(

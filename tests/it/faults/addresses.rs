@@ -212,6 +212,18 @@ async fn two_directories_with_newcomers_of_one_address_make_both_wait_in_either_
                 "an unrelated edit in {directory} wins nothing"
             );
         }
+        let mut cut_off = over("emea", "Sales");
+        cut_off.settings.servers =
+            vec![ServerUrl::parse("ldaps://127.0.0.1:1").expect("an address")];
+        let rules = firm.engine.configured().rules.clone();
+        firm.engine.reconfigure(vec![over("corp", "Finance"), cut_off], rules.clone());
+        sync(&firm, "corp").await;
+        assert_eq!(
+            holder(&firm, "ann@example.com").await,
+            None,
+            "a rival who cannot be asked has not given the address up"
+        );
+        firm.engine.reconfigure(vec![over("corp", "Finance"), over("emea", "Sales")], rules);
         firm.sim.edit(|ad| ad.set(two, "mail", "bob@example.com"));
         sync(&firm, "corp").await;
         assert!(holder(&firm, "ann@example.com").await.is_some());

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use adsim::names;
 use rosterd::engine::Directory;
-use rosterd::model::{Cron, RunState, Status, Trigger, User};
+use rosterd::model::{Cron, HoldReason, RunState, Status, Trigger, User};
 use rosterd::store::Run;
 
 use super::{
     DAY, HOUR, TEN_YEARS, again, checkpoint, dn_of, followed, guid_of, no_full_runs, tick,
 };
-use crate::firm::{Firm, alice};
+use crate::firm::{Firm, alice, see_tombstones};
 use crate::hooks::until;
 
 const QUARTER: Duration = Duration::from_mins(15);
@@ -27,6 +27,10 @@ fn leave_all_groups(firm: &Firm, user: &User) {
 fn keep(firm: &Firm) -> (Arc<Directory>, tokio::task::JoinHandle<()>) {
     let directory = firm.engine.directory("corp").unwrap();
     (Arc::clone(&directory), tokio::spawn(Arc::clone(&firm.engine).run_triggers(directory)))
+}
+
+async fn suspended(firm: &Firm) -> usize {
+    firm.users().await.iter().filter(|user| user.status() == Status::Suspended).count()
 }
 
 async fn runs_of(firm: &Firm, trigger: Trigger) -> Vec<Run> {
@@ -78,6 +82,52 @@ async fn a_person_first_missed_while_the_clock_was_ahead_leaves_after_the_grace_
         1,
         "{told:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_clock_ages_no_tombstone_of_a_person_out_of_sight() {
+    for is_ahead in [true, false] {
+        let firm = Firm::running(60, |_| {}).await;
+        see_tombstones(&firm).await;
+        let user = firm.users().await.remove(0);
+        if is_ahead {
+            firm.clock.advance(TEN_YEARS);
+        } else {
+            firm.clock.set_back(TEN_YEARS);
+            firm.sync().await;
+            firm.clock.advance(TEN_YEARS);
+        }
+        firm.sim.edit(|ad| ad.hide_entry(guid_of(&user)));
+        firm.sync().await;
+        firm.later(QUARTER);
+        let run = firm.sync().await;
+        assert_eq!(again(&firm, &user).await.status(), Status::Active, "{is_ahead}: {run:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_are_measured_by_the_last_run_before_the_window_under_any_clock() {
+    let firm = Firm::running(20, |_| {}).await;
+    see_tombstones(&firm).await;
+    let users = firm.users().await;
+    let delete = |some: &[User]| {
+        firm.sim.edit(|ad| some.iter().for_each(|user| ad.delete(guid_of(user))));
+    };
+    firm.later(DAY * 2);
+    firm.sync().await;
+    firm.clock.set_back(DAY * 40);
+    delete(&users[..4]);
+    firm.sync().await;
+    assert_eq!(suspended(&firm).await, 4);
+    firm.clock.advance(DAY * 40);
+    firm.later(DAY + HOUR);
+    // A quarter of 16 users is 4, and a quarter of 20 would be 5.
+    delete(&users[4..9]);
+    let run = firm.sync().await;
+    assert_eq!((suspended(&firm).await, run.held), (4, 5), "{run:?}");
+    let plan = firm.engine.store.plans(false).await.unwrap().remove(0);
+    let changes = firm.engine.store.plan_changes(plan.id).await.unwrap();
+    assert!(changes.iter().any(|c| c.hold == Some(HoldReason::Limit)), "{changes:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

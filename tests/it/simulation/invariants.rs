@@ -43,6 +43,8 @@ pub(super) struct Seen<'a> {
     pub(super) directories: &'a [String],
     /// The rejected changes that were not reopened, at the beginning of the step.
     pub(super) rejected: &'a BTreeMap<String, UserId>,
+    /// The remarks in the status of all directories.
+    pub(super) attention: &'a str,
     /// The memory of earlier steps.
     pub(super) memory: &'a Memory,
 }

@@ -195,6 +195,7 @@ impl Play {
             && !was_down
             && !matches!(step, Step::Kill(..) | Step::Both(..));
         let directories = self.office.chosen(ALL);
+        let attention = self.attention().await;
         let seen = Seen {
             step,
             rulebook: &self.office.rulebook,
@@ -208,6 +209,7 @@ impl Play {
             is_clear: is_calm,
             directories: &directories,
             rejected: &rejected,
+            attention: &attention,
             memory: &self.memory,
         };
         let sequences = SEQUENCES.iter().filter(|_| chance::plays("sequences"));
@@ -369,17 +371,23 @@ impl Play {
         Err(self.broken("in the end a run changes nothing", wrong))
     }
 
+    /// Returns the remarks in the status of all directories.
+    async fn attention(&self) -> String {
+        let engine = self.office.engine();
+        let mut attention = String::new();
+        for name in self.office.chosen(ALL) {
+            let Ok(directory) = engine.directory(&name) else { continue };
+            let status = engine.directory_status(&directory).await.expect("its status");
+            attention.push_str(&status.attention.join("\n"));
+        }
+        attention
+    }
+
     async fn is_as_the_directory_says(&self) -> Result<(), Broken> {
         let truths = self.office.since_then();
         let account = self.office.engine().account("acme").await.expect("the account");
         let claims = self.office.store().claimed_domains(account.id).await.expect("the claims");
-        let engine = self.office.engine();
-        let mut attention = String::new();
-        for name in self.office.chosen(ALL) {
-            let directory = engine.directory(&name).expect("a directory");
-            let status = engine.directory_status(&directory).await.expect("its status");
-            attention.push_str(&status.attention.join("\n"));
-        }
+        let attention = self.attention().await;
         let rulebook = &self.office.rulebook;
         let wrong = oracle::differences(&truths[0], &self.books, &claims, rulebook, &attention);
         if wrong.is_empty() {

@@ -223,5 +223,8 @@ impl Sections {
             }
         }
         self.begin();
+        // A rejection of changed bases ends when they are changed back.
+        let rescoped = self.rescoped();
+        self.refused.retain(|name| rescoped.contains(name));
     }
 }

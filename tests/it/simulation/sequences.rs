@@ -76,7 +76,7 @@ pub(super) fn losses_are_noticed(seen: &Seen<'_>) -> Wrong {
 }
 
 /// Returns whether the last run of the user's directory reports a problem. If that directory was
-/// removed, the run of any directory counts.
+/// removed, the run of any directory counts, and so does a status that names it.
 ///
 /// The run of that directory may fail or warn. A later run of another directory has nothing to
 /// report about it.
@@ -86,6 +86,10 @@ fn is_reported(seen: &Seen<'_>, user: &User) -> bool {
         .as_ref()
         .map(|l| l.directory.as_str())
         .filter(|own| seen.directories.iter().any(|name| name == own));
+    let former = user.link.as_ref().map(|l| l.directory.as_str()).filter(|_| own.is_none());
+    if former.is_some_and(|name| seen.attention.contains(&format!("linked to {name},"))) {
+        return true;
+    }
     let mut reports = seen.memory.reports.clone();
     note_reports(seen, &mut reports);
     let is_chosen = |name: &&String| own.is_none_or(|own| own == name.as_str());

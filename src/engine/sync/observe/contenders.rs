@@ -8,7 +8,7 @@ use crate::engine::sync::observe::connection::Connection;
 use crate::engine::sync::stages::ObservedRun;
 use crate::engine::sync::stages::{Request, Scope};
 use crate::engine::{Directory, Engine, EngineError};
-use crate::model::{AddressKey, Guid, Timestamp, Trigger};
+use crate::model::{AddressKey, Guid, QuarantineReason, Timestamp, Trigger};
 use crate::reconcile::{Primary, Rival, newly_wanted};
 
 /// Maximum length of a chain of people who pass addresses on. A longer one waits for a full run.
@@ -161,8 +161,10 @@ impl Engine {
         Ok(more)
     }
 
-    /// Asks the other directories of the account for people who want these addresses. A directory that
-    /// cannot be asked blocks no joiner, because the holder of an address keeps it in any case.
+    /// Asks the other directories of the account for people who want these addresses.
+    ///
+    /// A directory that cannot be asked blocks no joiner, because the holder of an address keeps it in any
+    /// case. An address that was contested before stays so, because the rival may be there.
     async fn read_rivals(
         &self,
         directory: &Directory,
@@ -172,6 +174,7 @@ impl Engine {
         if wanted.is_empty() {
             return Ok(());
         }
+        let mut is_unasked = false;
         for other in self.neighbours(directory) {
             match self.rivals_in(&other, wanted, observed).await {
                 Ok(rivals) => {
@@ -182,6 +185,7 @@ impl Engine {
                 }
                 Err(EngineError::Store(error)) => return Err(error.into()),
                 Err(error) => {
+                    is_unasked = true;
                     let name = &other.config.name;
                     observed.warnings.push(format!(
                         "{name} could not be asked for people who want the same addresses: {error}"
@@ -189,6 +193,29 @@ impl Engine {
                 }
             }
         }
+        if is_unasked {
+            self.keep_contested(directory, wanted, observed).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps addresses from people who were quarantined because another person wanted the same one.
+    async fn keep_contested(
+        &self,
+        directory: &Directory,
+        wanted: &BTreeSet<AddressKey>,
+        observed: &mut ObservedRun,
+    ) -> Result<(), EngineError> {
+        let quarantined = self.store.quarantined(&directory.config.name).await?;
+        let contested = quarantined
+            .into_iter()
+            .filter(|(_, _, reason, _)| *reason == QuarantineReason::ContestedAddress)
+            .filter_map(|(guid, ..)| observed.seen.desired.get(&guid));
+        let keys: Vec<AddressKey> = contested
+            .flat_map(crate::reconcile::Desired::wanted_keys)
+            .filter(|key| wanted.contains(key))
+            .collect();
+        observed.seen.rivals.extend(keys.into_iter().map(|key| (key, Rival::Primary)));
         Ok(())
     }
 
