@@ -30,6 +30,7 @@ pub mod model;
 pub mod ownership;
 pub mod reconcile;
 pub mod scim;
+pub mod sources;
 pub mod store;
 pub mod telemetry;
 pub mod visible;

@@ -8,6 +8,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use nix::sys::stat::{Mode, umask};
 use rosterd::clock::Clock;
 use rosterd::config::Config;
+use rosterd::control::openapi;
 use rosterd::ctl::Terminal;
 use rosterd::ctl::directory::{check_steps, examined};
 use rosterd::daemon::{Orders, Reload, RunnerAt};
@@ -88,6 +89,9 @@ enum Command {
         /// The name of the shell.
         shell: clap_complete::Shell,
     },
+    /// Print the OpenAPI document of the control socket.
+    #[command(hide = true)]
+    Openapi,
     /// Print a man page.
     #[command(hide = true)]
     Man {
@@ -102,6 +106,10 @@ enum ManPage {
     Daemon,
     #[value(name = "rosterd.toml")]
     Configuration,
+    #[value(name = "rosterd-setup")]
+    Setup,
+    #[value(name = "rosterd-held")]
+    Held,
 }
 
 fn main() -> ExitCode {
@@ -132,6 +140,7 @@ fn main() -> ExitCode {
         Some(Command::Completions { shell }) => {
             exit(print(&completions(shell)).map_err(Into::into))
         }
+        Some(Command::Openapi) => exit(print(openapi().as_bytes()).map_err(Into::into)),
         Some(Command::Man { page }) => {
             exit(man(page).and_then(|page| print(page.as_bytes())).map_err(Into::into))
         }
@@ -159,6 +168,10 @@ fn man(page: ManPage) -> io::Result<String> {
         ManPage::Daemon => {
             manual::of_command(Cli::command(), "8", include_str!("manual/rosterd.8"))
         }
+        ManPage::Setup => {
+            Ok(manual::of_task("rosterd-setup", include_str!("manual/rosterd-setup.7")))
+        }
+        ManPage::Held => Ok(manual::of_task("rosterd-held", include_str!("manual/rosterd-held.7"))),
         ManPage::Configuration => Ok(manual::of_configuration(
             include_str!("manual/rosterd.toml.5"),
             include_str!("../config/rosterd.toml"),

@@ -38,6 +38,11 @@ pub fn of_configuration(template: &str, file: &str) -> String {
     fill(template, &[("title", title("rosterd.toml", "5")), ("keys", keys(file))])
 }
 
+/// Returns the page of a task, from a template with the place `@title@`.
+pub fn of_task(name: &str, template: &str) -> String {
+    fill(template, &[("title", title(name, "7"))])
+}
+
 /// Returns the title line. It has no date, because a page belongs to a version.
 fn title(name: &str, section: &str) -> String {
     // The parts below need the macros at the head of an empty page.

@@ -161,7 +161,7 @@ fn read_exec(table: &mut Table<'_>) -> Option<Program> {
             "exec is empty: write the absolute path of the program, then its arguments",
         );
     }
-    exec.as_deref().map(Program::of)
+    exec.as_deref().map(|exec| Program { part: table.part_of("exec"), ..Program::of(exec) })
 }
 
 pub(super) fn event(text: &str) -> Result<String, String> {

@@ -1,4 +1,4 @@
-//! The configuration: a TOML file becomes a [`Config`] of typed values, or a list of all its
+//! The configuration: TOML files become a [`Config`] of typed values, or a list of all its
 //! problems.
 //!
 //! A wrong value is recorded with its place and reads as absent ([`table`]). So an administrator
@@ -25,11 +25,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use chrono_tz::Tz;
-use toml::de::DeTable;
 
 use crate::model::{Cron, Domain, Gate, Resolver, Retention};
 use crate::ownership::{self, Owners};
 use crate::reconcile::Limits;
+use crate::sources::{self, Source};
 use table::{Reading, Table};
 
 pub use directory::{Directory, Servers};
@@ -84,41 +84,38 @@ pub struct SignIn {
 }
 
 impl Config {
-    /// Reads a file, which only root and the daemon's user may change. The unit's credentials are
-    /// those that systemd passes (`$CREDENTIALS_DIRECTORY`).
+    /// Reads a file and its parts in `conf.d`, which only root and the daemon's user may change. The
+    /// unit's credentials are those that systemd passes (`$CREDENTIALS_DIRECTORY`).
     pub fn load(file: &Path) -> Result<Self, Problems> {
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        let about_file = |message| Problem { place: None, message };
-        match std::fs::read_to_string(file) {
-            Ok(text) => {
-                let (config, mut problems, _) = read(&text, credentials.as_deref());
-                problems.extend(ownership::refusal(file, &Owners::here()).map(about_file));
-                Self::without_problems(config, problems, file)
-            }
-            Err(error) => {
-                let message = format!(
-                    "the configuration cannot be read ({error}): {}",
-                    files::remedy(&error)
-                );
-                Err(Problems::new(file, vec![about_file(message)]))
-            }
-        }
+        let about = |file: PathBuf, message| Problem { file, place: None, message };
+        let sources = sources::read(file).map_err(|(file, error)| {
+            let message =
+                format!("the configuration cannot be read ({error}): {}", files::remedy(&error));
+            Problems::new(vec![about(file, message)])
+        })?;
+        let (config, mut problems, _) = read(&sources, credentials.as_deref());
+        let files = sources.into_iter().map(|source| source.file);
+        // Others could add a part to a folder that is theirs.
+        let trusted = files.chain([file.with_file_name(sources::PARTS)]);
+        problems.extend(trusted.filter_map(|file| {
+            ownership::refusal(&file, &Owners::here()).map(|message| about(file, message))
+        }));
+        // A folder that is not safe is reported once.
+        problems.dedup_by(|a, b| a.place.is_none() && a.message == b.message);
+        Self::without_problems(config, problems)
     }
 
-    /// Reads the text of a file, and checks the files that it names.
-    pub fn parse(text: &str, file: &Path, credentials: Option<&Path>) -> Result<Self, Problems> {
-        let (config, problems, _) = read(text, credentials);
-        Self::without_problems(config, problems, file)
+    /// Reads the texts of the files, and checks the files that they name.
+    pub fn parse(sources: &[Source], credentials: Option<&Path>) -> Result<Self, Problems> {
+        let (config, problems, _) = read(sources, credentials);
+        Self::without_problems(config, problems)
     }
 
-    fn without_problems(
-        config: Option<Self>,
-        problems: Vec<Problem>,
-        file: &Path,
-    ) -> Result<Self, Problems> {
+    fn without_problems(config: Option<Self>, problems: Vec<Problem>) -> Result<Self, Problems> {
         match config {
             Some(config) if problems.is_empty() => Ok(config),
-            _ => Err(Problems::new(file, problems)),
+            _ => Err(Problems::new(problems)),
         }
     }
 }
@@ -126,20 +123,20 @@ impl Config {
 /// Returns all keys, dotted and with tables, such as `directory.safety.gone.percent`.
 pub fn keys() -> BTreeSet<String> {
     // Arrays of tables are read only if they have an element.
-    read("[[directory]]\n[[hook]]\n[[gate]]\n[[target]]\n[[target.group]]\n", None).2
+    let text = "[[directory]]\n[[hook]]\n[[gate]]\n[[target]]\n[[target.group]]\n";
+    read(&[Source::main(Path::new(""), text)], None).2
 }
 
 fn read(
-    text: &str,
+    sources: &[Source],
     credentials: Option<&Path>,
 ) -> (Option<Config>, Vec<Problem>, BTreeSet<String>) {
-    let (root, syntax) = DeTable::parse_recoverable(text);
-    let reading = Reading::new(text, &syntax);
-    if let Some(problem) = table::unclosed(text, &syntax) {
-        // Everything after the bracket would be reported, too.
-        return (None, vec![problem], BTreeSet::new());
-    }
-    let config = read_root(Table::root(&reading, root.get_ref()), credentials);
+    let padded = table::padded(sources);
+    let (reading, root) = match Reading::of(sources, &padded) {
+        Ok(read) => read,
+        Err(problems) => return (None, problems, BTreeSet::new()),
+    };
+    let config = read_root(Table::root(&reading, &root), credentials);
     let (problems, keys) = reading.finish();
     (config, problems, keys)
 }

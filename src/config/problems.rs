@@ -1,9 +1,9 @@
 //! The problems of a configuration, each with its place and a remedy.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// A place in the file. Lines and columns count from 1, columns in characters.
+/// A place in a file. Lines and columns count from 1, columns in characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Place {
     pub line: usize,
@@ -12,24 +12,24 @@ pub struct Place {
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Problem {
+    pub file: PathBuf,
     /// `None` for a problem of the whole file.
     pub place: Option<Place>,
     /// One line with the problem and a remedy. It contains no secret.
     pub message: String,
 }
 
-/// All problems of a file in the order of its lines. Each prints as `file:line:column: message`.
+/// All problems of the files, each file's in the order of its lines. Each prints as `file:line:column: message`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problems {
-    file: PathBuf,
     list: Vec<Problem>,
 }
 
 impl Problems {
-    pub(super) fn new(file: &Path, mut list: Vec<Problem>) -> Self {
+    pub(super) fn new(mut list: Vec<Problem>) -> Self {
         list.sort();
         list.dedup();
-        Self { file: file.to_owned(), list }
+        Self { list }
     }
 
     /// Returns the number of problems, which is at least 1.
@@ -48,8 +48,7 @@ impl Problems {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, list } = self;
-        for (n, Problem { place, message }) in list.iter().enumerate() {
+        for (n, Problem { file, place, message }) in self.list.iter().enumerate() {
             if n > 0 {
                 f.write_str("\n")?;
             }

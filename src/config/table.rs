@@ -10,13 +10,15 @@ use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::problems::{Place, Problem};
 use super::values::nearest;
+use crate::sources::Source;
 
 /// Returns the list that no bracket closes. The parser reports its end, and every line after it.
-pub(super) fn unclosed(text: &str, syntax: &[toml::de::Error]) -> Option<Problem> {
+fn unclosed(source: &Source, syntax: &[toml::de::Error]) -> Option<Problem> {
+    let text = &source.text;
     if syntax.is_empty() || text.contains("\"\"\"") || text.contains("'''") {
         return None;
     }
@@ -48,7 +50,7 @@ pub(super) fn unclosed(text: &str, syntax: &[toml::de::Error]) -> Option<Problem
     }
     let place = open.into_iter().next()?;
     let message = "this list is not closed: add the missing ]".to_owned();
-    Some(Problem { place: Some(place), message })
+    Some(Problem { file: source.file.clone(), place: Some(place), message })
 }
 
 /// Returns whether a line begins like `key = value`.
@@ -59,27 +61,60 @@ fn begins_key(line: &str) -> bool {
     })
 }
 
-/// The text of a file with the problems and keys found so far.
+/// The files with the problems and keys found so far. A span counts in the files one after another.
 pub(super) struct Reading<'a> {
-    text: &'a str,
-    /// Whether the whole text is TOML. After a syntax error no key is reported as missing.
+    sources: &'a [Source],
+    /// Whether all texts are TOML. After a syntax error no key is reported as missing.
     is_whole: bool,
     problems: RefCell<Vec<Problem>>,
     keys: RefCell<BTreeSet<String>>,
 }
 
+/// Returns each text behind as many empty lines as precede it, so that its spans count in the whole.
+pub(super) fn padded(sources: &[Source]) -> Vec<String> {
+    let mut start = 0;
+    let pad = |source: &Source| {
+        let padded = format!("{}{}", "\n".repeat(start), source.text);
+        // One more, so that the end of a text is no part of the next one.
+        start = padded.len() + 1;
+        padded
+    };
+    sources.iter().map(pad).collect()
+}
+
 impl<'a> Reading<'a> {
-    /// Starts with the errors of the TOML parser.
-    pub(super) fn new(text: &'a str, syntax: &[toml::de::Error]) -> Self {
+    /// Parses the padded texts, and merges their tables. A list that is not closed is the only
+    /// problem, because everything after it would be reported, too.
+    pub(super) fn of(
+        sources: &'a [Source],
+        padded: &'a [String],
+    ) -> Result<(Self, DeTable<'a>), Vec<Problem>> {
+        let parsed = padded.iter().map(|text| DeTable::parse_recoverable(text));
+        let (tables, syntax): (Vec<_>, Vec<_>) = parsed.unzip();
+        let unclosed: Vec<_> =
+            sources.iter().zip(&syntax).filter_map(|(s, errors)| unclosed(s, errors)).collect();
+        if !unclosed.is_empty() {
+            return Err(unclosed);
+        }
         let reading = Self {
-            text,
-            is_whole: syntax.is_empty(),
+            sources,
+            is_whole: syntax.iter().all(Vec::is_empty),
             problems: RefCell::default(),
             keys: RefCell::default(),
         };
+        syntax.iter().for_each(|errors| reading.record_syntax(errors));
+        let mut whole = DeTable::new();
+        for table in tables {
+            reading.merge(&mut whole, table.into_inner());
+        }
+        Ok((reading, whole))
+    }
+
+    fn record_syntax(&self, errors: &[toml::de::Error]) {
         let mut last = 0;
-        for error in syntax {
-            let place = reading.place(error.span().map_or(0, |s| s.start));
+        for error in errors {
+            let at = error.span().map_or(0, |s| s.start);
+            let (_, place) = self.place(at);
             // One error per line, because the parser reports the rest of the line as well.
             if place.line != last {
                 let message = error.message().lines().collect::<Vec<_>>().join(" ");
@@ -88,14 +123,64 @@ impl<'a> Reading<'a> {
                 } else {
                     "text stands in double quotes, lists in [ ]"
                 };
-                reading.problems.borrow_mut().push(Problem {
-                    place: Some(place),
-                    message: format!("not TOML here: {message}; {advice}"),
-                });
+                self.problem(at, format!("not TOML here: {message}; {advice}"));
             }
             last = place.line;
         }
-        reading
+    }
+
+    /// Adds the keys of a later file. Tables become one, and so do those of an array with one name.
+    /// Every other key may be given once.
+    fn merge(&self, into: &mut DeTable<'a>, later: DeTable<'a>) {
+        for (key, value) in later {
+            let Some((first, known)) = into.get_key_value(key.get_ref().as_ref()) else {
+                into.insert(key, value);
+                continue;
+            };
+            let first = first.span().start;
+            let is_mergeable = matches!(
+                (known.get_ref(), value.get_ref()),
+                (DeValue::Table(_), DeValue::Table(_))
+            ) || (is_tables(known.get_ref()) && is_tables(value.get_ref()));
+            if !is_mergeable {
+                let (source, place) = self.place(first);
+                let (file, Place { line, .. }) = (source.file.display(), place);
+                let key_name = key.get_ref();
+                self.problem(
+                    key.span().start,
+                    format!("{key_name} is given at {file}:{line} as well: remove one of the two"),
+                );
+                continue;
+            }
+            let known = into.get_mut(key.get_ref().as_ref()).map(Spanned::get_mut);
+            match (known, value.into_inner()) {
+                (Some(DeValue::Table(known)), DeValue::Table(later)) => self.merge(known, later),
+                (Some(DeValue::Array(known)), DeValue::Array(later)) => {
+                    self.merge_tables(known, later);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn merge_tables(&self, into: &mut DeArray<'a>, later: DeArray<'a>) {
+        let earlier = into.len();
+        for item in later {
+            let name = name_of(&item).map(str::to_owned);
+            let same = into
+                .iter_mut()
+                .take(earlier)
+                .find(|known| name.is_some() && name_of(known) == name.as_deref());
+            match (same.map(Spanned::get_mut), item) {
+                (Some(DeValue::Table(known)), item) => {
+                    if let DeValue::Table(mut later) = item.into_inner() {
+                        later.remove("name");
+                        self.merge(known, later);
+                    }
+                }
+                (_, item) => into.push(item),
+            }
+        }
     }
 
     /// Returns the problems, and every key that was read.
@@ -104,19 +189,42 @@ impl<'a> Reading<'a> {
     }
 
     fn problem(&self, at: usize, message: impl Into<String>) {
-        self.problems
-            .borrow_mut()
-            .push(Problem { place: Some(self.place(at)), message: message.into() });
+        let (source, place) = self.place(at);
+        self.problems.borrow_mut().push(Problem {
+            file: source.file.clone(),
+            place: Some(place),
+            message: message.into(),
+        });
     }
 
-    fn place(&self, at: usize) -> Place {
-        let before = self.text.get(..at).unwrap_or(self.text);
+    fn place(&self, at: usize) -> (&'a Source, Place) {
+        let (mut source, mut at) = (&self.sources[0], at);
+        for next in &self.sources[1..] {
+            if at <= source.text.len() {
+                break;
+            }
+            at -= source.text.len() + 1;
+            source = next;
+        }
+        let before = source.text.get(..at).unwrap_or(&source.text);
         let line_start = before.rfind('\n').map_or(0, |n| n + 1);
-        Place {
+        let place = Place {
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
-        }
+        };
+        (source, place)
     }
+}
+
+/// Returns whether a value is an array of tables, such as `[[hook]]`.
+fn is_tables(value: &DeValue<'_>) -> bool {
+    value.as_array().is_some_and(|items| {
+        !items.is_empty() && items.iter().all(|item| item.get_ref().is_table())
+    })
+}
+
+fn name_of<'v>(item: &'v Spanned<DeValue<'_>>) -> Option<&'v str> {
+    item.get_ref().as_table()?.get("name")?.get_ref().as_str()
 }
 
 /// Most keys that a message lists, because a longer list is not read.
@@ -300,6 +408,12 @@ impl<'a> Table<'a> {
             known: Vec::new(),
         };
         items.into_iter().map(table).collect()
+    }
+
+    /// Returns the name of the part that has this key; `None` for the main file.
+    pub(super) fn part_of(&self, key: &str) -> Option<String> {
+        let (name, _) = self.find(key)?;
+        self.reading.place(name.span().start).0.part.clone()
     }
 
     /// Returns the text of a key without recording problems.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::api::Previewing;
 use crate::engine::{DirectoryConfig, ReloadOutcome};
 use crate::model::{Actor, DirectoryName, TargetName};
 
@@ -50,8 +51,8 @@ pub struct Reloader {
     parse: Parse,
 }
 
-/// Parses the text of a configuration. The error has all of its problems.
-pub type Parse = Arc<dyn Fn(&str) -> Result<Vec<DirectoryConfig>, Refused> + Send + Sync>;
+/// Parses the texts of a configuration. The error has all of its problems.
+pub type Parse = Arc<dyn Fn(&Previewing) -> Result<Vec<DirectoryConfig>, Refused> + Send + Sync>;
 
 impl fmt::Debug for Reloader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,13 +74,13 @@ impl Reloader {
     #[must_use]
     pub fn parsing(
         self,
-        parse: impl Fn(&str) -> Result<Vec<DirectoryConfig>, Refused> + Send + Sync + 'static,
+        parse: impl Fn(&Previewing) -> Result<Vec<DirectoryConfig>, Refused> + Send + Sync + 'static,
     ) -> Self {
         Self { parse: Arc::new(parse), ..self }
     }
 
-    pub(super) fn parse(&self, text: &str) -> Result<Vec<DirectoryConfig>, Refused> {
-        (self.parse)(text)
+    pub(super) fn parse(&self, previewing: &Previewing) -> Result<Vec<DirectoryConfig>, Refused> {
+        (self.parse)(previewing)
     }
 
     /// Requests a reload and waits for its result. Returns `None` when the daemon is stopping.

@@ -34,10 +34,15 @@ pub(super) fn operations() -> Vec<Operation> {
     std::iter::once(document).chain(resources::operations()).collect()
 }
 
-async fn document() -> Response {
+/// Returns the OpenAPI document of the control socket.
+pub fn openapi() -> &'static str {
     static DOCUMENT: LazyLock<String> =
         LazyLock::new(|| openapi::document(&operations()).to_string());
-    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
+    DOCUMENT.as_str()
+}
+
+async fn document() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], openapi()).into_response()
 }
 
 /// Returns the router of the API. It counts its answers.

@@ -1,6 +1,6 @@
 //! `rosterctl plan`: the changes a run would make now.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
@@ -10,8 +10,9 @@ use super::link::{Answer, Daemon, Failure};
 use super::review::Form;
 use super::text::{Page, View, bold, count, number, yellow};
 use super::{Exit, Output, change, directory, review};
-use crate::control::api::{Change, HoldReason, Plan, Previewing};
+use crate::control::api::{Change, ConfigurationPart, HoldReason, Plan, Previewing};
 use crate::control::client::Route;
+use crate::sources::{self, Source};
 
 /// Show the changes a run would make now; applies none
 #[derive(Debug, Args)]
@@ -20,7 +21,7 @@ pub struct Arguments {
     directory: Option<String>,
     #[command(flatten)]
     form: Form,
-    /// Plan as if this were the configuration file; its servers and service account are not used
+    /// Plan as if this file, with conf.d beside it, were the configuration; its servers and service account are not used
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Write the changes to this file as CSV
@@ -46,18 +47,13 @@ pub(super) async fn call(
     };
     let mut plans: Vec<Answer<Plan>> = Vec::new();
     let configuration = match config {
-        Some(file) => Some(std::fs::read_to_string(file).map_err(|error| {
-            Failure::Usage(format!("{} cannot be read: {error}", file.display()))
-        })?),
+        Some(file) => Some(previewing(file)?),
         None => None,
     };
     for name in &names {
         plans.push(match &configuration {
             None => daemon.get(&Route::to(["directories", name, "plan"])).await?,
-            Some(text) => {
-                let body = Previewing { configuration: text.clone() };
-                daemon.post(&Route::to(["directories", name, "preview"]), &body).await?
-            }
+            Some(body) => daemon.post(&Route::to(["directories", name, "preview"]), body).await?,
         });
     }
     let raw = match plans.as_slice() {
@@ -91,6 +87,21 @@ pub(super) async fn call(
         whole
     })?;
     Ok(plans.iter().map(|p| exit(&p.value)).max().unwrap_or(Exit::Done))
+}
+
+/// Reads a configuration file and its parts.
+fn previewing(file: &Path) -> Result<Previewing, Failure> {
+    let sources = sources::read(file).map_err(|(file, error)| {
+        Failure::Usage(format!("{} cannot be read: {error}", file.display()))
+    })?;
+    let mut previewing = Previewing { configuration: String::new(), parts: Vec::new() };
+    for Source { file: _, part, text } in sources {
+        match part {
+            None => previewing.configuration = text,
+            Some(name) => previewing.parts.push(ConfigurationPart { name, text }),
+        }
+    }
+    Ok(previewing)
 }
 
 /// Returns 3 if a change would be held. Grace periods and rejections need no decision.

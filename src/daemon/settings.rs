@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{self, Config, Servers};
-use crate::control;
+use crate::control::{self, api};
 use crate::daemon::{RunnerAt, Setup};
 use crate::directory::Settings;
 use crate::engine::{DirectoryConfig, Rules, TargetConfig};
 use crate::hooks::{Hook, Receiver, Webhook};
 use crate::http::Transport;
 use crate::scim;
+use crate::sources::Source;
 
 /// Returns the settings of all parts.
 pub fn setup(config: &Config) -> Setup {
@@ -40,9 +41,13 @@ pub fn setup(config: &Config) -> Setup {
 }
 
 /// Parses the directories of another configuration, for a preview.
-pub(super) fn directories(text: &str) -> Result<Vec<DirectoryConfig>, String> {
+pub(super) fn directories(previewing: &api::Previewing) -> Result<Vec<DirectoryConfig>, String> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    let config = Config::parse(text, Path::new("configuration"), credentials.as_deref());
+    let main = Path::new("configuration");
+    let parts = previewing.parts.iter().map(|part| Source::part(main, &part.name, &part.text));
+    let sources: Vec<_> =
+        std::iter::once(Source::main(main, &previewing.configuration)).chain(parts).collect();
+    let config = Config::parse(&sources, credentials.as_deref());
     let config = config.map_err(|problems| problems.to_string())?;
     Ok(config.directories.iter().map(directory).collect())
 }

@@ -234,7 +234,7 @@ mod tests {
         let path = folder.path().join("hook");
         std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        (folder, Program { path, arguments: Vec::new() })
+        (folder, Program { path, arguments: Vec::new(), part: None })
     }
 
     async fn ran(text: &str, limit: Duration) -> ProgramResult {

@@ -57,7 +57,7 @@ mod tests {
         }
         let gate = Gate {
             name: "board".into(),
-            program: Program { path, arguments: Vec::new() },
+            program: Program { path, arguments: Vec::new(), part: None },
             timeout,
         };
         ask(

@@ -134,7 +134,11 @@ mod tests {
         let hook = |events: &[&str]| Hook {
             name: "h".into(),
             events: events.iter().map(|e| (*e).to_owned()).collect(),
-            receiver: Receiver::Exec(Program { path: "/bin/true".into(), arguments: Vec::new() }),
+            receiver: Receiver::Exec(Program {
+                path: "/bin/true".into(),
+                arguments: Vec::new(),
+                part: None,
+            }),
             timeout: Duration::from_secs(1),
             max_age: Duration::from_secs(1),
             concurrency: 1,

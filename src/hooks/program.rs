@@ -12,7 +12,7 @@ use crate::model::Program;
 impl Program {
     /// Returns a hash of path and arguments, which the daemon and the hook runner compare.
     pub(super) fn digest(&self) -> String {
-        let Self { path, arguments } = self;
+        let Self { path, arguments, part: _ } = self;
         let line = serde_json::json!([path.display().to_string(), arguments]).to_string();
         let mut text = String::new();
         for byte in sha2::Sha256::digest(line.as_bytes()) {
@@ -85,13 +85,13 @@ mod tests {
         let path = folder.path().join("hook");
         std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        (folder, Program { path, arguments: Vec::new() })
+        (folder, Program { path, arguments: Vec::new(), part: None })
     }
 
     #[test]
     fn a_program_that_another_user_could_change_is_not_run() {
         let (folder, program) = script("exit 0");
-        let other = |path: &str| Program { path: path.into(), arguments: Vec::new() };
+        let other = |path: &str| Program { path: path.into(), arguments: Vec::new(), part: None };
         assert_eq!(program.refusal(), None);
         let missing = other("/no/such/program").refusal().unwrap();
         assert!(missing.contains("No such file"), "{missing}");
@@ -116,7 +116,7 @@ mod tests {
         let open = tempfile::tempdir().unwrap();
         let link = open.path().join("link");
         std::os::unix::fs::symlink(&program.path, &link).unwrap();
-        let linked = Program { path: link, arguments: Vec::new() };
+        let linked = Program { path: link, arguments: Vec::new(), part: None };
         assert_eq!(linked.refusal(), None);
         std::fs::set_permissions(open.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
         assert!(

@@ -9,6 +9,8 @@ pub struct Program {
     /// An absolute path.
     pub path: PathBuf,
     pub arguments: Vec<String>,
+    /// Name of the file in `conf.d` that configures it; `None` for the main file.
+    pub part: Option<String>,
 }
 
 impl Program {
@@ -17,6 +19,7 @@ impl Program {
         Self {
             path: exec.first().map(Into::into).unwrap_or_default(),
             arguments: exec.iter().skip(1).cloned().collect(),
+            part: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use rosterd::model::{
 };
 use rosterd::reconcile::provision::{DEFAULT_MAPPING, Paging};
 use rosterd::reconcile::{Limit, Limits};
+use rosterd::sources::Source;
 
 use crate::files::{rust_files, text_of};
 
@@ -56,11 +57,17 @@ impl Machine {
     }
 
     fn parse(&self, text: &str) -> Result<Config, Problems> {
-        Config::parse(
-            &text.replace("/etc/rosterd/", &self.prefix()),
-            Path::new("rosterd.toml"),
-            Some(self.etc.path()),
-        )
+        self.parse_parts(text, &[])
+    }
+
+    /// Parses a main file with parts.
+    fn parse_parts(&self, text: &str, parts: &[(&str, &str)]) -> Result<Config, Problems> {
+        let main = Path::new("rosterd.toml");
+        let here = |text: &str| text.replace("/etc/rosterd/", &self.prefix());
+        let parts = parts.iter().map(|(name, text)| Source::part(main, name, &here(text)));
+        let sources: Vec<_> =
+            std::iter::once(Source::main(main, &here(text))).chain(parts).collect();
+        Config::parse(&sources, Some(self.etc.path()))
     }
 
     /// Returns the configuration of a valid text.
@@ -815,9 +822,11 @@ fn a_secret_may_be_a_symbolic_link_and_a_systemd_credential() {
     ));
     assert_eq!(linked.credential.file(), machine.etc.path().join("corp"));
     assert_eq!(credential.directories[0].credential, linked.credential);
-    let problems =
-        Config::parse("[[directory]]\npassword-credential = \"corp\"", Path::new("f"), None)
-            .expect_err("no credentials");
+    let problems = Config::parse(
+        &[Source::main(Path::new("f"), "[[directory]]\npassword-credential = \"corp\"")],
+        None,
+    )
+    .expect_err("no credentials");
     assert!(
         problems.iter().any(|p| p.message.contains(
             "check with systemd-run --pipe --wait -p LoadCredential=corp:/etc/rosterd/corp.password"
@@ -1096,4 +1105,49 @@ tier = "pro"
     }
     let left_out = machine.problems(&format!("{TARGET}[target.attributes]\nexternalId = \"\"\n"));
     assert!(left_out.contains("externalId is left out"), "{left_out}");
+}
+
+#[test]
+fn the_parts_of_a_configuration_become_one() {
+    let machine = Machine::new();
+    let whole = format!(
+        "{MINIMAL}schedule = \"@daily\"\n[control]\nviewers = \"hr\"\noperators = \"it\"\n{}",
+        hook("vpn")
+    );
+    let parts = [
+        ("10-roles.toml", "[control]\noperators = \"it\"\n".to_owned()),
+        ("20-hooks.toml", hook("vpn")),
+        ("30-schedule.toml", "[[directory]]\nname = \"corp\"\nschedule = \"@daily\"\n".to_owned()),
+    ];
+    let parts = parts.each_ref().map(|(name, text)| (*name, text.as_str()));
+    let mut config = machine.config(&whole);
+    let merged = machine.parse_parts(&format!("{MINIMAL}[control]\nviewers = \"hr\"\n"), &parts);
+    if let Receiver::Exec(program) = &mut config.hooks[0].receiver {
+        program.part = Some("20-hooks.toml".to_owned());
+    }
+    assert_eq!(merged, Ok(config), "the order of files is that of their names");
+    assert_eq!(machine.parse_parts("", &[("corp.toml", MINIMAL)]), machine.parse(MINIMAL));
+}
+
+/// Returns a hook with a program.
+fn hook(name: &str) -> String {
+    format!("[[hook]]\nname = \"{name}\"\nevents = [\"*\"]\nexec = [\"/bin/true\"]\n")
+}
+
+#[test]
+fn a_key_that_two_parts_give_is_reported_with_both_places() {
+    let machine = Machine::new();
+    let main = format!("[control]\nviewers = \"hr\"\n\n{MINIMAL}");
+    let parts = [
+        (
+            "10.toml",
+            "[[directory]]\nname = \"corp\"\nservers = [\"ldaps://dc9\"]\n[[directory]]\nname = \"corp\"\n",
+        ),
+        ("20.toml", "[control]\nviewers = \"it\"\nwiewers = \"it\"\n"),
+        ("30.toml", "hook = 3\n[schedule]\ntimezone = \"Mars\""),
+        ("40.toml", "[[hook]]\nname = \"vpn\"\nevents = [\"*\"]\nexec = ["),
+    ];
+    let problems = |parts| machine.parse_parts(&main, parts).expect_err("problems").to_string();
+    insta::assert_snapshot!(problems(&parts), @"");
+    insta::assert_snapshot!(problems(&parts[..3]), @"");
 }

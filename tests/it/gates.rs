@@ -19,7 +19,7 @@ impl Firm {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         let gate = Gate {
             name: "board".into(),
-            program: Program { path, arguments: Vec::new() },
+            program: Program { path, arguments: Vec::new(), part: None },
             timeout: Duration::from_secs(20),
         };
         let was = self.engine.configured();

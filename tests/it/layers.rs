@@ -17,9 +17,9 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("dns", &["model"]),
         ("scim", &["http", "model", "ownership", "reconcile"]),
         ("store", &["clock", "model", "reconcile", "telemetry"]),
-        ("config", &["model", "ownership", "reconcile"]),
+        ("config", &["model", "ownership", "reconcile", "sources"]),
         ("http", &["model", "telemetry"]),
-        ("hooks", &["http", "model", "ownership", "telemetry", "visible"]),
+        ("hooks", &["http", "model", "ownership", "sources", "telemetry", "visible"]),
         (
             "engine",
             &[
@@ -36,12 +36,13 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
             ],
         ),
         ("control", &["clock", "dns", "engine", "model", "reconcile", "store", "telemetry"]),
-        ("ctl", &["control", "manual", "visible"]),
+        ("ctl", &["control", "manual", "sources", "visible"]),
         ("console", &["clock", "control", "ctl"]),
         // The Kerberos helper, a program of its own.
         ("gssapi", &[]),
         ("manual", &[]),
         ("ownership", &[]),
+        ("sources", &[]),
         ("visible", &[]),
         ("telemetry", &["model", "visible"]),
         (
@@ -58,6 +59,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "model",
                 "reconcile",
                 "scim",
+                "sources",
                 "store",
                 "telemetry",
             ],

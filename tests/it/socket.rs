@@ -73,7 +73,11 @@ impl Office {
         firm.engine.reconfigure_hooks(vec![Hook {
             name: "vpn".to_owned(),
             events: vec!["*".to_owned()],
-            receiver: Receiver::Exec(Program { path: "/bin/true".into(), arguments: Vec::new() }),
+            receiver: Receiver::Exec(Program {
+                path: "/bin/true".into(),
+                arguments: Vec::new(),
+                part: None,
+            }),
             timeout: Duration::from_secs(20),
             max_age: Duration::from_hours(1),
             concurrency: 2,
@@ -94,7 +98,7 @@ impl Office {
         let stop = CancellationToken::new();
         let (reloader, asked) = Reloader::new();
         let other = firm.engine.directory("corp").unwrap().config.clone();
-        let reloader = reloader.parsing(move |text| match text {
+        let reloader = reloader.parsing(move |sent| match sent.configuration.as_str() {
             "" => Err("rosterd.toml:1: there is no directory".to_owned()),
             _ => Ok(vec![other.clone()]),
         });

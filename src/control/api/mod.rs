@@ -50,7 +50,7 @@ pub use hooks::{
     Deliveries, Delivery, Hook, HookCounts, Hooks, Redeliver, Redelivered, Replay, Sample,
 };
 pub use invitations::{Invitation, InvitationOutcome, Invitations, NewInvitations};
-pub use plans::{Plan, Previewing, Quarantined};
+pub use plans::{ConfigurationPart, Plan, Previewing, Quarantined};
 pub use problem::{Problem, UNKNOWN_ROUTE};
 pub use quarantine::{Quarantine, QuarantinedEntry};
 pub use reload::{Reloaded, ReloadedDirectory, ReloadedHook, ReloadedTarget};

@@ -29,6 +29,19 @@ pub struct Plan {
 pub struct Previewing {
     /// Text of the configuration file. Servers, service account and time limits stay the present ones.
     pub configuration: String,
+    /// Its parts in `conf.d`, in the order of their names.
+    #[serde(default)]
+    pub parts: Vec<ConfigurationPart>,
+}
+
+/// A file in `conf.d`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigurationPart {
+    /// Name of the file in the folder.
+    pub name: String,
+    /// Text of the file.
+    pub text: String,
 }
 
 /// An entry that cannot be used.

@@ -57,9 +57,9 @@ async fn preview(
     Extension(by): By,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    let api::Previewing { configuration } = document(&body)?;
+    let previewing: api::Previewing = document(&body)?;
     let directory = control.engine.directory(&name)?;
-    let configured = control.reloader.parse(&configuration).map_err(Refusal::invalid)?;
+    let configured = control.reloader.parse(&previewing).map_err(Refusal::invalid)?;
     let other = configured.into_iter().find(|other| other.name == directory.config.name);
     let other = other.ok_or_else(|| {
         Refusal::invalid(format!("the sent configuration has no [[directory]] named {name}"))

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::order::{self, Order};
 use super::{ProgramResult, execute, input, io_error, not_run};
 use crate::model::Program;
+use crate::sources;
 
 /// Time limit for connecting. A live runner accepts at once, and systemd accepts for one that
 /// starts.
@@ -192,7 +193,8 @@ async fn give(
     configuration: &Path,
     stdin: OwnedFd,
 ) -> io::Result<ProgramResult> {
-    let file = configuration.to_owned();
+    let configuration = &sources::file_of(configuration, order.part.as_deref());
+    let file = configuration.clone();
     let opened =
         tokio::task::spawn_blocking(move || File::open(file)).await.map_err(io::Error::other)?;
     let configuration = match opened {

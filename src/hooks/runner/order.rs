@@ -51,6 +51,8 @@ impl ProgramKind {
 pub(super) struct Order {
     pub(super) kind: ProgramKind,
     pub(super) name: String,
+    /// Name of the part of the configuration that has the program; `None` for the main file.
+    pub(super) part: Option<String>,
     /// Digest of the program in the configuration of the daemon.
     pub(super) digest: String,
     pub(super) instance: String,
@@ -88,6 +90,7 @@ impl Order {
         Self {
             kind,
             name: name.to_owned(),
+            part: program.part.clone(),
             digest: program.digest(),
             instance: instance.to_owned(),
             limit_ms,

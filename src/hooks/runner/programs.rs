@@ -1,8 +1,8 @@
 //! The programs of the configuration file, which are the only ones that may be run.
 //!
 //! The user of the runner cannot read the file, because it may contain secrets of the daemon. The
-//! daemon passes an open descriptor. The runner accepts only the file at the configured path, if
-//! root alone can change it.
+//! daemon passes an open descriptor of the file that has the program. The runner accepts only the file
+//! at the configured path, or a part in `conf.d` beside it, if root alone can change it.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
@@ -15,6 +15,7 @@ use nix::unistd::geteuid;
 
 use super::order::{Order, ProgramKind, read};
 use crate::model::Program;
+use crate::sources;
 
 /// Most bytes of a configuration file.
 const LONGEST: u64 = 16 * 1024 * 1024;
@@ -27,15 +28,18 @@ pub struct ConfiguredProgram {
     pub program: Program,
 }
 
+/// The programs of one file.
+type Known = BTreeMap<(ProgramKind, String), Program>;
+
 /// Parser of the hooks and gates of a configuration file.
 type Parse = fn(&str) -> Result<Vec<ConfiguredProgram>, String>;
 
-/// The programs of one configuration file, cached.
+/// The programs of a configuration file and its parts, cached by part.
 #[derive(Debug)]
 pub struct Programs {
     file: PathBuf,
     parse: Parse,
-    known: Mutex<BTreeMap<(ProgramKind, String), Program>>,
+    known: Mutex<BTreeMap<Option<String>, Known>>,
 }
 
 impl Programs {
@@ -50,11 +54,16 @@ impl Programs {
     pub(super) fn find(&self, order: &Order, passed: OwnedFd) -> Result<Program, String> {
         let key = (order.kind, order.name.clone());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.entry(order.part.clone()).or_default();
         if let Some(program) = known.get(&key).filter(|program| program.digest() == order.digest) {
             return Ok(program.clone());
         }
-        *known = self.read(&File::from(passed))?;
-        let (kind, name, file) = (order.kind.as_str(), &order.name, self.file.display());
+        if let Some(part) = order.part.as_deref().filter(|part| !sources::is_part(part)) {
+            return Err(format!("no program is run: {part} is not the name of a file in conf.d"));
+        }
+        let path = sources::file_of(&self.file, order.part.as_deref());
+        *known = self.read(&path, &File::from(passed))?;
+        let (kind, name, file) = (order.kind.as_str(), &order.name, path.display());
         match known.get(&key) {
             Some(program) if program.digest() == order.digest => Ok(program.clone()),
             Some(_) => Err(format!(
@@ -66,11 +75,11 @@ impl Programs {
         }
     }
 
-    fn read(&self, passed: &File) -> Result<BTreeMap<(ProgramKind, String), Program>, String> {
-        let file = self.file.display();
+    fn read(&self, path: &Path, passed: &File) -> Result<Known, String> {
+        let file = path.display();
         let unreadable = |error| format!("the hook runner cannot read {file}: {error}");
         let metadata = passed.metadata().map_err(unreadable)?;
-        if let Some(reason) = distrust(&self.file, &metadata) {
+        if let Some(reason) = distrust(path, &metadata) {
             return Err(format!("no program is run: {reason}"));
         }
         let text = read(passed, LONGEST).map_err(unreadable)?;

@@ -39,7 +39,7 @@ fn parse(text: &str) -> Result<Vec<ConfiguredProgram>, String> {
 }
 
 fn program(path: &Path) -> Program {
-    Program { path: path.to_owned(), arguments: Vec::new() }
+    Program { path: path.to_owned(), arguments: Vec::new(), part: None }
 }
 
 impl Room {

@@ -7,6 +7,7 @@ use adsim::{Fault, What, When, names};
 use rosterd::config::Config;
 use rosterd::engine::DirectoryConfig;
 use rosterd::model::{Filter, GroupName, Reason, RunState, Status, Tier, User};
+use rosterd::sources::Source;
 
 use super::{again, followed, guid_of, tick};
 use crate::firm::Firm;
@@ -176,7 +177,8 @@ async fn an_unknown_matching_rule_is_reported_by_run_and_check() {
             "{found:?}"
         );
         let section = format!("[[directory]]\nfilter = \"{text}\"\n");
-        let problems = Config::parse(&section, Path::new("rosterd.toml"), None).unwrap_err();
+        let problems =
+            Config::parse(&[Source::main(Path::new("rosterd.toml"), &section)], None).unwrap_err();
         assert!(problems.to_string().contains("no matching rule"), "{problems}");
     }
 }

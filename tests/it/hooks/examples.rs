@@ -28,7 +28,7 @@ fn example(desk: &Desk, name: &str, events: &[&str], arguments: &[&str]) -> Hook
     let folder = desk.folder.path();
     let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     let path = installed(folder, name, "/var/lib/rosterd-hooks", folder.to_str().unwrap());
-    let receiver = hooks::Receiver::Exec(Program { path, arguments: owned(arguments) });
+    let receiver = hooks::Receiver::Exec(Program { path, arguments: owned(arguments), part: None });
     Hook { receiver, events: owned(events), ..by_program(name, PathBuf::new()) }
 }
 

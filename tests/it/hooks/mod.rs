@@ -43,7 +43,7 @@ impl Drop for Desk {
 
 /// Returns a hook for all events with this program.
 fn by_program(name: &str, path: PathBuf) -> Hook {
-    let receiver = hooks::Receiver::Exec(Program { path, arguments: Vec::new() });
+    let receiver = hooks::Receiver::Exec(Program { path, arguments: Vec::new(), part: None });
     Hook {
         name: name.to_owned(),
         events: vec!["*".to_owned()],
