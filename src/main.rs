@@ -8,7 +8,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use nix::sys::stat::{Mode, umask};
 use rosterd::clock::Clock;
 use rosterd::config::Config;
-use rosterd::control::openapi;
+use rosterd::control::openapi_document;
 use rosterd::ctl::Terminal;
 use rosterd::ctl::directory::{check_steps, examined};
 use rosterd::daemon::{Orders, Reload, RunnerAt};
@@ -140,7 +140,7 @@ fn main() -> ExitCode {
         Some(Command::Completions { shell }) => {
             exit(print(&completions(shell)).map_err(Into::into))
         }
-        Some(Command::Openapi) => exit(print(openapi().as_bytes()).map_err(Into::into)),
+        Some(Command::Openapi) => exit(print(openapi_document().as_bytes()).map_err(Into::into)),
         Some(Command::Man { page }) => {
             exit(man(page).and_then(|page| print(page.as_bytes())).map_err(Into::into))
         }

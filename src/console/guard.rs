@@ -22,7 +22,7 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::door::{Shut, Use};
+use super::door::{Secret, Shut, Use};
 use super::layout::Fault;
 use super::state::Console;
 use super::visit::{Fields, Visit};
@@ -62,6 +62,24 @@ pub async fn guard(
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// Passes a request of the process that started this one, as the user that it runs as. A form needs
+/// the token all the same.
+pub async fn pass_own(
+    State((console, token)): State<(Arc<Console>, Secret)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let visit = Visit::new(&console, token);
+    if request.method() == Method::POST {
+        match checked_form(request, &visit).await {
+            Ok(checked) => request = checked,
+            Err(fault) => return fault.into_response(),
+        }
+    }
+    request.extensions_mut().insert(visit);
+    next.run(request).await
 }
 
 async fn admit(

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::serve::{Listening, Settings, Unopened};
 use super::state::Console;
+use super::stdio;
 use crate::clock::Clock;
 use crate::ctl::console::{Arguments, Opening};
 use crate::ctl::link::Failure;
@@ -46,8 +47,12 @@ impl From<Unopened> for Failure {
 }
 
 async fn open(opening: Opening, terminal: &mut Terminal, clock: &Clock) -> Result<Exit, Failure> {
-    let Opening { socket, arguments: Arguments { read_only, no_browser }, json } = opening;
+    let Opening { socket, arguments: Arguments { read_only, no_browser, stdio }, json } = opening;
     let settings = Settings { socket, read_only, zone: terminal.view().zone };
+    if stdio {
+        stdio::serve(settings, clock.clone()).await?;
+        return Ok(Exit::Done);
+    }
     let listening = Listening::open(settings, clock.clone()).await?;
     let (link, console) = (listening.link(), Arc::clone(&listening.console));
     let redirect = (!no_browser && !json).then(|| Redirect::open(&link, console.port())).flatten();

@@ -22,6 +22,7 @@ mod reports;
 mod runs;
 mod serve;
 mod state;
+mod stdio;
 mod systems;
 mod visit;
 

@@ -48,7 +48,7 @@ pub async fn page(
             div #live data-refresh[is_running] {
                 (needs(&status, &held.value.held, &visit.view))
                 @if status.directories.is_empty() {
-                    (notice(Tone::Waits, &html! { "No directory is configured: add a " code { "[[directory]]" } " to /etc/rosterd/rosterd.toml." }))
+                    (notice(Tone::Waits, &html! { "No directory is configured: add a " code { "[[directory]]" } " to a file in /etc/rosterd/conf.d." }))
                 }
                 section aria-labelledby="directories" {
                     h2 #directories { "Directories" }

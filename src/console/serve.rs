@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
@@ -55,9 +55,7 @@ impl Listening {
     /// Asks the daemon for the caller, and listens on a free port.
     pub(super) async fn open(settings: Settings, clock: Clock) -> Result<Self, Unopened> {
         let Settings { socket, read_only, zone } = settings;
-        let daemon = Daemon::on(&socket, false).map_err(Unopened::Failure)?.via(Means::Console);
-        let caller = daemon.get::<Caller>(&Route::to(["caller"])).await;
-        let caller = caller.map_err(Unopened::Failure)?.value;
+        let (daemon, caller) = connect(&socket).await.map_err(Unopened::Failure)?;
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(Unopened::Listen)?;
         let port = listener.local_addr().map_err(Unopened::Listen)?.port();
@@ -91,7 +89,24 @@ pub async fn start(settings: Settings, clock: Clock) -> Option<(String, impl Fut
     Some((link, async { drop(listening.serve().await) }))
 }
 
+/// Connects to the daemon, and asks it for the caller.
+pub(super) async fn connect(socket: &Path) -> Result<(Daemon, Caller), Failure> {
+    let daemon = Daemon::on(socket, false)?.via(Means::Console);
+    let caller = daemon.get::<Caller>(&Route::to(["caller"])).await?.value;
+    Ok((daemon, caller))
+}
+
 fn router(console: Arc<Console>) -> Router {
+    pages()
+        .route("/leave", post(leave))
+        .route(OPEN, get(ask_for_code).post(open))
+        .route("/assets/{name}", get(layout::asset))
+        .layer(from_fn_with_state(Arc::clone(&console), guard))
+        .with_state(console)
+}
+
+/// Returns the pages, which are the same in a browser and in Cockpit.
+pub(super) fn pages() -> Router<Arc<Console>> {
     Router::new()
         .route("/", get(overview::page))
         .route("/held", get(held::list))
@@ -119,12 +134,7 @@ fn router(console: Arc<Console>) -> Router {
         .route("/reports", get(reports::list))
         .route("/reports/{name}", get(reports::page))
         .route("/reports/{name}/csv", get(reports::csv))
-        .route("/leave", post(leave))
-        .route(OPEN, get(ask_for_code).post(open))
-        .route("/assets/{name}", get(layout::asset))
         .fallback(async || Fault::new(StatusCode::NOT_FOUND, "There is no such page."))
-        .layer(from_fn_with_state(Arc::clone(&console), guard))
-        .with_state(console)
 }
 
 /// The script of this page sends the code from the fragment. Without the script, a person copies it.

@@ -32,6 +32,7 @@ pub use auth::peer::Callers;
 pub use metrics::{Port, bind_port, export};
 pub use reloader::{Ask, Asked, Reloaded, Reloader};
 pub use resources::directories::{convert_check, convert_steps};
+pub use routes::openapi_document;
 pub use settings::Settings;
 pub use transport::socket::{Listening, ServeError, bind};
 

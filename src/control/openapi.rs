@@ -2,6 +2,8 @@
 //!
 //! It depends on the version of the daemon only.
 
+use std::sync::LazyLock;
+
 use axum::http::Method;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -62,6 +64,20 @@ impl Schemas {
     }
 }
 
+/// Examples by the id of the operation: its `request`, and its answers by status. They are values of a
+/// test, which checks them against the schemas (`ROSTERD_WRITE_EXAMPLES=1` writes them anew).
+static EXAMPLES: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(include_str!("examples.json")).unwrap_or_default());
+
+/// Returns a JSON content with its example.
+fn with_example(schema: &Value, operation: &Operation, which: &str) -> Value {
+    let mut content = json!({ "schema": schema });
+    if let Some(example) = EXAMPLES[id(&operation.method, operation.path)].get(which) {
+        content["example"] = example.clone();
+    }
+    json!({ "application/json": content })
+}
+
 /// Returns the document of these operations.
 pub(super) fn document(operations: &[Operation]) -> Value {
     let mut schemas = Schemas::new();
@@ -120,7 +136,7 @@ fn describe(operation: &Operation, schemas: &mut Schemas) -> Value {
         Takes::Document(of) => Some((*of, true)),
     };
     if let Some((of, required)) = body {
-        described["requestBody"] = json!({ "required": required, "content": { "application/json": { "schema": schemas.of_request(of) } } });
+        described["requestBody"] = json!({ "required": required, "content": with_example(&schemas.of_request(of), operation, "request") });
     }
     described
 }
@@ -182,9 +198,7 @@ fn responses(
     let mut all = Map::new();
     for Answers { status, says, content } in answers {
         let content = match content {
-            Content::Json(of) => {
-                json!({ "application/json": { "schema": schemas.of_answer(*of) } })
-            }
+            Content::Json(of) => with_example(&schemas.of_answer(*of), operation, status.as_str()),
             Content::Bytes(media_type) => json!({ *media_type: {} }),
         };
         all.insert(status.as_str().to_owned(), json!({ "description": says, "content": content }));

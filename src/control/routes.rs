@@ -35,14 +35,14 @@ pub(super) fn operations() -> Vec<Operation> {
 }
 
 /// Returns the OpenAPI document of the control socket.
-pub fn openapi() -> &'static str {
+pub fn openapi_document() -> &'static str {
     static DOCUMENT: LazyLock<String> =
         LazyLock::new(|| openapi::document(&operations()).to_string());
     DOCUMENT.as_str()
 }
 
 async fn document() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], openapi()).into_response()
+    ([(header::CONTENT_TYPE, "application/json")], openapi_document()).into_response()
 }
 
 /// Returns the router of the API. It counts its answers.

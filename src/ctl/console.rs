@@ -13,6 +13,9 @@ pub struct Arguments {
     /// Print the link and open no browser
     #[arg(long)]
     pub(crate) no_browser: bool,
+    /// Answer the requests of Cockpit on stdin instead of those of a browser
+    #[arg(long, hide = true, conflicts_with = "no_browser")]
+    pub(crate) stdio: bool,
 }
 
 /// A console that a command line opens.

@@ -226,7 +226,7 @@ pub(super) async fn names(daemon: &Daemon) -> Result<Vec<String>, Failure> {
 pub fn list(directories: &Directories, view: &View) -> Page {
     if directories.directories.is_empty() {
         return Page::from(
-            "no directory is configured: add a [[directory]] to /etc/rosterd/rosterd.toml\n"
+            "no directory is configured: add a [[directory]] to a file in /etc/rosterd/conf.d\n"
                 .to_owned(),
         );
     }

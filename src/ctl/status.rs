@@ -18,7 +18,7 @@ pub fn page(status: &Status, view: &View) -> Page {
         page.line("");
         page.sentence(
             "",
-            "No directory is configured: add a [[directory]] to /etc/rosterd/rosterd.toml, then systemctl reload rosterd",
+            "No directory is configured: add a [[directory]] to a file in /etc/rosterd/conf.d, then systemctl reload rosterd",
             view,
         );
     }

@@ -66,7 +66,9 @@ pub fn page(runs: &Runs, view: &View) -> Page {
         page.append(&run::summary(run, view));
     }
     if page.is_empty() {
-        page.line("no directory is configured: add a [[directory]] to /etc/rosterd/rosterd.toml");
+        page.line(
+            "no directory is configured: add a [[directory]] to a file in /etc/rosterd/conf.d",
+        );
     }
     page
 }

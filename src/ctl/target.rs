@@ -248,7 +248,8 @@ async fn accounts(
 pub fn list(targets: &Targets, view: &View) -> Page {
     if targets.targets.is_empty() {
         return Page::from(
-            "no target is configured: add a [[target]] to /etc/rosterd/rosterd.toml\n".to_owned(),
+            "no target is configured: add a [[target]] to a file in /etc/rosterd/conf.d\n"
+                .to_owned(),
         );
     }
     let mut page = Page::default();

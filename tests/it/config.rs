@@ -159,25 +159,25 @@ fn the_shipped_file_equals_the_minimal_file_with_all_defaults() {
 #[test]
 fn the_shipped_examples_are_valid_except_for_alternatives() {
     insta::assert_snapshot!(Machine::new().problems(&everything()), @r#"
-    rosterd.toml:92:1: there are both key-file and key-credential: remove one of them
-    rosterd.toml:92:18: systemd gave no credential "events": add LoadCredential=events:/etc/rosterd/events.key to the unit, or use key-file
-    rosterd.toml:113:1: there are both servers and discover: remove one of them
-    rosterd.toml:131:1: there are both password-file and password-credential: remove one of them
-    rosterd.toml:131:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
-    rosterd.toml:134:1: keytab belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
-    rosterd.toml:136:1: keytab-credential belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
-    rosterd.toml:136:1: there are both keytab and keytab-credential: remove one of them
-    rosterd.toml:136:21: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.keytab to the unit, or use keytab
-    rosterd.toml:138:1: principal belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
-    rosterd.toml:141:1: krb5-conf belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
-    rosterd.toml:241:1: there are both password-file and password-credential: remove one of them
-    rosterd.toml:241:23: systemd gave no credential "mail": add LoadCredential=mail:/etc/rosterd/mail.password to the unit, or use password-file
-    rosterd.toml:300:1: there are both secret-file and secret-credential: remove one of them
-    rosterd.toml:300:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
-    rosterd.toml:331:1: there are both token-file and token-credential: remove one of them
-    rosterd.toml:331:20: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.token to the unit, or use token-file
-    rosterd.toml:374:1: there are both client-secret-file and client-secret-credential: remove one of them
-    rosterd.toml:374:28: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.secret to the unit, or use client-secret-file
+    rosterd.toml:96:1: there are both key-file and key-credential: remove one of them
+    rosterd.toml:96:18: systemd gave no credential "events": add LoadCredential=events:/etc/rosterd/events.key to the unit, or use key-file
+    rosterd.toml:117:1: there are both servers and discover: remove one of them
+    rosterd.toml:135:1: there are both password-file and password-credential: remove one of them
+    rosterd.toml:135:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
+    rosterd.toml:138:1: keytab belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
+    rosterd.toml:140:1: keytab-credential belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
+    rosterd.toml:140:1: there are both keytab and keytab-credential: remove one of them
+    rosterd.toml:140:21: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.keytab to the unit, or use keytab
+    rosterd.toml:142:1: principal belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
+    rosterd.toml:145:1: krb5-conf belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
+    rosterd.toml:245:1: there are both password-file and password-credential: remove one of them
+    rosterd.toml:245:23: systemd gave no credential "mail": add LoadCredential=mail:/etc/rosterd/mail.password to the unit, or use password-file
+    rosterd.toml:304:1: there are both secret-file and secret-credential: remove one of them
+    rosterd.toml:304:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
+    rosterd.toml:335:1: there are both token-file and token-credential: remove one of them
+    rosterd.toml:335:20: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.token to the unit, or use token-file
+    rosterd.toml:378:1: there are both client-secret-file and client-secret-credential: remove one of them
+    rosterd.toml:378:28: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.secret to the unit, or use client-secret-file
     "#);
 }
 
@@ -1139,15 +1139,18 @@ fn a_key_that_two_parts_give_is_reported_with_both_places() {
     let machine = Machine::new();
     let main = format!("[control]\nviewers = \"hr\"\n\n{MINIMAL}");
     let parts = [
-        (
-            "10.toml",
-            "[[directory]]\nname = \"corp\"\nservers = [\"ldaps://dc9\"]\n[[directory]]\nname = \"corp\"\n",
-        ),
+        ("10.toml", "[[directory]]\nname = \"corp\"\nservers = [\"ldaps://dc9\"]\n"),
         ("20.toml", "[control]\nviewers = \"it\"\nwiewers = \"it\"\n"),
         ("30.toml", "hook = 3\n[schedule]\ntimezone = \"Mars\""),
         ("40.toml", "[[hook]]\nname = \"vpn\"\nevents = [\"*\"]\nexec = ["),
     ];
     let problems = |parts| machine.parse_parts(&main, parts).expect_err("problems").to_string();
-    insta::assert_snapshot!(problems(&parts), @"");
-    insta::assert_snapshot!(problems(&parts[..3]), @"");
+    insta::assert_snapshot!(problems(&parts), @"conf.d/40.toml:4:8: this list is not closed: add the missing ]");
+    insta::assert_snapshot!(problems(&parts[..3]), @r#"
+    conf.d/10.toml:3:1: servers is given at rosterd.toml:8 as well: remove one of the two
+    conf.d/20.toml:2:1: viewers is given at rosterd.toml:2 as well: remove one of the two
+    conf.d/20.toml:3:1: there is no key wiewers in [control]: did you mean viewers?
+    conf.d/30.toml:1:8: there can be several: write [[hook]], in double brackets
+    conf.d/30.toml:3:12: there is no time zone "Mars": write a name such as Europe/Berlin, or UTC
+    "#);
 }

@@ -9,6 +9,7 @@ mod approval;
 mod breakage;
 mod budgets;
 mod changes;
+mod client;
 mod clock;
 mod completion;
 mod config;

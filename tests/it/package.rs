@@ -1,5 +1,6 @@
 //! The files of the package: units, man pages, completions.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -48,11 +49,13 @@ fn complaints(checker: &str, arguments: &[&str], text: &str) -> String {
     format!("{status}{}", String::from_utf8_lossy(&said))
 }
 
-fn pages() -> [(&'static str, String); 3] {
+fn pages() -> [(&'static str, String); 5] {
     [
         ("rosterd.8", printed(ROSTERD, &["man", "rosterd"])),
         ("rosterd.toml.5", printed(ROSTERD, &["man", "rosterd.toml"])),
         ("rosterctl.1", printed(ROSTERCTL, &["man"])),
+        ("rosterd-setup.7", printed(ROSTERD, &["man", "rosterd-setup"])),
+        ("rosterd-held.7", printed(ROSTERD, &["man", "rosterd-held"])),
     ]
 }
 
@@ -207,6 +210,8 @@ fn the_man_pages_have_the_usual_sections() {
                 "EXAMPLES",
             ],
         ),
+        ("rosterd-setup.7", &["NAME", "DESCRIPTION", "\"SEE ALSO\""]),
+        ("rosterd-held.7", &["NAME", "DESCRIPTION", "\"SEE ALSO\""]),
     ];
     for ((name, page), (of, wanted)) in pages().iter().zip(chapters) {
         assert_eq!(name, of);
@@ -248,5 +253,50 @@ fn the_shells_accept_the_completions() {
             assert!(script.contains(name), "{program}: {script}");
             assert_eq!(complaints(shell, check, &script), "", "{program} for {shell}");
         }
+    }
+}
+
+/// Returns the files of a package of Cargo.toml: source, folder or name, and mode.
+fn packaged(kind: &str) -> BTreeSet<(String, String, String)> {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+    let manifest: toml::Table = text.parse().unwrap();
+    let assets = manifest["package"]["metadata"][kind]["assets"].as_array().unwrap();
+    let file = |asset: &toml::Value| {
+        let [source, dest, mode] = match asset {
+            toml::Value::Array(fields) => [0, 1, 2].map(|n| fields[n].as_str().unwrap()),
+            fields => ["source", "dest", "mode"].map(|key| fields[key].as_str().unwrap()),
+        };
+        (source.to_owned(), dest.trim_start_matches('/').to_owned(), mode.to_owned())
+    };
+    assets.iter().map(file).collect()
+}
+
+#[test]
+fn both_packages_have_the_same_files() {
+    let [deb, rpm] = ["deb", "generate-rpm"].map(packaged);
+    // The places that the distributions name differently, and files that only one of them has.
+    let own = |(source, dest, _): &&(String, String, String)| {
+        source.starts_with("target/")
+            || source.starts_with("systemd/debian/")
+            || ["CHANGELOG.md", "LICENSE-*", "systemd/rosterd.service"].contains(&source.as_str())
+            || dest.contains("/man/")
+    };
+    let common = |files: &BTreeSet<_>| -> BTreeSet<_> {
+        files.iter().filter(|file| !own(file)).cloned().collect()
+    };
+    assert_eq!(common(&deb), common(&rpm));
+    assert!(common(&deb).len() > 10);
+}
+
+#[test]
+fn the_main_file_of_the_package_leaves_everything_to_the_parts() {
+    let main = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/rosterd.toml"));
+    let text = std::fs::read_to_string(main).unwrap();
+    assert!(text.lines().all(|line| line.starts_with('#')), "{text}");
+    for kind in ["deb", "generate-rpm"] {
+        assert!(
+            packaged(kind).iter().all(|(_, dest, _)| !dest.starts_with("etc/")),
+            "an upgrade asks about no file of the administrator"
+        );
     }
 }

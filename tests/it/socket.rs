@@ -35,7 +35,32 @@ pub(crate) struct Office {
     document: Value,
     /// Operations with the statuses that they answered.
     seen: BTreeSet<String>,
+    /// Documents of operations by id: the `request`, and answers by status.
+    examples: BTreeMap<String, BTreeMap<String, Value>>,
 }
+
+/// Keeps the document with the most different fields as the example.
+fn keep(examples: &mut BTreeMap<String, Value>, which: String, mut document: Value) {
+    fn shorten(value: &mut Value) -> usize {
+        match value {
+            Value::Array(items) => {
+                items.truncate(1);
+                items.iter_mut().map(shorten).sum()
+            }
+            Value::Object(fields) => fields.values_mut().map(|value| 1 + shorten(value)).sum(),
+            Value::Null => 0,
+            _ => 1,
+        }
+    }
+    let size = shorten(&mut document);
+    let known = examples.get(&which).cloned().map_or(0, |mut known| shorten(&mut known));
+    if size > known {
+        examples.insert(which, document);
+    }
+}
+
+/// Path of the examples of the OpenAPI document.
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/control/examples.json");
 
 impl Drop for Office {
     fn drop(&mut self) {
@@ -127,6 +152,7 @@ impl Office {
             stop,
             document,
             seen: BTreeSet::from(["get /v1/openapi.json 200".to_owned()]),
+            examples: BTreeMap::new(),
         }
     }
 
@@ -220,6 +246,14 @@ impl Office {
         let Some(schema) = content.get("schema") else { return (status, Value::Null) };
         let answered: Value = answer.json().await.unwrap();
         self.check(schema, &answered, &format!("{status} of {line}"));
+        if status < 300 {
+            let id = operation["operationId"].as_str().unwrap().to_owned();
+            let examples = self.examples.entry(id).or_default();
+            keep(examples, status.to_string(), answered.clone());
+            if let Some(body) = body {
+                keep(examples, "request".to_owned(), body);
+            }
+        }
         if status >= 400 {
             assert_eq!(answered["status"], status);
         }
@@ -320,6 +354,20 @@ impl Office {
         emea.name = DirectoryName::parse("emea").unwrap();
         emea.settings.bases = vec![format!("OU=Abroad,{}", self.firm.sim.root_dn())];
         self.firm.engine.reconfigure(vec![corp, emea], was.rules.clone());
+    }
+
+    /// Writes the examples, with the names of a company in place of those of this machine.
+    fn write_examples(&self) {
+        let mut text = serde_json::to_string_pretty(&self.examples).unwrap();
+        let own = [self.firm.folder.path().display().to_string(), format!("\"{}\"", self.me)];
+        text = text.replace(&own[0], "/etc/rosterd").replace(&own[1], "\"alice\"");
+        let mut parts = text.split("127.0.0.1:");
+        let mut named = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            named.push_str("dc1.corp.example.com");
+            named.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+        }
+        std::fs::write(EXAMPLES, named + "\n").unwrap();
     }
 
     /// Removes the target from the configuration.
@@ -564,6 +612,9 @@ async fn every_answer_matches_the_openapi_document() {
     office.post("/v1/directories/corp/rename", Some(json!({ "to": "hq" }))).await;
     office.expect(404, "post /v1/directories/corp/rename", Some(json!({ "to": "hq" }))).await;
 
+    if std::env::var_os("ROSTERD_WRITE_EXAMPLES").is_some() {
+        office.write_examples();
+    }
     let paths = office.document["paths"].as_object().unwrap();
     let operations = paths.iter().flat_map(|(path, methods)| {
         methods.as_object().unwrap().iter().map(move |(m, o)| (path, m, o))
@@ -576,6 +627,19 @@ async fn every_answer_matches_the_openapi_document() {
                 office.seen.contains(&format!("{method} {path} {status}")),
                 "{method} {path} {status} was never tried here"
             );
+        }
+        let answers = operation["responses"].as_object().unwrap().iter();
+        let answers = answers.filter(|(status, _)| status.starts_with('2')).map(|(_, a)| a);
+        for part in answers.chain(operation.get("requestBody")) {
+            let content = &part["content"]["application/json"];
+            if content["schema"].is_object() {
+                let what = format!("the example of {method} {path}");
+                assert!(
+                    !content["example"].is_null(),
+                    "{what} is missing: set ROSTERD_WRITE_EXAMPLES=1 once"
+                );
+                office.check(&content["schema"], &content["example"], &what);
+            }
         }
     }
 }

@@ -6,6 +6,18 @@ const one = (selector, within = document) => within.querySelector(selector);
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
 document.documentElement.classList.add("scripted");
 
+// The way to the pages. The module of Cockpit has another one.
+const way = {
+  path: () => location.pathname + location.search,
+  page: async (path, headers) => {
+    const answer = await fetch(path, { headers, redirect: "error" });
+    if (!answer.ok) throw new Error(String(answer.status));
+    return answer.text();
+  },
+  go: path => location.assign(path),
+  note: path => history.replaceState(null, "", path),
+};
+
 // The code of the link is in the fragment, which no browser sends. The form swaps it for a session.
 const opening = one("form#open");
 if (opening && location.hash.length > 1) {
@@ -14,9 +26,7 @@ if (opening && location.hash.length > 1) {
   opening.submit();
 }
 
-const plan = one("#plan");
-const decision = one("form#decision");
-const search = one("#search");
+let plan, decision, search;
 const rows = () => all("tr[data-text]", plan);
 const ticks = () => all("input[name=who]", plan);
 const shown = () => rows().filter(row => !row.hidden && row.closest("details").open);
@@ -58,28 +68,31 @@ function count() {
   }
 }
 
-// Fetches a page of this origin, and returns one element of it.
+// Fetches a page, and returns one element of it.
 async function part(path, selector, headers = {}) {
-  const answer = await fetch(path, { headers, redirect: "error" });
-  if (!answer.ok) throw new Error(String(answer.status));
-  return one(selector, new DOMParser().parseFromString(await answer.text(), "text/html"));
+  return one(selector, new DOMParser().parseFromString(await way.page(path, headers), "text/html"));
 }
 
 // Groups the people by another value, with the ticks as they are.
 async function regroup(select) {
-  const path = new URL(location.href);
-  path.searchParams.set(select.name, select.value);
+  const url = new URL(way.path(), location.origin);
+  url.searchParams.set(select.name, select.value);
+  const path = url.pathname + url.search;
   const left = new Set(ticks().filter(tick => !tick.checked).map(tick => tick.value));
   const fresh = await part(path, select.dataset.swap);
-  if (decision && (!one("form#decision") || ticks().length !== all("input[name=who]", fresh).length)) return location.assign(path);
+  if (decision && (!one("form#decision") || ticks().length !== all("input[name=who]", fresh).length)) return way.go(path);
   plan.replaceChildren(...fresh.childNodes);
   for (const tick of ticks()) tick.checked = !left.has(tick.value);
   if (decision) decision.elements.by.value = select.value;
-  history.replaceState(null, "", path);
+  way.note(path);
   filter();
 }
 
-if (plan) {
+// Brings the present page to life.
+function begin() {
+  [plan, decision, search, here] = [one("#plan"), one("form#decision"), one("#search"), null];
+  refresh();
+  if (!plan) return;
   plan.addEventListener("change", event => {
     if (event.target.matches("[data-all]")) {
       const group = event.target.closest("details");
@@ -88,7 +101,7 @@ if (plan) {
     count();
   });
   if (decision) decision.addEventListener("input", count);
-  for (const select of all("select[data-swap]")) select.addEventListener("change", () => regroup(select).catch(() => select.form.submit()));
+  for (const select of all("select[data-swap]")) select.addEventListener("change", () => regroup(select).catch(() => select.form.requestSubmit()));
   if (search && "filter" in search.dataset) {
     search.addEventListener("input", filter);
     search.form.addEventListener("submit", event => event.preventDefault());
@@ -129,11 +142,14 @@ document.addEventListener("keydown", event => {
 });
 
 // Keeps the overview fresh. Such requests do not prolong the session.
-async function refresh() {
+let timer;
+function refresh() {
+  clearTimeout(timer);
   const live = one("#live");
   if (!live) return;
-  await new Promise(done => setTimeout(done, "refresh" in live.dataset ? 2000 : 30000));
-  if (!document.hidden) live.replaceWith(await part(location.href, "#live", { "rosterd-refresh": "1" }));
-  return refresh();
+  timer = setTimeout(async () => {
+    if (!document.hidden) live.replaceWith(await part(way.path(), "#live", { "rosterd-refresh": "1" }));
+    refresh();
+  }, "refresh" in live.dataset ? 2000 : 30000);
 }
-refresh().catch(() => {});
+begin();

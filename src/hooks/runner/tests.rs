@@ -125,6 +125,29 @@ async fn a_program_runs_by_its_name_with_the_event_on_stdin_and_in_the_environme
 }
 
 #[tokio::test]
+async fn a_program_of_a_part_is_read_from_that_part_alone() {
+    let room = Room::open();
+    let other = room.hook("echo main");
+    let parts = room.folder.path().join("conf.d");
+    std::fs::create_dir(&parts).unwrap();
+    let ssh = room.script("ssh", "echo part");
+    std::fs::write(parts.join("10-ssh.toml"), format!("hook ssh {}", ssh.path.display())).unwrap();
+    let of_part = |name: &str| Program { part: Some(name.to_owned()), ..ssh.clone() };
+    let ran = room.run(ProgramKind::Hook, "ssh", &of_part("10-ssh.toml")).await;
+    assert_eq!(ran.output, "part");
+    assert_eq!(room.run(ProgramKind::Hook, "vpn", &other).await.output, "main");
+    for (program, why) in [
+        (ssh.clone(), "has no program for the hook ssh"),
+        (of_part("20-ssh.toml"), "cannot be read"),
+        (of_part("../rosterd.toml"), "is not the name of a file in conf.d"),
+    ] {
+        let ran = room.run(ProgramKind::Hook, "ssh", &program).await;
+        let Err(NoExit::NotRun(reason)) = ran.status else { panic!("{why}: it ran") };
+        assert!(reason.contains(why), "{why}: {reason}");
+    }
+}
+
+#[tokio::test]
 async fn a_hook_and_a_gate_of_one_name_are_two_programs() {
     let room = Room::open();
     let (hook, gate) =

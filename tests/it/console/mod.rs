@@ -3,6 +3,7 @@
 pub(crate) mod browser;
 mod guard;
 mod pages;
+mod pipes;
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
