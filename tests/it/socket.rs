@@ -20,7 +20,7 @@ use crate::ctl::Output;
 use crate::firm::{Firm, guid_of};
 use crate::provision;
 
-const NO_GROUP: &str = "no-such-group-of-rosterd";
+pub(crate) const NO_GROUP: &str = "no-such-group-of-rosterd";
 
 /// An engine that serves the control socket.
 pub(crate) struct Office {
@@ -154,6 +154,13 @@ impl Office {
             seen: BTreeSet::from(["get /v1/openapi.json 200".to_owned()]),
             examples: BTreeMap::new(),
         }
+    }
+
+    /// Serves the same engine on another socket, with other roles.
+    pub(crate) async fn serve_also(&self, settings: Settings) {
+        let listening = bind(&settings.socket).await.unwrap();
+        let (engine, callers) = (Arc::clone(&self.firm.engine), Arc::new(Callers::new(&settings)));
+        tokio::spawn(serve(listening, engine, callers, Reloader::new().0, self.stop.clone()));
     }
 
     /// Returns the documented path of a request. A literal segment goes before a parameter.
@@ -358,16 +365,16 @@ impl Office {
 
     /// Writes the examples, with the names of a company in place of those of this machine.
     fn write_examples(&self) {
-        let mut text = serde_json::to_string_pretty(&self.examples).unwrap();
-        let own = [self.firm.folder.path().display().to_string(), format!("\"{}\"", self.me)];
-        text = text.replace(&own[0], "/etc/rosterd").replace(&own[1], "\"alice\"");
-        let mut parts = text.split("127.0.0.1:");
-        let mut named = parts.next().unwrap_or_default().to_owned();
-        for part in parts {
-            named.push_str("dc1.corp.example.com");
-            named.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
-        }
-        std::fs::write(EXAMPLES, named + "\n").unwrap();
+        let folder = self.firm.folder.path().display().to_string();
+        let names = [
+            (folder.as_str(), "/etc/rosterd"),
+            (&format!("\"{}\"", self.me), "\"alice\""),
+            (&format!("operator {}", self.me), "operator alice"),
+            ("127.0.0.1", "dc1.corp.example.com"),
+        ];
+        let text = serde_json::to_string_pretty(&self.examples).unwrap();
+        let text = names.iter().fold(text, |text, (own, named)| text.replace(own, named));
+        std::fs::write(EXAMPLES, text + "\n").unwrap();
     }
 
     /// Removes the target from the configuration.

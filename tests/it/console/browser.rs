@@ -162,7 +162,7 @@ impl Browser {
     }
 
     /// Saves the whole page, however long it is.
-    async fn save(&self, name: &str) {
+    pub(crate) async fn save(&self, name: &str) {
         let Some(folder) = std::env::var_os("ROSTERD_SCREENSHOTS") else { return };
         let whole = json!({ "captureBeyondViewport": true, "format": "png" });
         let shot = self.page.issue_cmd(DevTools("Page.captureScreenshot", whole)).await.unwrap();

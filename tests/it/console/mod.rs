@@ -1,6 +1,7 @@
 //! The console, as a browser, a hostile page and another program of the machine see it.
 
 pub(crate) mod browser;
+mod cockpit;
 mod guard;
 mod pages;
 mod pipes;
