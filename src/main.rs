@@ -274,7 +274,10 @@ fn exit(outcome: anyhow::Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("rosterd: {error:#}"));
-            ExitCode::FAILURE
+            match error.downcast_ref::<daemon::DaemonError>() {
+                Some(error) if error.is_about_configuration() => ExitCode::from(BAD_CONFIG),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -64,7 +64,8 @@ pub(super) fn read(table: &mut Table<'_>, credentials: Option<&Path>) -> Option<
     }
 }
 
-fn read_password(table: &mut Table<'_>, credentials: Option<&Path>) -> Option<PathBuf> {
+/// Reads the file of a password.
+pub(super) fn read_password(table: &mut Table<'_>, credentials: Option<&Path>) -> Option<PathBuf> {
     let file = table.text("password-file", |text| {
         path(text).and_then(|path| files::password(&path).map(|()| path))
     });

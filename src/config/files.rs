@@ -23,14 +23,6 @@ pub(super) fn folder_of(file: &Path) -> Result<(), String> {
     file.parent().map_or(Ok(()), trusted)
 }
 
-/// Checks the folder of a store that is a file.
-pub(super) fn folder_of_store(url: &str) -> Result<(), String> {
-    match url.strip_prefix("sqlite://") {
-        Some(file) => folder_of(Path::new(file.split('?').next().unwrap_or_default())),
-        None => Ok(()),
-    }
-}
-
 /// Checks a program. An absent program is no problem until it has to run.
 pub(super) fn program(path: &Path) -> Result<(), String> {
     trusted(path)

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use chrono_tz::Tz;
 
-use crate::model::{Cron, Domain, Gate, Resolver, Retention};
+use crate::model::{Cron, DatabaseServer, Domain, Gate, Resolver, Retention, StoreAt};
 use crate::ownership::{self, Owners};
 use crate::reconcile::Limits;
 use crate::sources::{self, Source};
@@ -41,8 +41,7 @@ pub use values::nearest;
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct Config {
-    /// The URL of the store: `sqlite://` and an absolute path.
-    pub store_url: String,
+    pub store: StoreAt,
     pub control: Control,
     pub resolver: Resolver,
     /// Domains whose claim needs no TXT record.
@@ -142,7 +141,7 @@ fn read(
 }
 
 fn read_root(mut root: Table<'_>, credentials: Option<&Path>) -> Option<Config> {
-    let store_url = read_store(root.table("store"));
+    let store = read_store(root.table("store"), credentials);
     let control = read_control(root.table("control"));
     let resolver = read_dns(root.table("dns"));
     let trusted = read_domains(root.table("domains"));
@@ -178,7 +177,7 @@ fn read_root(mut root: Table<'_>, credentials: Option<&Path>) -> Option<Config> 
     let metrics_listen = read_metrics(root.table("metrics"));
     root.finish();
     Some(Config {
-        store_url,
+        store: store?,
         control,
         resolver,
         trusted,
@@ -217,13 +216,38 @@ fn named<'a, T>(
     root.tables(key).into_iter().map(read_one).collect::<Vec<_>>().into_iter().collect()
 }
 
-fn read_store(mut table: Table<'_>) -> String {
-    let url = table.text("url", |text| {
-        values::store_url(text).and_then(|url| files::folder_of_store(&url).map(|()| url))
+fn read_store(mut table: Table<'_>, credentials: Option<&Path>) -> Option<StoreAt> {
+    let has_url = table.has("url");
+    let at = table.text("url", |text| match StoreAt::parse(text)? {
+        StoreAt::File(path) => files::folder_of(&path).map(|()| StoreAt::File(path)),
+        server @ StoreAt::Server(_) => Ok(server),
     });
+    let password = credential::read_password(&mut table, credentials);
+    let ca = table.text("ca-file", |text| {
+        values::path(text).and_then(|path| files::readable(&path).map(|()| path))
+    });
+    let at = match at {
+        Some(StoreAt::Server(server)) => {
+            Some(StoreAt::Server(DatabaseServer { password_file: password, ca_file: ca, ..server }))
+        }
+        at => {
+            for key in ["password-file", "password-credential", "ca-file"] {
+                if table.has(key) && (at.is_some() || !has_url) {
+                    let problem = format!(
+                        "{key} belongs to a PostgreSQL: remove it, or write url = \"postgres://USER@HOST/DATABASE\""
+                    );
+                    table.problem_at(key, problem);
+                }
+            }
+            at.or_else(|| (!has_url).then(|| StoreAt::File(DEFAULT_STORE.into())))
+        }
+    };
     table.finish();
-    url.unwrap_or_else(|| "sqlite:///var/lib/rosterd/rosterd.db".to_owned())
+    at
 }
+
+/// The file of the store where no URL is given.
+const DEFAULT_STORE: &str = "/var/lib/rosterd/rosterd.db";
 
 fn read_control(mut table: Table<'_>) -> Control {
     let socket = table.text("socket", |text| {

@@ -77,20 +77,6 @@ pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// Parses the URL of a store.
-pub(super) fn store_url(text: &str) -> Result<String, String> {
-    let is_postgres = cfg!(feature = "postgres")
-        && (text.starts_with("postgres:") || text.starts_with("postgresql:"));
-    let is_sqlite = text
-        .strip_prefix("sqlite:")
-        .is_some_and(|rest| rest.strip_prefix("//").unwrap_or(rest).starts_with('/'));
-    if is_sqlite || is_postgres {
-        return Ok(text.to_owned());
-    }
-    // The message does not quote the URL, which may contain a password.
-    Err("this is not a store: write sqlite:// and an absolute path, sqlite:///var/lib/rosterd/rosterd.db for example".to_owned())
-}
-
 /// Parses a DNS resolver.
 pub(super) fn resolver(text: &str) -> Result<Resolver, String> {
     match text {

@@ -25,6 +25,9 @@ use crate::telemetry::chain;
 /// The header by which a program names itself to the event log.
 pub(super) const VIA: &str = "rosterd-via";
 
+/// The metrics say themselves that the store does not answer, and sign-ins are `unavailable`.
+const METRICS: &str = "/metrics";
+
 /// The conditions of one operation.
 #[derive(Clone, Debug)]
 pub(super) struct Gate {
@@ -59,6 +62,10 @@ async fn pass(gate: Gate, mut request: Request, next: Next) -> Result<Response, 
         }
         None => None,
     };
+    let needs_store = roles.is_some() && pattern != METRICS && !matches!(effect, Effect::Decides);
+    if let Some(outage) = control.engine.store.outage().filter(|_| needs_store) {
+        return Err(Refusal::no_store(outage));
+    }
     let is_rehearsed = match dry_runs {
         DryRuns::Rehearsed => {
             let is_asked = is_dry_run(request.uri());

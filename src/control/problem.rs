@@ -34,6 +34,10 @@ impl Refusal {
         Self { kind: "about:blank", status, detail: detail.into() }
     }
 
+    pub(super) fn no_store(outage: String) -> Self {
+        Self { kind: api::NO_STORE, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, outage) }
+    }
+
     pub(super) fn unknown_route(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { kind: api::UNKNOWN_ROUTE, ..Self::new(status, detail) }
     }
@@ -148,7 +152,7 @@ fn status_of(error: &EngineError) -> StatusCode {
         | E::Silent(_)
         | E::GroupsBehind { .. }
         | E::Target(_) => StatusCode::BAD_GATEWAY,
-        E::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        E::Stopping | E::Store(StoreError::Unreachable(_)) => StatusCode::SERVICE_UNAVAILABLE,
         E::TooLong(_) => StatusCode::GATEWAY_TIMEOUT,
         E::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         E::OfRun(error) => status_of(error),

@@ -1,6 +1,5 @@
 //! `rosterd check-directory` and `rosterd check-target`: checks without a running daemon.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -11,7 +10,7 @@ use crate::clock::Clock;
 use crate::config::{Config, nearest};
 use crate::control::{api, convert_check, convert_steps};
 use crate::engine::{Engine, check_directory as check_without_store};
-use crate::model::Address;
+use crate::model::{Address, StoreAt};
 use crate::scim;
 use crate::store::{Scratch, Store, StoreError};
 
@@ -23,7 +22,7 @@ pub async fn check_directory(
     people: bool,
     clock: Clock,
 ) -> Result<Vec<api::Check>, DaemonError> {
-    let Setup { store: url, rules, directories, .. } = setup;
+    let Setup { store: at, rules, directories, .. } = setup;
     let names: Vec<String> = match name {
         Some(name) if directories.iter().all(|d| d.name.as_str() != name) => {
             return Err(DaemonError::NoDirectory(name.to_owned()));
@@ -33,7 +32,7 @@ pub async fn check_directory(
     };
     let mut checks = Vec::new();
     // The check creates no store, because its user may not be the daemon's.
-    if url.strip_prefix("sqlite://").is_some_and(|file| !Path::new(file).exists()) {
+    if matches!(&at, StoreAt::File(file) if !file.exists()) {
         for directory in directories.iter().filter(|d| names.contains(&d.name.to_string())) {
             let mut found = check_without_store(directory, rules.resolver, clock.now(), None).await;
             if people {
@@ -48,7 +47,7 @@ pub async fn check_directory(
         }
         return Ok(checks);
     }
-    let store = match Store::open(&url).await {
+    let store = match Store::open_at(&at).await {
         Ok(store) => Arc::new(store),
         Err(StoreError::InUse { .. }) => return Err(DaemonError::Running),
         Err(error) => return Err(error.into()),

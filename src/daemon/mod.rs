@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +21,9 @@ use crate::clock::Clock;
 use crate::control::{self, Callers};
 use crate::engine::{DirectoryConfig, Engine, EngineError, Rules, TargetConfig};
 use crate::hooks::{Hook, Runner};
+use crate::model::StoreAt;
 use crate::store::{LogKeys, Store, StoreError};
+use crate::telemetry::chain;
 
 pub use check::{check_directory, check_target};
 pub use reload::Reload;
@@ -33,8 +36,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// The URL of the store.
-    pub store: String,
+    pub store: StoreAt,
     pub control: control::Settings,
     pub rules: Rules,
     /// The address of the metrics, which the control socket serves as well.
@@ -100,11 +102,22 @@ pub enum DaemonError {
     TaskPanicked(String),
 }
 
+impl DaemonError {
+    /// Returns whether only another configuration helps.
+    pub fn is_about_configuration(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Pooled))
+    }
+}
+
 struct Daemon {
     engine: Arc<Engine>,
     callers: Arc<Callers>,
     read: reload::Read,
-    store_url: String,
+    store_at: StoreAt,
+    /// The file of the event log's keys.
+    log_keys: Option<PathBuf>,
+    /// Whether the store is ready, so that tasks run.
+    is_working: bool,
     socket: PathBuf,
     metrics: Option<SocketAddr>,
     tasks: JoinSet<Result<(), DaemonError>>,
@@ -118,6 +131,44 @@ fn read_keys(file: Option<&Path>) -> Result<LogKeys, DaemonError> {
     Ok(LogKeys::of(&text))
 }
 
+/// The time between two looks at a store on a server.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Opens a store on a server, and watches whether it answers. Another one may take writes later.
+async fn watch_store(
+    store: Arc<Store>,
+    opened: Arc<Notify>,
+    until: CancellationToken,
+) -> Result<(), DaemonError> {
+    let mut is_open = false;
+    while !until.is_cancelled() {
+        let looked = if is_open { store.watch_server().await } else { store.prepare().await };
+        match looked {
+            Ok(()) => {
+                if store.outage().is_some() {
+                    tracing::info!("store answers");
+                }
+                store.note_outage(None);
+                is_open = true;
+                opened.notify_one();
+            }
+            Err(error) if error.is_final() => return Err(error.into()),
+            Err(error) => {
+                let told = chain(&error);
+                if store.outage().as_ref() != Some(&told) {
+                    tracing::error!("{told}");
+                }
+                store.note_outage(Some(told));
+            }
+        }
+        tokio::select! {
+            () = until.cancelled() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+    Ok(())
+}
+
 /// Runs until `stop`. Calls `on_ready` when the control socket answers, even while a directory
 /// cannot be reached.
 pub async fn run(
@@ -127,12 +178,11 @@ pub async fn run(
     stop: CancellationToken,
     on_ready: impl FnOnce(),
 ) -> Result<(), DaemonError> {
-    let store = Arc::new(Store::open(&setup.store).await?);
-    let cut = store.cancel_cut_runs(clock.now()).await?;
-    if cut > 0 {
-        tracing::warn!(
-            "cancelled {cut} runs that the last shutdown interrupted; the next runs repeat them"
-        );
+    let store = Arc::new(Store::at(&setup.store)?);
+    if store.is_remote() {
+        store.note_outage(Some("the store is not connected yet".to_owned()));
+    } else {
+        store.prepare().await?;
     }
     let listening = control::bind(&setup.control.socket).await?;
     let port = match setup.metrics {
@@ -140,7 +190,7 @@ pub async fn run(
         None => None,
     };
     let Setup {
-        store: store_url,
+        store: store_at,
         control,
         rules,
         metrics,
@@ -156,14 +206,14 @@ pub async fn run(
     let engine = Arc::new(engine);
     engine.reconfigure_hooks(hooks);
     engine.reconfigure_targets(targets);
-    engine.key_log(read_keys(log_keys.as_deref())?).await?;
-    engine.end_leftovers();
     let callers = Arc::new(Callers::new(&control));
     let mut daemon = Daemon {
         engine,
         callers,
         read,
-        store_url,
+        store_at,
+        log_keys,
+        is_working: false,
         socket: control.socket,
         metrics,
         tasks: JoinSet::new(),
@@ -181,15 +231,13 @@ pub async fn run(
             Ok(())
         });
     }
-    for (name, task) in daemon.engine.periodic_tasks() {
-        daemon.spawn(name, |_| async move {
-            task.await;
-            Ok(())
-        });
+    let opened = Arc::new(Notify::new());
+    if store.is_remote() {
+        let (watched, opened) = (Arc::clone(&store), Arc::clone(&opened));
+        daemon.spawn("store", |until| watch_store(watched, opened, until));
+    } else {
+        daemon.begin_work().await?;
     }
-    daemon.spawn_directories();
-    daemon.spawn_hooks();
-    daemon.spawn_targets();
     let engine = Arc::clone(&daemon.engine);
     let status = notify::SystemdStatus::new(Arc::clone(&engine));
     daemon.spawn("sd-notify", |_| async move {
@@ -213,6 +261,11 @@ pub async fn run(
     let outcome = loop {
         tokio::select! {
             () = daemon.stop.cancelled() => break Ok(()),
+            () = opened.notified(), if !daemon.is_working => {
+                if let Err(error) = daemon.begin_work().await {
+                    break Err(error);
+                }
+            }
             Some(ask) = asked.recv() => daemon.reload(ask).await,
             ended = daemon.tasks.join_next() => match ended {
                 Some(Ok(Ok(()))) | None => {}
@@ -251,8 +304,34 @@ impl Daemon {
         });
     }
 
+    /// Ends what a former process left, and starts all tasks. The store is ready.
+    async fn begin_work(&mut self) -> Result<(), DaemonError> {
+        let cut = self.engine.store.cancel_cut_runs(self.engine.clock.now()).await?;
+        if cut > 0 {
+            tracing::warn!(
+                "cancelled {cut} runs that the last shutdown interrupted; the next runs repeat them"
+            );
+        }
+        self.engine.key_log(read_keys(self.log_keys.as_deref())?).await?;
+        self.engine.end_leftovers();
+        for (name, task) in self.engine.periodic_tasks() {
+            self.spawn(name, |_| async move {
+                task.await;
+                Ok(())
+            });
+        }
+        self.is_working = true;
+        self.spawn_directories();
+        self.spawn_hooks();
+        self.spawn_targets();
+        Ok(())
+    }
+
     /// Starts the task of each directory that has none.
     fn spawn_directories(&mut self) {
+        if !self.is_working {
+            return;
+        }
         for directory in self.engine.configured().directories.values() {
             if directory.claim_task() {
                 let (engine, directory) = (Arc::clone(&self.engine), Arc::clone(directory));
@@ -270,6 +349,9 @@ impl Daemon {
 
     /// Starts the task of each target that has none.
     fn spawn_targets(&mut self) {
+        if !self.is_working {
+            return;
+        }
         for target in self.engine.targets().values() {
             if target.claim_task() {
                 let (engine, target) = (Arc::clone(&self.engine), Arc::clone(target));
@@ -287,6 +369,9 @@ impl Daemon {
 
     /// Starts the task of each hook that has none.
     fn spawn_hooks(&mut self) {
+        if !self.is_working {
+            return;
+        }
         for hook in self.engine.hooks().values() {
             if hook.claim_task() {
                 let (engine, hook) = (Arc::clone(&self.engine), Arc::clone(hook));

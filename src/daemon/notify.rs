@@ -1,7 +1,8 @@
 //! Notifications to systemd: readiness, one line of status, and the watchdog (sd_notify(3)).
 //!
-//! The watchdog is served while the async runtime schedules tasks and the store answers. A daemon
-//! that hangs in either cannot sync and has to be restarted. The length of a run does not matter.
+//! The watchdog is served while the async runtime schedules tasks and an embedded store answers. A
+//! daemon that hangs in either cannot sync and has to be restarted. The length of a run does not
+//! matter. A restart mends no database server, so one that is away does not count.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,9 @@ impl Periodic for SystemdStatus {
 
     async fn round(&mut self) -> Result<(), EngineError> {
         let limit = self.watchdog.unwrap_or(PERIOD);
+        if self.watchdog.is_some() && self.engine.store.is_remote() {
+            send(&[NotifyState::Watchdog]);
+        }
         match tokio::time::timeout(limit, line(&self.engine)).await {
             Ok(Some(line)) => {
                 if std::mem::take(&mut self.is_down) {
@@ -63,7 +67,7 @@ impl Periodic for SystemdStatus {
             // systemd kills a daemon without watchdog notifications; this line is the reason in the
             // journal.
             Ok(None) | Err(_) => {
-                if !std::mem::replace(&mut self.is_down, true) {
+                if !std::mem::replace(&mut self.is_down, true) && !self.engine.store.is_remote() {
                     tracing::error!(
                         "store does not answer: watchdog notifications are suspended; systemd restarts rosterd after WatchdogSec"
                     );
@@ -76,6 +80,9 @@ impl Periodic for SystemdStatus {
 
 /// Returns the status of all directories on one line, or `None` when the store does not answer.
 async fn line(engine: &Engine) -> Option<String> {
+    if let Some(outage) = engine.store.outage() {
+        return Some(format!("no-store: {outage}"));
+    }
     let mut parts = Vec::new();
     for directory in engine.configured().directories.values() {
         parts.push(part(&engine.directory_status(directory).await.ok()?));

@@ -105,7 +105,7 @@ impl Daemon {
             log_keys,
         } = setup;
         let needs_restart = [
-            ("store.url", store != self.store_url),
+            ("store.url", store != self.store_at),
             ("control.socket", control.socket != self.socket),
             ("metrics.listen", metrics != self.metrics),
         ];

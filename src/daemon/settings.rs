@@ -15,7 +15,7 @@ use crate::sources::Source;
 /// Returns the settings of all parts.
 pub fn setup(config: &Config) -> Setup {
     Setup {
-        store: config.store_url.clone(),
+        store: config.store.clone(),
         control: control::Settings {
             socket: config.control.socket.clone(),
             operators: config.control.operators.clone(),

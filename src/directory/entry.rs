@@ -128,12 +128,14 @@ impl Decoder {
             });
         };
         // A malformed entry is stored with its name, so the name has a limit, too.
-        let dn = Dn::new(String::from_utf8_lossy(&entry.dn()[..entry.dn().len().min(MAX_TEXT)]));
+        let name = String::from_utf8_lossy(&entry.dn()[..entry.dn().len().min(MAX_TEXT)]);
+        let dn = Dn::new(name.replace('\0', ""));
         let (mut guid, mut sid) = (None, None);
         // The DN is searched for in groups. An empty or truncated DN would match no group.
         let mut is_broken = entry.dn().is_empty()
             || entry.dn().len() > MAX_TEXT
-            || std::str::from_utf8(entry.dn()).is_err();
+            || std::str::from_utf8(entry.dn()).is_err()
+            || entry.dn().contains(&0);
         let mut presence = Presence::default();
         let (mut control, mut expires, mut primary_group) = (None, None, None);
         let mut groups = Vec::new();
@@ -153,8 +155,9 @@ impl Decoder {
             if let Some(name) = self.extra.iter().find(|name| attribute.is(name))
                 && attribute.values().map(<[u8]>::len).sum::<usize>() <= MAX_TEXT
             {
-                let texts = attribute.values().filter_map(|v| std::str::from_utf8(v).ok());
-                profile.extra.insert(name.clone(), texts.map(str::to_owned).collect());
+                profile
+                    .extra
+                    .insert(name.clone(), attribute.values().filter_map(readable).collect());
             }
             // An attribute may fill two slots, for example employeeID also as title.
             for (bit, (_, slot)) in
@@ -201,26 +204,17 @@ impl Decoder {
                     }
                     Slot::Mail => mail = text(&attribute),
                     Slot::Leave => leave = text(&attribute),
-                    Slot::Proxies => proxy_addresses.extend(
-                        attribute
-                            .values()
-                            .filter_map(|v| std::str::from_utf8(v).ok())
-                            .map(str::to_owned),
-                    ),
+                    Slot::Proxies => {
+                        proxy_addresses.extend(attribute.values().filter_map(readable))
+                    }
                     Slot::Profile(field) => {
-                        let values = || {
-                            attribute
-                                .values()
-                                .filter_map(|v| std::str::from_utf8(v).ok())
-                                .filter(|v| !v.is_empty())
-                        };
+                        let values =
+                            || attribute.values().filter_map(readable).filter(|v| !v.is_empty());
                         if let Some(value) = profile.field_mut(field) {
-                            *value = values().min().map(str::to_owned);
+                            *value = values().min();
                         }
                         if values().nth(1).is_some() {
-                            several
-                                .get_or_insert_default()
-                                .insert(field, values().map(str::to_owned).collect());
+                            several.get_or_insert_default().insert(field, values().collect());
                         }
                     }
                 }
@@ -288,16 +282,17 @@ fn number(attribute: &AttributeRef<'_>) -> Option<i64> {
 fn text(attribute: &AttributeRef<'_>) -> Field {
     if attribute.values().nth(1).is_some() {
         // A value that is not UTF-8 is dropped, because the others may be addresses.
-        let texts: Vec<String> = attribute
-            .values()
-            .filter_map(|v| std::str::from_utf8(v).ok())
-            .map(str::to_owned)
-            .collect();
+        let texts: Vec<String> = attribute.values().filter_map(readable).collect();
         return if texts.is_empty() { Field::Malformed } else { Field::Several(texts) };
     }
     match attribute.values().next().map(std::str::from_utf8) {
         None => Field::Absent,
-        Some(Ok(text)) => Field::Text(text.to_owned()),
-        Some(Err(_)) => Field::Malformed,
+        Some(Ok(text)) if !text.contains('\0') => Field::Text(text.to_owned()),
+        Some(_) => Field::Malformed,
     }
+}
+
+/// Returns a value as text without U+0000, which no name has and PostgreSQL does not store.
+fn readable(value: &[u8]) -> Option<String> {
+    std::str::from_utf8(value).ok().map(|text| text.replace('\0', ""))
 }

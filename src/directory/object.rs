@@ -17,7 +17,7 @@ impl Object {
     pub(super) fn read(entry: Option<&EntryRef<'_>>) -> Option<Self> {
         let entry = entry?;
         let mut object = Self {
-            dn: String::from_utf8_lossy(entry.dn()).into_owned(),
+            dn: String::from_utf8_lossy(entry.dn()).replace('\0', ""),
             attributes: BTreeMap::new(),
         };
         for attribute in entry.attributes() {

@@ -43,6 +43,7 @@ mod secret;
 mod server_url;
 mod settings;
 mod sid;
+mod store_at;
 mod target;
 mod tier;
 mod time;
@@ -88,6 +89,7 @@ pub use secret::{SecretFault, secret_line};
 pub use server_url::{NameSource, ServerUrl};
 pub use settings::{FollowedServers, Mode, Resolver, Retention, Timeouts};
 pub use sid::Sid;
+pub use store_at::{DatabaseHost, DatabaseServer, StoreAt};
 pub use target::{
     Adopt, Counterpart, CounterpartRow, CounterpartState, DriftAction, Due, InactiveReason, Lane,
     LeaverAction, LinkOrigin, MatchAttribute, ProposedStep, ProvisionProblem, Rate, RemoteId,

@@ -12,12 +12,14 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 
 use super::error::{Doing as _, StoreError};
 use super::flavour::Flavour;
+#[cfg(feature = "postgres")]
+use super::hosts::{self, Hosts};
 use super::log_keys::LogKeys;
 use super::sql::Sql;
 use super::subscription::{Follower, Subscription};
-use super::{event_watch, files, schema};
-use crate::model::Actor;
-use crate::telemetry::Counters;
+use super::{event_watch, files, limits, schema};
+use crate::model::{Actor, DatabaseServer, StoreAt};
+use crate::telemetry::{Counters, chain};
 
 #[derive(Debug)]
 pub struct Store {
@@ -34,13 +36,43 @@ pub struct Store {
     /// Counts the commits that wake waiting tasks.
     pub(super) news: watch::Sender<u64>,
     pub(super) flavour: Flavour,
-    file: Option<PathBuf>,
+    place: Place,
     instance: String,
+    /// The connection that tests whether a server answers.
+    watching: Mutex<Option<AnyConnection>>,
     /// The error of the last write, until a commit succeeds.
     write_error: std::sync::Mutex<Option<String>>,
-    /// Held while the store is open, so that a second rosterd is refused.
-    _lock: Option<nix::fcntl::Flock<File>>,
+    /// The reason why the store does not answer.
+    outage: std::sync::Mutex<Option<String>>,
 }
+
+#[derive(Debug)]
+enum Place {
+    File {
+        path: PathBuf,
+        /// Held while the store is open, so that a second rosterd is refused.
+        _lock: nix::fcntl::Flock<File>,
+    },
+    #[cfg(feature = "postgres")]
+    Server(Hosts),
+}
+
+impl Place {
+    fn flavour(&self) -> Flavour {
+        match self {
+            Self::File { .. } => Flavour::Sqlite,
+            #[cfg(feature = "postgres")]
+            Self::Server(_) => Flavour::Postgres,
+        }
+    }
+}
+
+/// There is one writer on all machines, as there is one in a process. The transaction sees what was
+/// committed before it had the lock, so no other one can make it fail.
+#[cfg(feature = "postgres")]
+const BEGIN: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE write_lock IN EXCLUSIVE MODE";
+#[cfg(feature = "postgres")]
+const BEGIN_LIGHTLY: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL synchronous_commit = off; LOCK TABLE write_lock IN EXCLUSIVE MODE";
 
 /// KiB of pages in a reader's cache: enough for the inner nodes of a million people.
 const READER_CACHE: u32 = 4 * 1024;
@@ -50,69 +82,143 @@ const READER_CACHE: u32 = 4 * 1024;
 const WRITER_CACHE: u32 = 32 * 1024;
 
 impl Store {
-    /// Opens the store, creating it if it is new, and brings its schema up to date.
+    /// Opens the store of a URL, creating it if it is new, and brings its schema up to date.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
+        Self::open_at(&StoreAt::parse(url).map_err(|_| StoreError::Url)?).await
+    }
+
+    /// Opens a store as [`Self::open`] does.
+    pub async fn open_at(at: &StoreAt) -> Result<Self, StoreError> {
+        let store = Self::at(at)?;
+        store.prepare().await?;
+        Ok(store)
+    }
+
+    /// Returns a store that is not connected yet: [`Self::prepare`] makes it ready.
+    pub fn at(at: &StoreAt) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
-        let (flavour, file, lock) = match url.split_once(':') {
-            Some(("sqlite", rest)) => {
-                let path = PathBuf::from(
-                    rest.strip_prefix("//").unwrap_or(rest).split('?').next().unwrap_or_default(),
-                );
-                let lock = files::lock(&path)?;
-                files::create(&path)?;
-                (Flavour::Sqlite, Some(path), Some(lock))
+        let place = match at {
+            StoreAt::File(path) => {
+                let lock = files::lock(path)?;
+                files::create(path)?;
+                Place::File { path: path.clone(), _lock: lock }
             }
             #[cfg(feature = "postgres")]
-            Some(("postgres" | "postgresql", _)) => (Flavour::Postgres, None, None),
-            _ => return Err(StoreError::Url(url.to_owned())),
+            StoreAt::Server(server) => Place::Server(Hosts::of(server)),
+            #[cfg(not(feature = "postgres"))]
+            StoreAt::Server(_) => return Err(StoreError::Url),
         };
-        let full = match flavour {
-            Flavour::Sqlite => format!("{}?mode=rwc", url.split('?').next().unwrap_or_default()),
+        let options = match &place {
+            Place::File { path, .. } => {
+                let url = format!("sqlite://{}?mode=rwc", path.display());
+                url.parse().map_err(|_| StoreError::Url)?
+            }
             #[cfg(feature = "postgres")]
-            Flavour::Postgres => url.to_owned(),
+            Place::Server(hosts) => hosts.options()?,
         };
-        let options: AnyConnectOptions =
-            full.parse().map_err(|_| StoreError::Url(url.to_owned()))?;
-        // A pool would retry a failing connection, and then report no more than a timeout.
-        let mut first = AnyConnection::connect_with(&options).await.doing("open its database")?;
-        prepare(&mut first, flavour, READER_CACHE).await.doing("open its database")?;
-        first.close().await.doing("open its database")?;
-        let pool = |size, cache| {
-            AnyPoolOptions::new()
-                .max_connections(size)
-                .acquire_timeout(Duration::from_secs(30))
-                .idle_timeout(None)
-                .max_lifetime(None)
-                .after_connect(move |conn, _| Box::pin(prepare(conn, flavour, cache)))
-                .connect_with(options.clone())
-        };
-        let writer = pool(1, WRITER_CACHE).await.doing("open its database")?;
-        schema::migrate(&writer, flavour).await?;
-        // Readers connect after the migration.
-        let readers = pool(4, READER_CACHE).await.doing("open its database for reading")?;
-        let store = Self {
+        let flavour = place.flavour();
+        Ok(Self {
             counters: Counters::default(),
-            readers,
-            writer: Mutex::new(writer),
+            readers: pool(flavour, 4, READER_CACHE, &options),
+            writer: Mutex::new(pool(flavour, 1, WRITER_CACHE, &options)),
             writes_lightly: AtomicBool::new(false),
             subscriptions: RwLock::new([].into()),
             followers: RwLock::new([].into()),
             log_keys: RwLock::default(),
             news: watch::Sender::new(0),
             flavour,
-            instance: instance(url, file.as_deref()),
-            file,
+            instance: instance(at),
+            place,
+            watching: Mutex::default(),
             write_error: std::sync::Mutex::default(),
-            _lock: lock,
-        };
-        store.adopt_rejected_plans().await?;
-        store.adopt_logon_names().await?;
-        Ok(store)
+            outage: std::sync::Mutex::default(),
+        })
+    }
+
+    /// Connects for the first time, and brings the schema up to date.
+    pub async fn prepare(&self) -> Result<(), StoreError> {
+        match &self.place {
+            Place::File { path, .. } => {
+                // A pool would retry a failing connection, and then report no more than a timeout.
+                let url = format!("sqlite://{}?mode=rwc", path.display());
+                let options: AnyConnectOptions = url.parse().map_err(|_| StoreError::Url)?;
+                let mut first =
+                    AnyConnection::connect_with(&options).await.doing("open its database")?;
+                prepare(&mut first, self.flavour, READER_CACHE).await.doing("open its database")?;
+                first.close().await.doing("open its database")?;
+                schema::migrate(&*self.writer.lock().await, self.flavour).await?;
+            }
+            #[cfg(feature = "postgres")]
+            Place::Server(hosts) => {
+                let (mut first, options) = hosts.connect().await?;
+                if let Err(error) = hosts::refuse_pooled(&mut first, &options).await {
+                    return Err(if hosts::is_pooled(&error) {
+                        StoreError::Pooled
+                    } else {
+                        StoreError::Unreachable(chain(&error))
+                    });
+                }
+                first.close().await.doing("open its database")?;
+                let unlimited = AnyPoolOptions::new()
+                    .max_connections(1)
+                    .after_connect(|conn, _| Box::pin(limits::lift(conn)))
+                    .connect_lazy_with(options.clone());
+                schema::migrate(&unlimited, self.flavour).await?;
+                unlimited.close().await;
+                self.use_host(options).await;
+            }
+        }
+        self.adopt_rejected_plans().await?;
+        self.adopt_logon_names().await
     }
 
     /// Returns the database file; a database server has none.
     pub fn file(&self) -> Option<&Path> {
-        self.file.as_deref()
+        match &self.place {
+            Place::File { path, .. } => Some(path),
+            #[cfg(feature = "postgres")]
+            Place::Server(_) => None,
+        }
+    }
+
+    /// Returns whether the store is on a server, which may be down while rosterd starts.
+    pub fn is_remote(&self) -> bool {
+        self.file().is_none()
+    }
+
+    /// Returns why the store does not answer; `None` while it does.
+    pub fn outage(&self) -> Option<String> {
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes whether the store answers.
+    pub fn note_outage(&self, outage: Option<String>) {
+        *self.outage.lock().unwrap_or_else(PoisonError::into_inner) = outage;
+    }
+
+    /// Asks a server whether it answers and takes writes, and goes to another one if not.
+    pub async fn watch_server(&self) -> Result<(), StoreError> {
+        #[cfg(feature = "postgres")]
+        if let Place::Server(hosts) = &self.place {
+            let mut watching = self.watching.lock().await;
+            if let Some(mut conn) = watching.take()
+                && let Ok(true) = limits::takes_writes(&mut conn).await
+            {
+                *watching = Some(conn);
+                return Ok(());
+            }
+            let (conn, options) = hosts.connect().await?;
+            self.use_host(options).await;
+            *watching = Some(conn);
+        }
+        Ok(())
+    }
+
+    /// Makes further connections to this host. Those to another one fail their next test.
+    #[cfg(feature = "postgres")]
+    async fn use_host(&self, options: AnyConnectOptions) {
+        self.readers.set_connect_options(options.clone());
+        self.writer.lock().await.set_connect_options(options);
     }
 
     /// Returns an id of this store that differs from other stores on the machine.
@@ -122,7 +228,7 @@ impl Store {
 
     /// Returns the size of the files in bytes; `None` on a database server.
     pub fn size(&self) -> Option<u64> {
-        let file = self.file.as_ref()?;
+        let file = self.file()?;
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
         Some(size(file) + size(Path::new(&format!("{}-wal", file.display()))))
     }
@@ -168,11 +274,11 @@ impl Store {
             }
             #[cfg(feature = "postgres")]
             Flavour::Postgres => {
-                let mut tx = writer.begin().await?;
-                if commits == Commits::Lightly {
-                    sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *tx).await?;
-                }
-                Ok(tx)
+                let begin = match commits {
+                    Commits::Safely => BEGIN,
+                    Commits::Lightly => BEGIN_LIGHTLY,
+                };
+                limits::within(limits::STATEMENT, writer.begin_with(begin)).await
             }
         }
     }
@@ -218,17 +324,38 @@ impl Store {
     }
 }
 
+/// Returns a pool that connects when it is used.
+fn pool(flavour: Flavour, size: u32, cache: u32, options: &AnyConnectOptions) -> AnyPool {
+    let pool = AnyPoolOptions::new()
+        .max_connections(size)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .after_connect(move |conn, _| Box::pin(prepare(conn, flavour, cache)));
+    let pool = match flavour {
+        Flavour::Sqlite => pool.acquire_timeout(Duration::from_secs(30)),
+        #[cfg(feature = "postgres")]
+        Flavour::Postgres => pool
+            .acquire_timeout(limits::CONNECT * 2)
+            .test_before_acquire(false)
+            .before_acquire(|conn, _| Box::pin(limits::takes_writes(conn)))
+            .after_release(|conn, _| Box::pin(limits::is_idle(conn))),
+    };
+    pool.connect_lazy_with(options.clone())
+}
+
 /// Notes the outcome of a write.
 fn note(write_error: &std::sync::Mutex<Option<String>>, error: Option<&StoreError>) {
     *write_error.lock().unwrap_or_else(PoisonError::into_inner) = error.map(ToString::to_string);
 }
 
 /// Returns a hash of the location of a store, however its URL is written.
-fn instance(url: &str, file: Option<&Path>) -> String {
-    let place = match file.and_then(|file| std::fs::canonicalize(file).ok()) {
-        Some(file) => file.display().to_string(),
-        // Without user and password, which may change.
-        None => url.rsplit('@').next().unwrap_or(url).to_owned(),
+fn instance(at: &StoreAt) -> String {
+    let place = match at {
+        StoreAt::File(path) => {
+            std::fs::canonicalize(path).unwrap_or_else(|_| path.clone()).display().to_string()
+        }
+        // Without the user, which may change.
+        StoreAt::Server(DatabaseServer { hosts, database, .. }) => format!("{hosts:?}{database}"),
     };
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(place.as_bytes()))
 }
@@ -273,7 +400,8 @@ impl Writing<'_> {
             write_error,
             _guard,
         } = self;
-        let committed = tx.commit().await.doing("commit");
+        let committed = limits::within(limits::STATEMENT, tx.commit()).await;
+        let committed = StoreError::of_commit(committed);
         note(write_error, committed.as_ref().err());
         committed?;
         event_watch::note_committed(&actors);
@@ -306,6 +434,6 @@ async fn prepare(
             Ok(())
         }
         #[cfg(feature = "postgres")]
-        Flavour::Postgres => Ok(()),
+        Flavour::Postgres => limits::set(conn).await,
     }
 }

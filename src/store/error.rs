@@ -21,8 +21,22 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
-    #[error("the store's url \"{0}\" is not understood: use sqlite:///path/to/rosterd.db")]
-    Url(String),
+    #[error("the store's URL is not understood: use sqlite:///path/to/rosterd.db")]
+    Url,
+    #[error("the store's password cannot be read from {path}: correct password-file")]
+    Password {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the store does not answer ({0}): nothing was saved; rosterd tries again every 2s")]
+    Unreachable(String),
+    #[error(
+        "the store is behind a pooler that gives each transaction another connection: use session pooling (PgBouncer: pool_mode = session), or connect to PostgreSQL itself"
+    )]
+    Pooled,
+    #[error("the store did not confirm a commit: it may be done; look before you repeat it")]
+    Unconfirmed(#[source] sqlx::Error),
     #[error(
         "the store was written by a newer rosterd (schema {0}): install that version again, or restore a backup made before the upgrade"
     )]
@@ -67,6 +81,26 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Returns the outcome of a commit. An error without an answer of the database tells nothing
+    /// about what is stored.
+    pub(super) fn of_commit(ended: Result<(), sqlx::Error>) -> Result<(), Self> {
+        match ended {
+            Err(error @ sqlx::Error::Io(_)) => Err(Self::Unconfirmed(error)),
+            ended => ended.doing("commit"),
+        }
+    }
+
+    /// Returns whether trying again cannot help while the configuration is as it is.
+    pub fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Pooled
+                | Self::Url
+                | Self::Newer(_)
+                | Self::Migrate(MigrateError::VersionMismatch(_))
+        )
+    }
+
     /// Returns whether the database refused these values. A fault of disk or file refuses all.
     pub(super) fn is_about_the_values(&self) -> bool {
         matches!(self, Self::Database { source, .. } if source.as_database_error().is_some())
@@ -86,6 +120,12 @@ impl<T> Doing<T> for Result<T, sqlx::Error> {
             _ => StoreError::Database { what, source },
         })
     }
+}
+
+/// Returns the code of an error of PostgreSQL.
+#[cfg(feature = "postgres")]
+pub(super) fn sqlstate(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error()?.code().map(Into::into)
 }
 
 /// Returns SQLite's primary result code (sqlite.org/rescode.html).

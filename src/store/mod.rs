@@ -1,8 +1,8 @@
-//! The store: all state of rosterd in one embedded database.
+//! The store: all state of rosterd in one database, embedded or on a server.
 //!
 //! All SQL is below this module, written once for SQLite and PostgreSQL. There is one writer, which
-//! numbers and chains the events in its transaction. Readers have a pool of their own and never wait
-//! for the writer (WAL).
+//! numbers and chains the events in its transaction: a lock keeps the writers of several machines
+//! apart. Readers have a pool of their own and never wait for the writer.
 //!
 //! Users change in one place only, [`Store::apply`], which takes nothing but
 //! [`Admitted`](crate::reconcile::Admitted) changes.
@@ -35,8 +35,11 @@ mod flavour;
 mod followers;
 mod grace_periods;
 mod hold;
+#[cfg(feature = "postgres")]
+mod hosts;
 mod index;
 mod instants;
+mod limits;
 mod links;
 mod log_keys;
 mod notes;

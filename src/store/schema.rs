@@ -66,6 +66,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "scheduled suspensions" in "0053_scheduled_suspensions.sql",
     "attributes of rejections" in "0054_rejected_attributes.sql",
     "notes" in "0055_notes.sql",
+    "write lock" in "0056_write_lock.sql",
     "numbers of runs" in "0067_numbers_of_runs.sql",
 ];
 
@@ -85,7 +86,10 @@ pub(super) async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), Stor
         )
     });
     let steps = steps.collect();
-    match Migrator::with_migrations(steps).run(pool).await {
+    let mut migrator = Migrator::with_migrations(steps);
+    // The lock would be one of the session, which no pooler and no other engine knows.
+    migrator.set_locking(false);
+    match migrator.run(pool).await {
         Ok(()) => Ok(()),
         Err(MigrateError::VersionMissing(version)) => Err(StoreError::Newer(version)),
         Err(error) => Err(StoreError::Migrate(error)),

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::database::{Store, Writing};
+use super::database::Store;
 use super::error::{Doing as _, StoreError};
-use super::flavour::Flavour;
 use super::rows::Columns;
 use super::sql::Sql;
 use crate::model::{DirectoryName, Guid, Timestamp, UserId};
@@ -48,7 +47,6 @@ impl Store {
     ) -> Result<Option<SignInAttempt>, StoreError> {
         let AttemptLimit { at_most, window, clock_step } = limit;
         let mut writing = self.begin().await?;
-        lock_attempts(&mut writing, self.flavour).await?;
         if clock_step != 0 {
             let sql = Sql::new("UPDATE sign_in_attempts SET at = at + ").bind(clock_step);
             sql.execute(&mut *writing.tx).await.doing("move sign-in attempts with the clock")?;
@@ -160,24 +158,5 @@ impl Store {
             .bind(person);
         let row = sql.first(&self.readers).await.doing("read an expiry")?;
         row.map_or(Ok(None), |row| Columns::of(&row).maybe_time())
-    }
-}
-
-/// Locks the table against other processes on the same server. SQLite has one writer anyway.
-#[cfg_attr(
-    not(feature = "postgres"),
-    expect(clippy::unused_async, reason = "only PostgreSQL has the lock")
-)]
-async fn lock_attempts(writing: &mut Writing<'_>, flavour: Flavour) -> Result<(), StoreError> {
-    match flavour {
-        Flavour::Sqlite => {
-            let _ = writing;
-            Ok(())
-        }
-        #[cfg(feature = "postgres")]
-        Flavour::Postgres => {
-            let sql = Sql::new("LOCK TABLE sign_in_attempts IN SHARE ROW EXCLUSIVE MODE");
-            sql.execute(&mut *writing.tx).await.doing("lock sign-in attempts").map(drop)
-        }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::{Any, Arguments as _, AssertSqlSafe, Executor, Row as _};
 
+use super::limits::{self, STATEMENT, within};
 use super::rows::Row;
 use super::value::Value;
 
@@ -115,24 +116,24 @@ impl Sql {
         self,
         db: impl Executor<'e, Database = Any>,
     ) -> Result<u64, sqlx::Error> {
-        Ok(sqlx::query_with(AssertSqlSafe(self.text), self.arguments)
-            .execute(db)
-            .await?
-            .rows_affected())
+        let done = sqlx::query_with(AssertSqlSafe(self.text), self.arguments).execute(db);
+        Ok(within(STATEMENT, done).await?.rows_affected())
     }
 
     pub(super) async fn all<'e>(
         self,
         db: impl Executor<'e, Database = Any>,
     ) -> Result<Vec<AnyRow>, sqlx::Error> {
-        sqlx::query_with(AssertSqlSafe(self.text), self.arguments).fetch_all(db).await
+        let rows = sqlx::query_with(AssertSqlSafe(self.text), self.arguments).fetch_all(db);
+        within(limits::LIST, rows).await
     }
 
     pub(super) async fn first<'e>(
         self,
         db: impl Executor<'e, Database = Any>,
     ) -> Result<Option<AnyRow>, sqlx::Error> {
-        sqlx::query_with(AssertSqlSafe(self.text), self.arguments).fetch_optional(db).await
+        let row = sqlx::query_with(AssertSqlSafe(self.text), self.arguments).fetch_optional(db);
+        within(STATEMENT, row).await
     }
 
     /// Returns the first column of the only row, a number.
@@ -140,8 +141,8 @@ impl Sql {
         self,
         db: impl Executor<'e, Database = Any>,
     ) -> Result<u64, sqlx::Error> {
-        let row = sqlx::query_with(AssertSqlSafe(self.text), self.arguments).fetch_one(db).await?;
-        Ok(row.try_get::<i64, _>(0)?.max(0) as u64)
+        let row = sqlx::query_with(AssertSqlSafe(self.text), self.arguments).fetch_one(db);
+        Ok(within(STATEMENT, row).await?.try_get::<i64, _>(0)?.max(0) as u64)
     }
 }
 

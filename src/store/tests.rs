@@ -3,9 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-#[cfg(feature = "postgres")]
-use sqlx::any::AnyPoolOptions;
-
 use super::*;
 use crate::clock::Clock;
 use crate::model::{
@@ -28,7 +25,10 @@ async fn on(flavour: &str) -> Option<Fresh> {
     let folder = tempfile::tempdir().unwrap();
     let url = match flavour {
         "sqlite" => format!("sqlite://{}", folder.path().join("rosterd.db").display()),
-        _ => postgres().await?,
+        #[cfg(feature = "postgres")]
+        _ => postgres::database().await?,
+        #[cfg(not(feature = "postgres"))]
+        _ => return None,
     };
     let store = Store::open(&url).await.unwrap();
     let clock = Clock::system();
@@ -46,35 +46,9 @@ async fn on(flavour: &str) -> Option<Fresh> {
     Some(Fresh { store, account, clock, folder })
 }
 
-/// Creates a database for one test on the server that `tests/run` starts. Without a server, the test
-/// is skipped.
-async fn postgres() -> Option<String> {
-    let Ok(server) = std::env::var("ROSTERD_TEST_POSTGRES") else {
-        assert!(
-            std::env::var_os("ROSTERD_LAB").is_none(),
-            "the lab has no PostgreSQL: tests/run starts one"
-        );
-        eprintln!("PostgreSQL is skipped: tests/run starts one");
-        return None;
-    };
-    #[cfg(not(feature = "postgres"))]
-    return None;
-    #[cfg(feature = "postgres")]
-    {
-        sqlx::any::install_default_drivers();
-        let name = format!("t{}", uuid::Uuid::new_v4().simple());
-        let admin = AnyPoolOptions::new().max_connections(1).connect(&server).await.unwrap();
-        sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
-            .execute(&admin)
-            .await
-            .unwrap();
-        let (base, query) = server
-            .split_once('?')
-            .map_or((server.as_str(), String::new()), |(b, q)| (b, format!("?{q}")));
-        let (base, _) = base.rsplit_once('/').unwrap();
-        Some(format!("{base}/{name}{query}"))
-    }
-}
+#[cfg(feature = "postgres")]
+#[path = "../../tests/support/postgres.rs"]
+mod postgres;
 
 #[tokio::test]
 async fn a_renamed_directory_leaves_no_rows_under_its_old_name() {
@@ -129,6 +103,8 @@ mod chain;
 mod deliveries;
 mod following;
 mod instants;
+#[cfg(feature = "postgres")]
+mod server;
 
 fn alice() -> Actor {
     Actor("alice".into())

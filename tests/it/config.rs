@@ -672,6 +672,12 @@ fn every_problem_has_a_remedy() {
     [store]
     url = "mysql://root:hunter2@db"
         3:7: this is not a store: write sqlite:// and an absolute path, sqlite:///var/lib/rosterd/rosterd.db for example
+    [store]
+    url = "postgres://rosterd:hunter2@db/rosterd"
+        3:7: a password is never inline: take it out of the URL, and write password-file below [store]
+    [store]
+    ca-file = "/etc/rosterd/ca.pem"
+        3:1: ca-file belongs to a PostgreSQL: remove it, or write url = "postgres://USER@HOST/DATABASE"
     [control]
     socket = "control.sock"
     viewers = ""

@@ -15,6 +15,8 @@ mod completion;
 mod config;
 mod console;
 mod ctl;
+#[cfg(feature = "postgres")]
+mod database;
 mod engine;
 mod explain;
 mod faults;
@@ -38,12 +40,18 @@ mod notes;
 mod ous;
 mod package;
 mod plans;
+#[cfg(feature = "postgres")]
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod preview;
 #[path = "../support/process.rs"]
 mod process;
 mod provision;
 mod quiet;
 mod rehearsal;
+#[cfg(feature = "postgres")]
+#[path = "../support/relay.rs"]
+mod relay;
 mod replicas;
 mod reports;
 mod retention;

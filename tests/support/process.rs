@@ -75,18 +75,30 @@ impl Daemon {
         Self::launch(folder, programs.daemon(folder), programs.rosterctl.clone())
     }
 
-    fn launch(folder: &Path, mut command: Command, rosterctl: PathBuf) -> Self {
-        let log = folder.join("rosterd.log");
-        let file = File::options().create(true).append(true).open(&log).expect("a log");
-        let child =
-            command.stdout(file.try_clone().expect("a log")).stderr(file).spawn().expect("rosterd");
-        let mut daemon = Self { child, rosterctl, socket: folder.join("control.sock"), log };
+    /// Starts a daemon whose store may be away: its socket answers all the same.
+    pub(crate) fn start_without_store(folder: &Path) -> Self {
+        let daemon = Self::spawn(folder, Self::command(folder), Programs::built().rosterctl);
+        let answers = || std::os::unix::net::UnixStream::connect(&daemon.socket).ok();
+        until("rosterd listens", answers);
+        daemon
+    }
+
+    fn launch(folder: &Path, command: Command, rosterctl: PathBuf) -> Self {
+        let mut daemon = Self::spawn(folder, command, rosterctl);
         until("rosterd answers", || {
             let ended = daemon.child.try_wait().expect("a child");
             assert_eq!(ended, None, "rosterd has ended");
             (daemon.ctl("status").0 == 0).then_some(())
         });
         daemon
+    }
+
+    fn spawn(folder: &Path, mut command: Command, rosterctl: PathBuf) -> Self {
+        let log = folder.join("rosterd.log");
+        let file = File::options().create(true).append(true).open(&log).expect("a log");
+        let child =
+            command.stdout(file.try_clone().expect("a log")).stderr(file).spawn().expect("rosterd");
+        Self { child, rosterctl, socket: folder.join("control.sock"), log }
     }
 
     pub(crate) fn client(&self, command: &str) -> Command {

@@ -51,7 +51,7 @@ pub use hooks::{
 };
 pub use invitations::{Invitation, InvitationOutcome, Invitations, NewInvitations};
 pub use plans::{ConfigurationPart, Plan, Previewing, Quarantined};
-pub use problem::{Problem, UNKNOWN_ROUTE};
+pub use problem::{NO_STORE, Problem, UNKNOWN_ROUTE};
 pub use quarantine::{Quarantine, QuarantinedEntry};
 pub use reload::{Reloaded, ReloadedDirectory, ReloadedHook, ReloadedTarget};
 pub use runs::{Accepted, Changes, Read, Run, RunDetail, Runs};

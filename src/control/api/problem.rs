@@ -19,3 +19,6 @@ pub struct Problem {
 
 /// Problem type of a request for an unknown route. The client may be of another version.
 pub const UNKNOWN_ROUTE: &str = "urn:rosterd:problem:unknown-route";
+
+/// The type of a problem whose cause is a store that does not answer.
+pub const NO_STORE: &str = "urn:rosterd:problem:no-store";

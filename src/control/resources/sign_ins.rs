@@ -15,7 +15,8 @@ use super::request::{By, Shared, document};
 use crate::control::api::{self, SignInVerdict};
 use crate::control::operation::{AUTHENTICATORS, Effect, Operation};
 use crate::control::problem::Refusal;
-use crate::engine::{Decision, SignIn};
+use crate::engine::{Decision, EngineError, SignIn};
+use crate::telemetry::chain;
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
@@ -66,7 +67,19 @@ async fn sign_in(
     // Moves the text into the secret, which overwrites it when dropped.
     let password = asked.password.take().map(SecretString::from);
     let request = SignIn { address: std::mem::take(&mut asked.address), password, is_external };
-    let decision = convert(&control.engine.sign_in_from(request, from, &by.actor).await?);
+    let store = &control.engine.store;
+    let decided = match store.outage() {
+        Some(_) => Decision::Unavailable,
+        None => match control.engine.sign_in_from(request, from, &by.actor).await {
+            // A server of the store may be gone for some seconds before rosterd knows.
+            Err(EngineError::Store(error)) if store.is_remote() => {
+                tracing::warn!("sign-in is undecided: {}", chain(&error));
+                Decision::Unavailable
+            }
+            decided => decided?,
+        },
+    };
+    let decision = convert(&decided);
     let retry_after = decision.retry_after;
     let mut response = Json(decision).into_response();
     if let Some(seconds) = retry_after {

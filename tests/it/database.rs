@@ -1,0 +1,165 @@
+//! The daemon on a PostgreSQL that is away, silent, or behind a pooler.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use adsim::Sim;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::folder;
+use crate::postgres::{database, parts};
+use crate::process::{Daemon, until};
+use crate::relay::Relay;
+use crate::service::configuration;
+
+/// A directory and the folder of a daemon that does not run yet.
+struct Place {
+    sim: Sim,
+    runtime: Runtime,
+    folder: TempDir,
+    url: String,
+}
+
+impl Place {
+    /// Returns `None` without a server.
+    fn new() -> Option<Self> {
+        let runtime = Runtime::new().unwrap();
+        let url = runtime.block_on(database())?;
+        let sim = runtime.block_on(Sim::builder().people(10).start()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        folder::write_files(folder.path(), &sim.ca_pem(), &sim.service_password());
+        Some(Self { sim, runtime, folder, url })
+    }
+
+    /// Writes the configuration of a daemon whose database is at this address.
+    fn configure(&self, address: SocketAddr) {
+        let (user, _, name) = parts(&self.url);
+        let file = format!("sqlite://{}/rosterd.db", self.folder.path().display());
+        let text = configuration(&self.sim, self.folder.path(), "", "");
+        let text = text.replace(&file, &format!("{user}@{address}/{name}"));
+        std::fs::write(self.folder.path().join("rosterd.toml"), text).unwrap();
+    }
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn state(daemon: &Daemon) -> Option<String> {
+    let (code, status) = daemon.ctl("status");
+    (code == 0).then(|| status["directories"][0]["state"].as_str().unwrap().to_owned())
+}
+
+fn detail(document: &Value) -> &str {
+    document["detail"].as_str().unwrap_or_default()
+}
+
+#[test]
+fn a_daemon_waits_for_its_database_and_goes_on_when_it_is_back() {
+    let Some(place) = Place::new() else { return };
+    let address = free_address();
+    place.configure(address);
+    let daemon = Daemon::start_without_store(place.folder.path());
+    let no_store = |what: &str| {
+        until(what, || {
+            let (code, told) = daemon.ctl("status");
+            (code != 0 && detail(&told).contains("127.0.0.1: ")).then(|| detail(&told).to_owned())
+        })
+    };
+    let told = no_store("the database is down at the start");
+    assert!(told.starts_with("the store does not answer (127.0.0.1: "), "{told}");
+    let asked = r#"{"address":"p1@example.com","password":"secret"}"#;
+    let headers =
+        format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n{asked}", asked.len());
+    let decided = daemon.ask("POST /v1/sign-ins", &headers);
+    assert!(decided.contains(r#""decision":"unavailable""#), "{decided}");
+
+    let (_, server, _) = parts(&place.url);
+    let relay = place.runtime.block_on(Relay::at(address, server));
+    until("the daemon works", || state(&daemon).filter(|state| state == "no-account"));
+    daemon.import();
+    assert_eq!(state(&daemon).as_deref(), Some("ok"));
+
+    drop(relay);
+    no_store("the database is gone");
+    let _relay = place.runtime.block_on(Relay::at(address, server));
+    let begun = std::time::Instant::now();
+    until("the daemon works again", || state(&daemon).filter(|state| state == "ok"));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    daemon.done("sync corp");
+}
+
+/// PgBouncer in front of the server, killed when dropped.
+struct Pooler(Child);
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        // The process may have exited already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Pooler {
+    fn start(folder: &Path, server: &str, mode: &str) -> Option<(Self, SocketAddr)> {
+        let program = Path::new("/usr/sbin/pgbouncer");
+        if !program.exists() {
+            assert!(std::env::var_os("ROSTERD_LAB").is_none(), "no pgbouncer: tests/lab/install");
+            return None;
+        }
+        let address = free_address();
+        let (host, port) = server.split_once(':').unwrap();
+        let users = folder.join("users.txt");
+        folder::write(&users, "\"rosterd\" \"\"\n", 0o644);
+        let file = folder.join("pgbouncer.ini");
+        let text = format!(
+            "[databases]\n* = host={host} port={port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir =\nauth_type = trust\nauth_file = {}\npool_mode = {mode}\nignore_startup_parameters = extra_float_digits\n",
+            address.port(),
+            users.display()
+        );
+        folder::write(&file, &text, 0o644);
+        let log = File::create(folder.join("pgbouncer.log")).unwrap();
+        let mut command = Command::new(program);
+        // It refuses to run as root.
+        if nix::unistd::geteuid().is_root() {
+            let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+            command.uid(nobody.uid.as_raw()).gid(nobody.gid.as_raw());
+        }
+        let child = command.arg(&file).stdout(log.try_clone().unwrap()).stderr(log).spawn();
+        let pooler = Self(child.unwrap());
+        until("PgBouncer listens", || std::net::TcpStream::connect(address).ok());
+        Some((pooler, address))
+    }
+}
+
+#[test]
+fn a_pooler_by_transaction_is_refused_in_one_sentence() {
+    let Some(place) = Place::new() else { return };
+    let (_, server, _) = parts(&place.url);
+    // The user of PgBouncer reads its files.
+    let folder = tempfile::tempdir().unwrap();
+    let readable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), readable).unwrap();
+    let Some((pooler, address)) = Pooler::start(folder.path(), server, "transaction") else {
+        return;
+    };
+    place.configure(address);
+    let refused = Daemon::command(place.folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(78), "{said}");
+    assert!(said.contains("use session pooling (PgBouncer: pool_mode = session)"), "{said}");
+    drop(pooler);
+
+    let (_pooler, address) = Pooler::start(folder.path(), server, "session").unwrap();
+    place.configure(address);
+    let daemon = Daemon::start_without_store(place.folder.path());
+    until("the daemon works", || state(&daemon).filter(|state| state == "no-account"));
+    daemon.import();
+}
