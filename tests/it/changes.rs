@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use adsim::{Fault, NewPerson, Sim, What, When, names};
 use rosterd::engine::{Following, Request, Scope};
-use rosterd::model::{Address, Cron, Reason, RunMode, RunState, ServerUrl, Status, Tier, Trigger};
+use rosterd::model::{
+    Address, ChangeClass, Cron, Reason, RunMode, RunState, ServerUrl, Status, Tier, Trigger,
+};
 use rosterd::reconcile::Checkpoint;
 use rosterd::store::Run;
 
@@ -474,6 +476,31 @@ async fn changes_in_quick_succession_share_runs() {
     .await;
     let runs = firm.runs().await.len() - before;
     assert!(runs < 25, "{runs} runs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_leavers_share_runs_and_let_an_operator_s_run_between() {
+    let firm = followed(1_100, |config| {
+        config.live = true;
+        let confirmed = config.limits.classes.get_mut(&ChangeClass::Confirmed);
+        confirmed.expect("a limit").percent = 100;
+    })
+    .await;
+    firm.keep().await;
+    let (before, active) = (firm.runs().await.len(), firm.active().await);
+    let people = firm.staff(1_001);
+    let (leavers, others) = people.split_at(1_000);
+    for (name, _) in leavers {
+        firm.sim.edit(|ad| ad.disable(name.as_str()));
+    }
+    let run = firm.engine.sync_user(&others[0].1, &alice()).await.expect("a run");
+    assert_eq!(run.error, None);
+    until("all leavers are suspended", async || {
+        (firm.active().await == active - leavers.len()).then_some(())
+    })
+    .await;
+    let runs = firm.runs().await.len() - before;
+    assert!(runs < 50, "{runs} runs");
 }
 
 #[tokio::test(flavor = "multi_thread")]

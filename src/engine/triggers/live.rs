@@ -25,8 +25,8 @@ use crate::store::DirectoryState;
 const USN_CHECK_INTERVAL: Duration = Duration::from_secs(3);
 /// Interval at which the highest USN is read without notifications.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
-/// Changes that follow each other within this time share a run.
-const DEBOUNCE: Duration = Duration::from_millis(250);
+/// Longest time for which changes are gathered after a run.
+const LONGEST_GATHERING: Duration = Duration::from_millis(250);
 /// Minimum interval between full reads that changes cause.
 const FULL_READ_INTERVAL: Duration = Duration::from_secs(10);
 /// The backoff after the first failure; it doubles with each.
@@ -159,6 +159,7 @@ impl Engine {
                 tracing::info!(directory = %name, "{name}: changes of {server} are followed {how}");
             }
             if now != usn {
+                let begun = Instant::now();
                 match source {
                     Source::InUse => self.run_changes(directory, follower, full_at).await?,
                     Source::Other(url) => {
@@ -166,8 +167,8 @@ impl Engine {
                     }
                 }
                 usn = now;
+                sleep(gathering(begun.elapsed())).await;
             }
-            sleep(DEBOUNCE).await;
             follower.changes_or_poll().await?;
         }
     }
@@ -303,6 +304,14 @@ fn is_replaced(directory: &Directory, source: &Source, error: &EngineError) -> b
         && directory.known_servers().iter().any(|url| servers.server(url).is_well())
 }
 
+/// Returns how long changes are gathered after a run that took this time.
+///
+/// A change in a quiet time waits for nothing. Those that follow it share the next run, so that runs
+/// of one directory take at most half of the time.
+fn gathering(run: Duration) -> Duration {
+    run.min(LONGEST_GATHERING)
+}
+
 /// Returns the time until the next attempt. After the first failure it is none, because another
 /// server may serve.
 fn backoff(failures: u32) -> Duration {
@@ -325,5 +334,51 @@ impl Follower {
             () = sleep(USN_CHECK_INTERVAL) => Ok(watch.ping().await?),
             () = sleep(renewal.unwrap_or_default()), if renewal.is_some() => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The time of each change until it is dealt with, and the number of runs. A run takes 15 ms, and
+    /// 1 ms for each change.
+    fn followed(changes: &[Duration]) -> (Vec<Duration>, u32) {
+        let (mut waits, mut runs) = (Vec::new(), 0);
+        let mut now = Duration::ZERO;
+        while let Some(next) = changes.get(waits.len()) {
+            now = now.max(*next);
+            let due = changes[waits.len()..].iter().take_while(|at| **at <= now).count();
+            let run = Duration::from_millis(15 + due as u64);
+            now += run;
+            let dealt_with = waits.len()..waits.len() + due;
+            waits.extend(changes[dealt_with].iter().map(|at| now - *at));
+            runs += 1;
+            now += gathering(run);
+        }
+        (waits, runs)
+    }
+
+    #[test]
+    fn a_change_in_a_quiet_time_waits_for_nothing() {
+        let quiet: Vec<_> = (0..10).map(Duration::from_secs).collect();
+        let (waits, runs) = followed(&quiet);
+        assert!(waits.iter().all(|wait| *wait == Duration::from_millis(16)), "{waits:?}");
+        assert_eq!(runs, 10);
+    }
+
+    #[test]
+    fn the_first_change_of_a_burst_waits_for_nothing_and_the_others_share_runs() {
+        let burst: Vec<_> = (0..1_000).map(Duration::from_millis).collect();
+        let (waits, runs) = followed(&burst);
+        assert_eq!(waits[0], Duration::from_millis(16));
+        assert!(runs < 20, "{runs} runs");
+        // A change waits for the run before it, its gathering, and its own run.
+        assert!(waits.iter().all(|wait| *wait < Duration::from_millis(1_500)), "{waits:?}");
+    }
+
+    #[test]
+    fn a_long_run_is_followed_by_a_short_gathering() {
+        assert_eq!(gathering(Duration::from_mins(5)), LONGEST_GATHERING);
     }
 }
