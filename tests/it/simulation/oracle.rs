@@ -203,6 +203,8 @@ impl Oracle<'_> {
             (None, WithoutGroup::Basic) => Some(Tier::Basic),
             (None, WithoutGroup::Keep | WithoutGroup::Suspend) => None,
         };
+        // No run reads the groups of a person outside of all bases.
+        let tier = tier.filter(|_| self.truth.covers(&facts.dn));
         // An undone change stays undone.
         let is_overruled = |is: fn(&Override) -> bool| user.overrides.iter().any(is);
         let keeps_tier = is_overruled(|pin| matches!(pin, Override::Tier(_)));
