@@ -14,6 +14,9 @@ use crate::model::AccountKind;
 pub struct Accounts {
     /// The accounts, ordered by handle.
     pub accounts: Vec<Account>,
+    /// The `after` of the next page. Absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<String>,
 }
 
 /// The state of one account.

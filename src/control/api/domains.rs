@@ -11,6 +11,9 @@ use crate::model::ClaimState;
 pub struct Domains {
     /// The claims, ordered by domain.
     pub domains: Vec<Domain>,
+    /// The `after` of the next page. Absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<String>,
 }
 
 /// One domain claim.

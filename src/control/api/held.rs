@@ -12,6 +12,9 @@ use crate::model::{ChangeClass, ChangeVerb, HoldReason, PlanState, Reason};
 pub struct HeldPlans {
     /// The plans, the newest first.
     pub held: Vec<HeldPlan>,
+    /// The `after` of the next page. Absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<String>,
 }
 
 /// One held plan.

@@ -10,6 +10,9 @@ use crate::model::QuarantineReason;
 pub struct Quarantine {
     /// The entries, by directory, the oldest first.
     pub quarantined: Vec<QuarantinedEntry>,
+    /// The `after` of the next page. Absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<String>,
 }
 
 /// One quarantined entry.

@@ -115,6 +115,9 @@ pub struct TargetAccount {
 pub struct UnmanagedAccounts {
     /// The accounts that belong to no user, ordered by id; at most 500.
     pub accounts: Vec<UnmanagedAccount>,
+    /// The `after` of the next page. Absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<String>,
 }
 
 /// An account at a target that belongs to no user.

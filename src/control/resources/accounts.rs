@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::domains;
-use super::request::{Answer, By, Shared, document};
+use super::request::{Answer, By, PageQuery, Shared, document};
 use super::time::time;
 use crate::control::api;
 use crate::control::operation::{Operation, REFUSED, change, read};
@@ -48,17 +48,24 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
 struct ListQuery {
     /// Words. Each must begin a word of the name or the handle.
     q: Option<String>,
+    /// The `next` of the page before.
+    after: Option<String>,
+    /// Maximum number of results; all by default.
+    limit: Option<u64>,
 }
 
 async fn list(
     State(control): Shared,
-    Query(ListQuery { q }): Query<ListQuery>,
+    Query(ListQuery { q, after, limit }): Query<ListQuery>,
 ) -> Answer<api::Accounts> {
     let mut accounts = Vec::new();
-    for account in control.engine.find_accounts(q.as_deref().unwrap_or_default()).await? {
+    let found = control.engine.find_accounts(q.as_deref().unwrap_or_default()).await?;
+    let (found, next) =
+        PageQuery { after, limit }.of(found, |account| account.handle.to_string())?;
+    for account in found {
         accounts.push(show(&control, account).await?);
     }
-    Ok(Json(api::Accounts { accounts }))
+    Ok(Json(api::Accounts { accounts, next }))
 }
 
 async fn get(State(control): Shared, Path(handle): Path<String>) -> Answer<api::Account> {

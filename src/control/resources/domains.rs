@@ -9,7 +9,7 @@ use axum::{Extension, Json};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::request::{Answer, By, Shared, document};
+use super::request::{Answer, By, PageQuery, Shared, document};
 use super::time::time;
 use crate::control::api;
 use crate::control::operation::{DryRuns, Operation, REFUSED, change, read};
@@ -49,11 +49,17 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
 struct ListQuery {
     /// Only claims of the account with this handle.
     account: Option<String>,
+    /// The `next` of the page before.
+    after: Option<String>,
+    /// Maximum number of results; all by default.
+    limit: Option<u64>,
 }
 
 async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<api::Domains> {
-    let of = account_id(&control, query.account.as_deref()).await?;
+    let ListQuery { account, after, limit } = query;
+    let of = account_id(&control, account.as_deref()).await?;
     let claims = control.engine.store.claims(of).await?;
+    let (claims, next) = PageQuery { after, limit }.of(claims, |claim| claim.id.to_string())?;
     let handles =
         control.handles(claims.iter().map(|c| c.account).collect::<BTreeSet<_>>()).await?;
     let show = |claim: Claim| {
@@ -62,6 +68,7 @@ async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<
     };
     Ok(Json(api::Domains {
         domains: claims.into_iter().map(show).collect::<Result<_, Refusal>>()?,
+        next,
     }))
 }
 

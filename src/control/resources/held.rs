@@ -9,7 +9,7 @@ use axum::{Extension, Json};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::request::{Answer, By, Shared, optional_document};
+use super::request::{Answer, By, PageQuery, Shared, optional_document};
 use super::time::time;
 use super::{changes, runs};
 use crate::control::api;
@@ -56,16 +56,22 @@ struct ListQuery {
     /// Only rejected plans of which the directory still asks for a change.
     #[serde(default)]
     rejected: bool,
+    /// The `next` of the page before.
+    after: Option<String>,
+    /// Maximum number of results; all by default.
+    limit: Option<u64>,
 }
 
 async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<api::HeldPlans> {
-    let ListQuery { all, rejected } = query;
+    let ListQuery { all, rejected, after, limit } = query;
     let store = &control.engine.store;
     let mut held = Vec::new();
-    for plan in if rejected { store.rejected_plans(None).await? } else { store.plans(all).await? } {
+    let plans = if rejected { store.rejected_plans(None).await? } else { store.plans(all).await? };
+    let (plans, next) = PageQuery { after, limit }.of(plans, |plan| plan.id.to_string())?;
+    for plan in plans {
         held.push(show(&control, plan).await?);
     }
-    Ok(Json(api::HeldPlans { held }))
+    Ok(Json(api::HeldPlans { held, next }))
 }
 
 async fn get(State(control): Shared, Path(id): Path<String>) -> Answer<api::HeldPlan> {

@@ -1,9 +1,9 @@
 //! The operations on quarantined entries.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Query, State};
 
-use super::request::{Answer, Shared};
+use super::request::{Answer, PageQuery, Shared};
 use super::time::time;
 use crate::control::api;
 use crate::control::operation::{Operation, read};
@@ -12,13 +12,16 @@ use crate::store::Quarantined;
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
         read("/quarantine", list, "List quarantined entries")
+            .with_query::<PageQuery>()
             .answers::<api::Quarantine>("The entries, each with its remedy"),
     ]
 }
 
-async fn list(State(control): Shared) -> Answer<api::Quarantine> {
+async fn list(State(control): Shared, Query(page): Query<PageQuery>) -> Answer<api::Quarantine> {
     let entries = control.engine.store.quarantine().await?;
-    Ok(Json(api::Quarantine { quarantined: entries.into_iter().map(convert).collect() }))
+    let key = |entry: &Quarantined| format!("{}:{}", entry.directory, entry.person);
+    let (entries, next) = page.of(entries, key)?;
+    Ok(Json(api::Quarantine { quarantined: entries.into_iter().map(convert).collect(), next }))
 }
 
 pub(in crate::control) fn convert(entry: Quarantined) -> api::QuarantinedEntry {

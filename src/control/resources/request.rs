@@ -36,6 +36,39 @@ pub(in crate::control) struct Search {
     pub(in crate::control) limit: Option<u64>,
 }
 
+/// The page of a list that is read in whole.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::control) struct PageQuery {
+    /// The `next` of the page before.
+    pub(in crate::control) after: Option<String>,
+    /// Maximum number of results; all by default.
+    pub(in crate::control) limit: Option<u64>,
+}
+
+impl PageQuery {
+    /// Returns the page, and the key of its last item if more follow.
+    pub(in crate::control) fn of<T>(
+        &self,
+        mut items: Vec<T>,
+        key: impl Fn(&T) -> String,
+    ) -> Result<(Vec<T>, Option<String>), Refusal> {
+        if let Some(after) = &self.after {
+            let last = items.iter().position(|item| key(item) == *after).ok_or_else(|| {
+                Refusal::invalid(format!(
+                    "the list has no \"{after}\" any more: begin with its first page"
+                ))
+            })?;
+            items.drain(..=last);
+        }
+        let limit = self.limit.map_or(usize::MAX, |limit| limit.max(1) as usize);
+        let has_more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| has_more).map(key);
+        Ok((items, next))
+    }
+}
+
 /// Parses a word. The error lists the known ones.
 pub(in crate::control) fn word<T>(
     what: &str,

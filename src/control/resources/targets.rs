@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::request::{Answer, By, Shared, document, limit, optional_document, word};
+use super::request::{Answer, By, PageQuery, Shared, document, limit, optional_document, word};
 use super::runs;
 use super::time::time;
 use crate::control::api;
@@ -34,6 +34,7 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
             .with_query::<AccountsQuery>()
             .answers::<api::TargetAccounts>("A page of accounts"),
         read("/targets/{name}/unmanaged", unmanaged, "List accounts that belong to no user")
+            .with_query::<PageQuery>()
             .answers::<api::UnmanagedAccounts>("The accounts that the last run saw"),
         read("/targets/{name}/plan", plan, "Show the steps of a run now; sends nothing")
             .with_query::<PlanQuery>()
@@ -135,8 +136,10 @@ async fn accounts(
 async fn unmanaged(
     State(control): Shared,
     Path(name): Path<String>,
+    Query(page): Query<PageQuery>,
 ) -> Answer<api::UnmanagedAccounts> {
     let accounts = control.engine.unmanaged_accounts(&name).await?;
+    let (accounts, next) = page.of(accounts, |account| account.id.0.clone())?;
     let users = users_of(&control, accounts.iter().filter_map(|account| account.user)).await?;
     let convert = |account: UnmanagedAccount| {
         let UnmanagedAccount { id, user_name, active, user } = account;
@@ -150,7 +153,7 @@ async fn unmanaged(
             left: active != Some(false) && user.is_some_and(|user| !user.causes.is_empty()),
         }
     };
-    Ok(Json(api::UnmanagedAccounts { accounts: accounts.into_iter().map(convert).collect() }))
+    Ok(Json(api::UnmanagedAccounts { accounts: accounts.into_iter().map(convert).collect(), next }))
 }
 
 async fn plan(

@@ -142,6 +142,7 @@ async fn an_operator_decides_a_plan_in_cockpit_and_a_viewer_only_sees_it() {
 
     let viewer = cockpit.log_in(VIEWER).await;
     viewer.click("nav a[href='/held']").await;
+    viewer.until_title("Waiting for a decision").await;
     viewer.click(&plan).await;
     viewer.until_title("20 changes of corp").await;
     assert!(viewer.text(".me").await.contains("looking only"));
@@ -158,6 +159,7 @@ async fn an_operator_decides_a_plan_in_cockpit_and_a_viewer_only_sees_it() {
 
     let operator = cockpit.log_in(OPERATOR).await;
     operator.click("nav a[href='/held']").await;
+    operator.until_title("Waiting for a decision").await;
     operator.click(&plan).await;
     operator.until_title("20 changes of corp").await;
     // Another grouping keeps the tick that is off.
@@ -178,5 +180,5 @@ async fn an_operator_decides_a_plan_in_cockpit_and_a_viewer_only_sees_it() {
     // The way back is that of the browser.
     operator.page.back().await.unwrap();
     operator.page.back().await.unwrap();
-    operator.until_title("Waiting").await;
+    operator.until_title("Waiting for a decision").await;
 }
