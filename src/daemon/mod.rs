@@ -140,13 +140,13 @@ async fn watch_store(
     opened: Arc<Notify>,
     until: CancellationToken,
 ) -> Result<(), DaemonError> {
+    let node = node();
     let mut is_open = false;
     while !until.is_cancelled() {
-        let looked = if is_open { store.watch_server().await } else { store.prepare().await };
-        match looked {
+        match look(&store, &node, is_open).await {
             Ok(()) => {
                 if store.outage().is_some() {
-                    tracing::info!("store answers");
+                    tracing::info!("store answers, and rosterd on {node} leads");
                 }
                 store.note_outage(None);
                 is_open = true;
@@ -156,7 +156,10 @@ async fn watch_store(
             Err(error) => {
                 let told = chain(&error);
                 if store.outage().as_ref() != Some(&told) {
-                    tracing::error!("{told}");
+                    match error {
+                        StoreError::Standby(_) => tracing::info!("{told}"),
+                        _ => tracing::error!("{told}"),
+                    }
                 }
                 store.note_outage(Some(told));
             }
@@ -167,6 +170,21 @@ async fn watch_store(
         }
     }
     Ok(())
+}
+
+async fn look(store: &Store, node: &str, is_open: bool) -> Result<(), StoreError> {
+    store.watch_server().await?;
+    if !is_open {
+        store.await_turn().await?;
+        store.prepare().await?;
+    }
+    store.lead(node).await
+}
+
+/// Returns the name of this machine.
+fn node() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// Runs until `stop`. Calls `on_ready` when the control socket answers, even while a directory
@@ -285,6 +303,7 @@ pub async fn run(
         tracing::warn!("shutdown timed out after {DRAIN:?}; open transactions are rolled back");
         daemon.tasks.shutdown().await;
     }
+    store.resign().await;
     store.close().await;
     tracing::info!("rosterd stopped");
     outcome
@@ -306,6 +325,7 @@ impl Daemon {
 
     /// Ends what a former process left, and starts all tasks. The store is ready.
     async fn begin_work(&mut self) -> Result<(), DaemonError> {
+        self.engine.store.adopt().await?;
         let cut = self.engine.store.cancel_cut_runs(self.engine.clock.now()).await?;
         if cut > 0 {
             tracing::warn!(

@@ -9,11 +9,15 @@ use std::time::Duration;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Transaction};
 use tokio::sync::{Mutex, MutexGuard, watch};
+#[cfg(feature = "postgres")]
+use uuid::Uuid;
 
 use super::error::{Doing as _, StoreError};
 use super::flavour::Flavour;
 #[cfg(feature = "postgres")]
 use super::hosts::{self, Hosts};
+#[cfg(feature = "postgres")]
+use super::lease::{self, Fence};
 use super::log_keys::LogKeys;
 use super::sql::Sql;
 use super::subscription::{Follower, Subscription};
@@ -40,6 +44,8 @@ pub struct Store {
     instance: String,
     /// The connection that tests whether a server answers.
     watching: Mutex<Option<AnyConnection>>,
+    #[cfg(feature = "postgres")]
+    pub(super) fence: RwLock<Fence>,
     /// The error of the last write, until a commit succeeds.
     write_error: std::sync::Mutex<Option<String>>,
     /// The reason why the store does not answer.
@@ -91,6 +97,9 @@ impl Store {
     pub async fn open_at(at: &StoreAt) -> Result<Self, StoreError> {
         let store = Self::at(at)?;
         store.prepare().await?;
+        #[cfg(feature = "postgres")]
+        store.set_fence(Fence::Open);
+        store.adopt().await?;
         Ok(store)
     }
 
@@ -130,6 +139,11 @@ impl Store {
             instance: instance(at),
             place,
             watching: Mutex::default(),
+            #[cfg(feature = "postgres")]
+            fence: RwLock::new(match flavour {
+                Flavour::Sqlite => Fence::Open,
+                Flavour::Postgres => Fence::Waiting,
+            }),
             write_error: std::sync::Mutex::default(),
             outage: std::sync::Mutex::default(),
         })
@@ -168,6 +182,11 @@ impl Store {
                 self.use_host(options).await;
             }
         }
+        Ok(())
+    }
+
+    /// Adds what an earlier version did not store.
+    pub async fn adopt(&self) -> Result<(), StoreError> {
         self.adopt_rejected_plans().await?;
         self.adopt_logon_names().await
     }
@@ -212,6 +231,88 @@ impl Store {
             *watching = Some(conn);
         }
         Ok(())
+    }
+
+    /// Refuses while another process leads. The schema is its own until then.
+    pub async fn await_turn(&self) -> Result<(), StoreError> {
+        #[cfg(feature = "postgres")]
+        if let Some(conn) = self.watching.lock().await.as_mut()
+            && let Some(node) = lease::leader(conn).await.doing("read who leads")?
+        {
+            return Err(StoreError::Standby(node));
+        }
+        Ok(())
+    }
+
+    /// Leads, or goes on leading. Call it after [`Self::watch_server`], five times in a lease.
+    ///
+    /// A process that has lost its lease never leads again: what it has in memory is of the past.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(clippy::unused_async, reason = "a file has a lock")
+    )]
+    pub async fn lead(&self, node: &str) -> Result<(), StoreError> {
+        #[cfg(feature = "postgres")]
+        {
+            let mut watching = self.watching.lock().await;
+            let Some(mut conn) = watching.take() else { return Ok(()) };
+            let fence = self.fence();
+            let fence = match fence {
+                Fence::Waiting | Fence::Open => {
+                    let holder = Uuid::new_v4();
+                    let taken = lease::take(&mut conn, holder, node).await;
+                    if !taken.doing("take the lease")? {
+                        let other = lease::leader(&mut conn).await.doing("read who leads")?;
+                        *watching = Some(conn);
+                        return Err(StoreError::Standby(other.unwrap_or_default()));
+                    }
+                    Fence::Holder(holder)
+                }
+                Fence::Holder(holder) => {
+                    let kept = lease::prolong(&mut conn, holder).await;
+                    if kept.doing("keep its lease")? { fence } else { Fence::Lost }
+                }
+                Fence::Lost => Fence::Lost,
+            };
+            *watching = Some(conn);
+            self.set_fence(fence);
+            if fence == Fence::Lost {
+                return Err(StoreError::NotLeader);
+            }
+        }
+        let _ = node;
+        Ok(())
+    }
+
+    /// Lets another rosterd lead at once.
+    pub async fn resign(&self) {
+        #[cfg(feature = "postgres")]
+        if let Fence::Holder(holder) = self.fence()
+            && let Some(conn) = self.watching.lock().await.as_mut()
+            && let Err(error) = lease::release(conn, holder).await
+        {
+            tracing::warn!("lease runs out by itself: {error}");
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    fn set_fence(&self, fence: Fence) {
+        *self.fence.write().unwrap_or_else(PoisonError::into_inner) = fence;
+    }
+
+    #[cfg(feature = "postgres")]
+    fn fence(&self) -> Fence {
+        *self.fence.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns a transaction whose process leads, or refuses it.
+    #[cfg(feature = "postgres")]
+    async fn fenced(
+        &self,
+        mut tx: Transaction<'static, Any>,
+    ) -> Result<Transaction<'static, Any>, StoreError> {
+        lease::prove(&mut tx, self.fence()).await?;
+        Ok(tx)
     }
 
     /// Makes further connections to this host. Those to another one fail their next test.
@@ -307,6 +408,8 @@ impl Store {
                 self.begin_on(&guard, commits).await.doing("begin to write")?
             }
         };
+        #[cfg(feature = "postgres")]
+        let tx = self.fenced(tx).await?;
         let subscriptions =
             Arc::clone(&self.subscriptions.read().unwrap_or_else(PoisonError::into_inner));
         let followers = Arc::clone(&self.followers.read().unwrap_or_else(PoisonError::into_inner));

@@ -35,6 +35,10 @@ pub enum StoreError {
         "the store is behind a pooler that gives each transaction another connection: use session pooling (PgBouncer: pool_mode = session), or connect to PostgreSQL itself"
     )]
     Pooled,
+    #[error("another rosterd leads now, and this one writes nothing: nothing was saved; ask there")]
+    NotLeader,
+    #[error("rosterd on {0} leads: ask there; this one takes over within 17s if that one is gone")]
+    Standby(String),
     #[error("the store did not confirm a commit: it may be done; look before you repeat it")]
     Unconfirmed(#[source] sqlx::Error),
     #[error(

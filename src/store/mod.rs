@@ -39,6 +39,8 @@ mod hold;
 mod hosts;
 mod index;
 mod instants;
+#[cfg(feature = "postgres")]
+mod lease;
 mod limits;
 mod links;
 mod log_keys;

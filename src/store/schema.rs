@@ -67,6 +67,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "attributes of rejections" in "0054_rejected_attributes.sql",
     "notes" in "0055_notes.sql",
     "write lock" in "0056_write_lock.sql",
+    "leaders" in "0057_leaders.sql",
     "numbers of runs" in "0067_numbers_of_runs.sql",
 ];
 

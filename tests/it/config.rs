@@ -8,7 +8,7 @@ use std::time::Duration;
 use rosterd::config::{self, Config, Problems, Receiver, Servers};
 use rosterd::model::{
     Adopt, AttributeNames, ChangeClass, Credential, Discovery, Dn, DriftAction, LeaverAction,
-    MailTls, Mode, Program, Rate, ServerUrl, TargetCredential, Tier,
+    MailTls, Mode, Program, Rate, ServerUrl, StoreAt, TargetCredential, Tier,
 };
 use rosterd::reconcile::provision::{DEFAULT_MAPPING, Paging};
 use rosterd::reconcile::{Limit, Limits};
@@ -31,6 +31,8 @@ impl Machine {
         let ca = rcgen::generate_simple_self_signed(["ca.example.com".to_owned()])
             .expect("a certificate");
         machine.file("corp.password", "correct horse\n", 0o640);
+        machine.file("store.password", "correct staple\n", 0o600);
+        machine.file("store-ca.pem", &ca.cert.pem(), 0o644);
         machine.file("mail.password", "correct battery\n", 0o640);
         machine.file("mail-ca.pem", &ca.cert.pem(), 0o644);
         machine.file("slack.token", "xoxp-1\n", 0o600);
@@ -159,25 +161,30 @@ fn the_shipped_file_equals_the_minimal_file_with_all_defaults() {
 #[test]
 fn the_shipped_examples_are_valid_except_for_alternatives() {
     insta::assert_snapshot!(Machine::new().problems(&everything()), @r#"
-    rosterd.toml:96:1: there are both key-file and key-credential: remove one of them
-    rosterd.toml:96:18: systemd gave no credential "events": add LoadCredential=events:/etc/rosterd/events.key to the unit, or use key-file
-    rosterd.toml:117:1: there are both servers and discover: remove one of them
-    rosterd.toml:135:1: there are both password-file and password-credential: remove one of them
-    rosterd.toml:135:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
-    rosterd.toml:138:1: keytab belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
-    rosterd.toml:140:1: keytab-credential belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
-    rosterd.toml:140:1: there are both keytab and keytab-credential: remove one of them
-    rosterd.toml:140:21: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.keytab to the unit, or use keytab
-    rosterd.toml:142:1: principal belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
-    rosterd.toml:145:1: krb5-conf belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
-    rosterd.toml:245:1: there are both password-file and password-credential: remove one of them
-    rosterd.toml:245:23: systemd gave no credential "mail": add LoadCredential=mail:/etc/rosterd/mail.password to the unit, or use password-file
-    rosterd.toml:304:1: there are both secret-file and secret-credential: remove one of them
-    rosterd.toml:304:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
-    rosterd.toml:335:1: there are both token-file and token-credential: remove one of them
-    rosterd.toml:335:20: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.token to the unit, or use token-file
-    rosterd.toml:378:1: there are both client-secret-file and client-secret-credential: remove one of them
-    rosterd.toml:378:28: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.secret to the unit, or use client-secret-file
+    rosterd.toml:20:1: password-file belongs to a PostgreSQL: remove it, or write url = "postgres://USER@HOST/DATABASE"
+    rosterd.toml:22:1: password-credential belongs to a PostgreSQL: remove it, or write url = "postgres://USER@HOST/DATABASE"
+    rosterd.toml:22:1: there are both password-file and password-credential: remove one of them
+    rosterd.toml:22:23: systemd gave no credential "store": add LoadCredential=store:/etc/rosterd/store.password to the unit, or use password-file
+    rosterd.toml:24:1: ca-file belongs to a PostgreSQL: remove it, or write url = "postgres://USER@HOST/DATABASE"
+    rosterd.toml:104:1: there are both key-file and key-credential: remove one of them
+    rosterd.toml:104:18: systemd gave no credential "events": add LoadCredential=events:/etc/rosterd/events.key to the unit, or use key-file
+    rosterd.toml:125:1: there are both servers and discover: remove one of them
+    rosterd.toml:143:1: there are both password-file and password-credential: remove one of them
+    rosterd.toml:143:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
+    rosterd.toml:146:1: keytab belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
+    rosterd.toml:148:1: keytab-credential belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
+    rosterd.toml:148:1: there are both keytab and keytab-credential: remove one of them
+    rosterd.toml:148:21: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.keytab to the unit, or use keytab
+    rosterd.toml:150:1: principal belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
+    rosterd.toml:153:1: krb5-conf belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
+    rosterd.toml:253:1: there are both password-file and password-credential: remove one of them
+    rosterd.toml:253:23: systemd gave no credential "mail": add LoadCredential=mail:/etc/rosterd/mail.password to the unit, or use password-file
+    rosterd.toml:312:1: there are both secret-file and secret-credential: remove one of them
+    rosterd.toml:312:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
+    rosterd.toml:343:1: there are both token-file and token-credential: remove one of them
+    rosterd.toml:343:20: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.token to the unit, or use token-file
+    rosterd.toml:386:1: there are both client-secret-file and client-secret-credential: remove one of them
+    rosterd.toml:386:28: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.secret to the unit, or use client-secret-file
     "#);
 }
 
@@ -483,6 +490,11 @@ fn every_problem_has_a_remedy() {
         (base, "base = [\"corp.example.com\"]"),
         (base, "base = [\"DC=corp\", \"dc=CORP\"]"),
         ("[[directory]]", "[store]\nurl = \"mysql://root:hunter2@db\"\n[[directory]]"),
+        (
+            "[[directory]]",
+            "[store]\nurl = \"postgres://rosterd:hunter2@db/rosterd\"\n[[directory]]",
+        ),
+        ("[[directory]]", "[store]\nca-file = \"/etc/rosterd/corp-ca.pem\"\n[[directory]]"),
         ("[[directory]]", "[control]\nsocket = \"control.sock\"\nviewers = \"\"\n[[directory]]"),
         ("[[directory]]", "[dns]\nresolver = \"dns.example.com\"\n[[directory]]"),
         ("[[directory]]", "[domains]\ntrusted = [\"co.uk\"]\n[[directory]]"),
@@ -676,7 +688,7 @@ fn every_problem_has_a_remedy() {
     url = "postgres://rosterd:hunter2@db/rosterd"
         3:7: a password is never inline: take it out of the URL, and write password-file below [store]
     [store]
-    ca-file = "/etc/rosterd/ca.pem"
+    ca-file = "/etc/rosterd/corp-ca.pem"
         3:1: ca-file belongs to a PostgreSQL: remove it, or write url = "postgres://USER@HOST/DATABASE"
     [control]
     socket = "control.sock"
@@ -881,6 +893,8 @@ fn directories_hooks_and_gates_have_their_configured_values() {
         .replace("discover = \"corp.example.com\"", "")
         .replace("site = \"Berlin\"", "")
         .replace("discover-suffixes = [\"dc.example.net\"]", "")
+        .replace("sqlite:///var/lib/rosterd/rosterd.db", "postgres://rosterd@db1,db2:5433/roster")
+        .replace("password-credential = \"store\"", "")
         .replace("password-credential = \"corp\"", "")
         .replace("password-credential = \"mail\"", "")
         .replace("keytab-credential = \"corp\"", "")
@@ -894,6 +908,10 @@ fn directories_hooks_and_gates_have_their_configured_values() {
         .replace("client-secret-credential = \"slack\"", "")
         .replace("\"svc-*@example.com\"", "\"svc-*@Bücher.example\"");
     let config = machine.config(&text);
+    let StoreAt::Server(store) = &config.store else { panic!("{:?}", config.store) };
+    assert_eq!((store.hosts[1].name.as_str(), store.hosts[1].port), ("db2", 5433));
+    assert_eq!(store.password_file, Some(machine.etc.path().join("store.password")));
+    assert_eq!(store.ca_file, Some(machine.etc.path().join("store-ca.pem")));
     let slack = &config.targets[0];
     assert!(
         matches!(&slack.credential, TargetCredential::OAuth { client_id, .. } if client_id == "rosterd")

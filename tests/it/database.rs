@@ -9,6 +9,7 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use adsim::Sim;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -39,12 +40,19 @@ impl Place {
     }
 
     /// Writes the configuration of a daemon whose database is at this address.
-    fn configure(&self, address: SocketAddr) {
+    fn configure(&self, address: impl std::fmt::Display) {
+        self.configure_in(self.folder.path(), address);
+    }
+
+    /// Writes the configuration of a daemon that has a folder of its own.
+    fn configure_in(&self, folder: &Path, address: impl std::fmt::Display) {
         let (user, _, name) = parts(&self.url);
         let file = format!("sqlite://{}/rosterd.db", self.folder.path().display());
         let text = configuration(&self.sim, self.folder.path(), "", "");
         let text = text.replace(&file, &format!("{user}@{address}/{name}"));
-        std::fs::write(self.folder.path().join("rosterd.toml"), text).unwrap();
+        let socket = |folder: &Path| folder.join("control.sock").display().to_string();
+        let text = text.replace(&socket(self.folder.path()), &socket(folder));
+        std::fs::write(folder.join("rosterd.toml"), text).unwrap();
     }
 }
 
@@ -94,6 +102,29 @@ fn a_daemon_waits_for_its_database_and_goes_on_when_it_is_back() {
     until("the daemon works again", || state(&daemon).filter(|state| state == "ok"));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     daemon.done("sync corp");
+}
+
+#[test]
+fn a_leaver_is_suspended_while_the_name_of_another_has_u_0000() {
+    let Some(place) = Place::new() else { return };
+    place.configure(parts(&place.url).1);
+    let daemon = Daemon::start_without_store(place.folder.path());
+    until("the daemon works", || state(&daemon));
+    daemon.import();
+    let users = daemon.done("user list --status active");
+    let dn = |n: usize| users["users"][n]["directory"]["dn"].as_str().unwrap();
+    place.sim.edit(|ad| {
+        ad.set(dn(0), "displayName", "Ann\0Miller");
+        ad.set(dn(1), "mail", "b\0@example.com");
+        ad.disable(dn(2));
+    });
+    daemon.ctl("sync corp");
+    let suspended = daemon.done("user list --status suspended");
+    assert_eq!(suspended["users"][0]["directory"]["dn"].as_str(), Some(dn(2)));
+    let names = daemon.done("user list --status active")["users"].to_string();
+    assert!(names.contains("AnnMiller"), "{names}");
+    let quarantined = daemon.done("user list --quarantined").to_string();
+    assert!(quarantined.contains("malformed-address"), "{quarantined}");
 }
 
 /// PgBouncer in front of the server, killed when dropped.
@@ -162,4 +193,39 @@ fn a_pooler_by_transaction_is_refused_in_one_sentence() {
     let daemon = Daemon::start_without_store(place.folder.path());
     until("the daemon works", || state(&daemon).filter(|state| state == "no-account"));
     daemon.import();
+}
+
+#[test]
+fn a_second_daemon_on_a_database_waits_and_takes_over() {
+    let Some(place) = Place::new() else { return };
+    let (_, server, _) = parts(&place.url);
+    place.configure(server);
+    let mut first = Daemon::start_without_store(place.folder.path());
+    until("the first daemon works", || state(&first).filter(|state| state == "no-account"));
+    first.import();
+
+    let folder = tempfile::tempdir().unwrap();
+    place.configure_in(folder.path(), server);
+    let mut second = Daemon::start_without_store(folder.path());
+    let waits = |daemon: &Daemon| {
+        let (code, told) = daemon.ctl("status");
+        (code != 0 && detail(&told).contains(" leads: ask there")).then_some(())
+    };
+    until("the second daemon waits", || waits(&second));
+
+    // It is killed, and leaves its lease to run out.
+    first.signal(Signal::SIGKILL);
+    first.wait();
+    until("the second daemon leads", || state(&second));
+    second.done("sync corp");
+    assert_eq!(second.done("status")["directories"][0]["state"], "ok");
+
+    let first = Daemon::start_without_store(place.folder.path());
+    until("the first daemon waits", || waits(&first));
+    second.signal(Signal::SIGTERM);
+    assert!(second.wait().success());
+    let begun = std::time::Instant::now();
+    until("the first daemon leads", || state(&first));
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    first.done("sync corp");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::postgres::{administer, database, parts};
 use super::sql::Sql;
 use super::*;
-use crate::model::{Event, EventCause};
+use crate::model::{Event, EventCause, StoreAt};
 use relay::Relay;
 
 #[path = "../../../tests/support/relay.rs"]
@@ -123,4 +123,43 @@ async fn a_store_follows_the_server_that_takes_writes() {
     administer(&elsewhere, &becomes("RESET default_transaction_read_only")).await;
     store.watch_server().await.unwrap();
     store.record(&[told()], &Clock::system()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_former_leader_that_wakes_up_writes_nothing() {
+    let Some(url) = database().await else { return };
+    let (at, clock) = (StoreAt::parse(&url).unwrap(), Clock::system());
+    let node = async || {
+        let store = Store::at(&at).unwrap();
+        store.watch_server().await.unwrap();
+        store
+    };
+    let (a, b) = (node().await, node().await);
+    assert!(matches!(a.record(&[told()], &clock).await, Err(StoreError::Database { .. })));
+    a.prepare().await.unwrap();
+    assert!(matches!(a.record(&[told()], &clock).await, Err(StoreError::NotLeader)));
+    a.await_turn().await.unwrap();
+    a.lead("a").await.unwrap();
+    a.record(&[told()], &clock).await.unwrap();
+    for refused in [b.await_turn().await, b.lead("b").await] {
+        assert!(matches!(&refused, Err(StoreError::Standby(node)) if node == "a"), "{refused:?}");
+    }
+    // The leader freezes in a transaction, which keeps the lock of the writer.
+    let frozen = a.begin().await.unwrap();
+    let begun = std::time::Instant::now();
+    while b.lead("b").await.is_err() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
+    b.record(&[told()], &clock).await.unwrap();
+    frozen.commit().await.unwrap_err();
+    assert!(matches!(a.record(&[told()], &clock).await, Err(StoreError::NotLeader)));
+    assert!(matches!(a.lead("a").await, Err(StoreError::NotLeader)));
+    assert_eq!(b.event_count().await.unwrap(), 2);
+    // A leader that stops leaves its place at once.
+    b.resign().await;
+    let c = node().await;
+    c.await_turn().await.unwrap();
+    c.lead("c").await.unwrap();
+    c.record(&[told()], &clock).await.unwrap();
 }
