@@ -297,7 +297,12 @@ impl Engine {
         }
         let settled = work.settled(SettledBy::Push);
         self.store.settle(name, std::slice::from_ref(&settled), &self.clock).await?;
-        if settled.before.user_name != settled.after.user_name {
+        let mut frees_a_name = settled.before.user_name != settled.after.user_name;
+        // The holder may have given the name up before this row said that it waits for it.
+        if let Some((wanted, holder)) = &work.contested {
+            frees_a_name |= self.store.holder_of_name(name, wanted).await? != Some(*holder);
+        }
+        if frees_a_name {
             self.store.retry_contested(name, now).await?;
         }
         // Steps that a run did not admit although it was asked wait for the next run.

@@ -37,6 +37,8 @@ pub(in crate::engine) struct Work {
     pub(in crate::engine) events: Vec<Event>,
     /// Steps need the admission of a run.
     pub(in crate::engine) waits: bool,
+    /// The wanted name, and the user whose account had it.
+    pub(in crate::engine) contested: Option<(String, UserId)>,
 }
 
 /// The continuation after the steps of a round.
@@ -68,7 +70,7 @@ impl Work {
     }
 
     pub(in crate::engine) fn on(row: CounterpartRow) -> Self {
-        Self { before: row.clone(), row, events: Vec::new(), waits: false }
+        Self { before: row.clone(), row, events: Vec::new(), waits: false, contested: None }
     }
 
     pub(in crate::engine) fn user(&self) -> UserId {
@@ -98,7 +100,7 @@ impl Work {
 
     /// Returns the result to store.
     pub(in crate::engine) fn settled(&self, by: SettledBy) -> Settled {
-        let Self { before, row, events, waits: _ } = self;
+        let Self { before, row, events, waits: _, contested: _ } = self;
         Settled { before: before.clone(), after: row.clone(), events: events.clone(), by }
     }
 
@@ -266,6 +268,7 @@ impl Exchange<'_> {
             || "an account of no user".to_owned(),
             |holder| format!("the account of user {holder}"),
         );
+        work.contested = holder.map(|holder| (wanted.to_owned(), holder));
         work.row.problem = Some(ProvisionProblem::Contested);
         work.row.answer = Some(format!(
             "{refusal}: {whose} has the name. Rename that account at the target, then run rosterctl target retry {name} {user}"
