@@ -539,8 +539,7 @@ async fn every_answer_matches_the_openapi_document() {
     office.post("/v1/accounts/lab/policies", Some(policies)).await;
     let addresses = json!({ "addresses": ["guest@example.net; guest@example.com", "no address"] });
     office.post("/v1/accounts/lab/invitations", Some(addresses)).await;
-    office.get("/v1/targets/app/unmanaged").await;
-    office.check_pages().await;
+    let sign_in = json!({ "address": "guest@example.net", "authenticated_by": "external" });
     let nowhere = json!({ "address": "guest@example.net", "password": "x", "client_address": "192.0.2.7:443" });
     let refused = office.expect(400, "post /v1/sign-ins", Some(nowhere)).await;
     assert!(
@@ -564,6 +563,7 @@ async fn every_answer_matches_the_openapi_document() {
     office.get("/v1/targets/app").await;
     office.get("/v1/targets/app/accounts?state=pending&limit=2").await;
     office.get("/v1/targets/app/unmanaged").await;
+    office.check_pages().await;
     office.get(&format!("/v1/targets/app/plan?user={who}")).await;
     office.post("/v1/targets/app/push", Some(json!({ "user": who, "again": true }))).await;
     let account = office.target.add_user("other@example.net");
