@@ -33,7 +33,8 @@ pub fn file_of(main: &Path, part: Option<&str>) -> PathBuf {
 
 /// Returns whether a name in `conf.d` is that of a part. Editors and dpkg leave files of other names.
 pub fn is_part(name: &str) -> bool {
-    !name.starts_with('.') && !name.contains('/') && name.ends_with(".toml")
+    let is_toml = Path::new(name).extension().is_some_and(|extension| extension == "toml");
+    is_toml && !name.starts_with('.') && !name.contains('/')
 }
 
 /// Reads the main file, then its parts in the order of their names. The error names the file.

@@ -102,7 +102,9 @@ impl<'a> Reading<'a> {
             problems: RefCell::default(),
             keys: RefCell::default(),
         };
-        syntax.iter().for_each(|errors| reading.record_syntax(errors));
+        for errors in &syntax {
+            reading.record_syntax(errors);
+        }
         let mut whole = DeTable::new();
         for table in tables {
             reading.merge(&mut whole, table.into_inner());

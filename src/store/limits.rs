@@ -13,7 +13,7 @@ pub(super) const CONNECT: Duration = Duration::from_secs(3);
 pub(super) const STATEMENT: Duration = Duration::from_secs(if cfg!(test) { 4 } else { 20 });
 
 /// The time in which a list has to be read.
-pub(super) const LIST: Duration = Duration::from_secs(60);
+pub(super) const LIST: Duration = Duration::from_mins(1);
 
 /// The limits that the server keeps for each connection, in its own units.
 ///

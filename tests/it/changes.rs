@@ -1,5 +1,6 @@
 //! Incremental runs (gauntlet 83 to 97): their scope, and the cases that need a full read.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -480,25 +481,34 @@ async fn changes_in_quick_succession_share_runs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_leavers_share_runs_and_let_an_operator_s_run_between() {
-    let firm = followed(1_100, |config| {
+    let firm = followed(1_400, |config| {
         config.live = true;
         let confirmed = config.limits.classes.get_mut(&ChangeClass::Confirmed);
         confirmed.expect("a limit").percent = 100;
     })
     .await;
     firm.keep().await;
-    let (before, active) = (firm.runs().await.len(), firm.active().await);
-    let people = firm.staff(1_001);
-    let (leavers, others) = people.split_at(1_000);
-    for (name, _) in leavers {
+    let before = firm.runs().await.len();
+    let active = async || -> BTreeSet<String> {
+        let users = firm.users().await.into_iter().filter(|user| user.status() == Status::Active);
+        users.filter_map(|user| user.addresses.primary).map(|a| a.as_str().to_owned()).collect()
+    };
+    let with_user = active().await;
+    let mut staff = firm.staff(1_400);
+    staff.retain(|(_, mail)| with_user.contains(mail));
+    let leavers: BTreeSet<String> =
+        staff.iter().take(1_000).map(|(_, mail)| mail.clone()).collect();
+    let staying: BTreeSet<String> = with_user.difference(&leavers).cloned().collect();
+    assert_eq!(leavers.len(), 1_000);
+    for (name, _) in &staff[..1_000] {
         firm.sim.edit(|ad| ad.disable(name.as_str()));
     }
-    let run = firm.engine.sync_user(&others[0].1, &alice()).await.expect("a run");
+    let one = staying.first().expect("somebody stays");
+    let run = firm.engine.sync_user(one, &alice()).await.expect("a run");
     assert_eq!(run.error, None);
-    until("all leavers are suspended", async || {
-        (firm.active().await == active - leavers.len()).then_some(())
-    })
-    .await;
+    until("all leavers are suspended", async || active().await.is_disjoint(&leavers).then_some(()))
+        .await;
+    assert_eq!(active().await, staying, "nobody else is suspended");
     let runs = firm.runs().await.len() - before;
     assert!(runs < 50, "{runs} runs");
 }

@@ -4,6 +4,7 @@
 use sqlx::any::AnyPoolOptions;
 
 /// Creates a database and returns its URL. Without a server, the test is skipped.
+#[allow(clippy::print_stderr, reason = "a skipped test gives its reason")]
 pub(crate) async fn database() -> Option<String> {
     let Ok(server) = std::env::var("ROSTERD_TEST_POSTGRES") else {
         assert!(

@@ -23,6 +23,7 @@ impl Relay {
     }
 
     /// Opens a relay at an address that was free a moment ago.
+    #[expect(clippy::unused_async, reason = "a listener needs a runtime")]
     pub(crate) async fn at(address: SocketAddr, server: &str) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_reuseaddr(true).expect("an option");

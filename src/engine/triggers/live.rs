@@ -352,7 +352,7 @@ mod tests {
             let run = Duration::from_millis(15 + due as u64);
             now += run;
             let dealt_with = waits.len()..waits.len() + due;
-            waits.extend(changes[dealt_with].iter().map(|at| now - *at));
+            waits.extend(changes[dealt_with].iter().map(|at| now.saturating_sub(*at)));
             runs += 1;
             now += gathering(run);
         }

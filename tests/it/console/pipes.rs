@@ -55,7 +55,7 @@ async fn a_console_on_pipes_shows_a_plan_and_approves_it_with_the_token_of_the_p
     assert_eq!(console.page("/nowhere").status, 404);
     assert_eq!(console.page("no path").status, 400);
     let file = console.ask(&json!({ "path": "/people.csv" }));
-    assert!(file["file"].as_str().is_some_and(|name| name.ends_with(".csv")), "{file}");
+    assert!(file["file"].as_str().is_some_and(|name| name.contains(".csv")), "{file}");
     for gone in ["/open", "/leave", "/assets/console.js"] {
         assert_eq!(console.page(gone).status, 404, "{gone} is for browsers");
     }

@@ -210,7 +210,7 @@ impl Office {
                 for name in self.chosen(*n) {
                     engine.rebaseline(&name, &actor).await?;
                     let mut words = self.words.lock().expect("what operators said");
-                    words.rebaselined.push(name.to_string());
+                    words.rebaselined.push(name.clone());
                 }
                 String::new()
             }

@@ -108,7 +108,7 @@ impl Facts {
             disabled: false,
             expires: Expiry::Never,
             leave: Field::Absent,
-            pro: n % 3 == 0,
+            pro: n.is_multiple_of(3),
             basic: true,
         }
     }
