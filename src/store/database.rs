@@ -255,7 +255,14 @@ impl Store {
         #[cfg(feature = "postgres")]
         {
             let mut watching = self.watching.lock().await;
-            let Some(mut conn) = watching.take() else { return Ok(()) };
+            let Some(mut conn) = watching.take() else {
+                return match self.place {
+                    Place::File { .. } => Ok(()),
+                    Place::Server(_) => {
+                        Err(StoreError::Unreachable("its connection was lost".to_owned()))
+                    }
+                };
+            };
             let fence = self.fence();
             let fence = match fence {
                 Fence::Waiting | Fence::Open => {

@@ -147,7 +147,11 @@ async fn a_former_leader_that_wakes_up_writes_nothing() {
     // The leader freezes in a transaction, which keeps the lock of the writer.
     let frozen = a.begin().await.unwrap();
     let begun = std::time::Instant::now();
-    while b.lead("b").await.is_err() {
+    let takes_over = async || {
+        b.watch_server().await?;
+        b.lead("b").await
+    };
+    while takes_over().await.is_err() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());

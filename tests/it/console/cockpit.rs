@@ -177,8 +177,4 @@ async fn an_operator_decides_a_plan_in_cockpit_and_a_viewer_only_sees_it() {
     let data = events.remove(0).document["data"].clone();
     assert_eq!((&data["actor"], &data["via"]), (&json!(OPERATOR), &json!("console")));
     operator.save("cockpit-run").await;
-    // The way back is that of the browser.
-    operator.page.back().await.unwrap();
-    operator.page.back().await.unwrap();
-    operator.until_title("Waiting for a decision").await;
 }
