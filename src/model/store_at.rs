@@ -69,7 +69,7 @@ impl StoreAt {
         match postgres.or_else(|| url.strip_prefix("postgresql://")) {
             Some(rest) if cfg!(feature = "postgres") => DatabaseServer::parse(rest).map(Self::Server),
             // The message does not quote the URL, which may contain a password.
-            _ => Err("this is not a store: write sqlite:// and an absolute path, sqlite:///var/lib/rosterd/rosterd.db for example".to_owned()),
+            _ => Err("this is not a store: write sqlite:///var/lib/rosterd/rosterd.db, or postgres://USER@HOST/DATABASE".to_owned()),
         }
     }
 }

@@ -683,7 +683,7 @@ fn every_problem_has_a_remedy() {
         8:20: the bases "DC=corp" and "dc=CORP" overlap: remove the inner one
     [store]
     url = "mysql://root:hunter2@db"
-        3:7: this is not a store: write sqlite:// and an absolute path, sqlite:///var/lib/rosterd/rosterd.db for example
+        3:7: this is not a store: write sqlite:///var/lib/rosterd/rosterd.db, or postgres://USER@HOST/DATABASE
     [store]
     url = "postgres://rosterd:hunter2@db/rosterd"
         3:7: a password is never inline: take it out of the URL, and write password-file below [store]
