@@ -167,12 +167,15 @@ impl<'a> Reading<'a> {
 
     fn merge_tables(&self, into: &mut DeArray<'a>, later: DeArray<'a>) {
         let earlier = into.len();
+        let mut merged = BTreeSet::new();
         for item in later {
             let name = name_of(&item).map(str::to_owned);
+            // A name that one file gives twice stays twice, and is reported.
+            let is_first = name.as_ref().is_some_and(|name| merged.insert(name.clone()));
             let same = into
                 .iter_mut()
                 .take(earlier)
-                .find(|known| name.is_some() && name_of(known) == name.as_deref());
+                .find(|known| is_first && name_of(known) == name.as_deref());
             match (same.map(Spanned::get_mut), item) {
                 (Some(DeValue::Table(known)), item) => {
                     if let DeValue::Table(mut later) = item.into_inner() {

@@ -41,6 +41,8 @@ fn a_key_that_two_parts_give_is_reported_with_both_places() {
         ("30.toml", "hook = 3\n[schedule]\ntimezone = \"Mars\""),
         ("40.toml", "[[hook]]\nname = \"vpn\"\nevents = [\"*\"]\nexec = ["),
     ];
+    let twice =
+        "[[directory]]\nname = \"corp\"\nschedule = \"@daily\"\n[[directory]]\nname = \"corp\"\n";
     let problems = |parts| machine.parse_parts(&main, parts).expect_err("problems").to_string();
     insta::assert_snapshot!(problems(&parts), @"conf.d/40.toml:4:8: this list is not closed: add the missing ]");
     insta::assert_snapshot!(problems(&parts[..3]), @r#"
@@ -50,4 +52,7 @@ fn a_key_that_two_parts_give_is_reported_with_both_places() {
     conf.d/30.toml:1:8: there can be several: write [[hook]], in double brackets
     conf.d/30.toml:3:12: there is no time zone "Mars": write a name such as Europe/Berlin, or UTC
     "#);
+    let found = problems(&[("50.toml", twice)]);
+    let names: Vec<&str> = found.lines().filter(|line| line.contains("another")).collect();
+    insta::assert_snapshot!(names.join("\n"), @r#"conf.d/50.toml:5:1: there is another directory "corp": give this one another name"#);
 }
