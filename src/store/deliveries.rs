@@ -79,6 +79,8 @@ pub struct DeliveryFilter {
     pub subject: Option<String>,
     /// The earliest time of the event.
     pub since: Option<Timestamp>,
+    /// Only events with a smaller number.
+    pub before: Option<u64>,
 }
 
 /// The counts and the last error of a hook.
@@ -99,7 +101,7 @@ pub struct DeliveryStatus {
 }
 
 fn filtered(sql: Sql, hook: &str, filter: &DeliveryFilter) -> Sql {
-    let DeliveryFilter { state, seq, kind, subject, since } = filter;
+    let DeliveryFilter { state, seq, kind, subject, since, before } = filter;
     let mut sql = sql.push(" WHERE d.hook = ").bind(hook);
     // The words are part of the text, so that the partial indexes are used.
     match state {
@@ -119,6 +121,9 @@ fn filtered(sql: Sql, hook: &str, filter: &DeliveryFilter) -> Sql {
     }
     if let Some(since) = since {
         sql = sql.push(" AND e.at >= ").bind(*since);
+    }
+    if let Some(before) = before {
+        sql = sql.push(" AND d.seq < ").bind(*before);
     }
     sql
 }

@@ -13,6 +13,9 @@ use crate::model::{ChangeVerb, RunMode, Trigger};
 pub struct Directories {
     /// The configured directories, ordered by name.
     pub directories: Vec<DirectoryStatus>,
+    /// The `after` of the next page. Absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<String>,
 }
 
 /// Status of one directory.

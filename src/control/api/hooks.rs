@@ -11,6 +11,9 @@ use crate::store::DeliveryState;
 pub struct Hooks {
     /// The hooks, ordered by name.
     pub hooks: Vec<Hook>,
+    /// The `after` of the next page. Absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<String>,
 }
 
 /// One hook and its backlog.
@@ -63,6 +66,9 @@ pub struct HookCounts {
 pub struct Deliveries {
     /// The deliveries, the newest event first. The last 10,000 successful ones of a hook are kept.
     pub deliveries: Vec<Delivery>,
+    /// The `after` of the next page. Absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<u64>,
 }
 
 /// One event for one hook.

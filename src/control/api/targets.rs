@@ -14,6 +14,9 @@ use crate::model::{
 pub struct Targets {
     /// The configured targets, ordered by name, and then the removed ones that have accounts.
     pub targets: Vec<TargetStatus>,
+    /// The `after` of the next page. Absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<String>,
 }
 
 /// Status of one target.

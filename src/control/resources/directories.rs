@@ -6,7 +6,7 @@ use axum::{Extension, Json};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::request::{Answer, By, Shared, document, optional_document};
+use super::request::{Answer, By, PageQuery, Shared, document, optional_document};
 use super::runs;
 use super::time::time;
 use crate::control::api;
@@ -20,6 +20,7 @@ use crate::engine::{
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
         read("/directories", list, "List directories")
+            .with_query::<PageQuery>()
             .answers::<api::Directories>("The configured directories, ordered by name"),
         read(
             "/directories/{name}/progress",
@@ -89,8 +90,10 @@ struct CheckQuery {
     people: bool,
 }
 
-async fn list(State(control): Shared) -> Answer<api::Directories> {
-    Ok(Json(api::Directories { directories: statuses(&control).await? }))
+async fn list(State(control): Shared, Query(page): Query<PageQuery>) -> Answer<api::Directories> {
+    let all = statuses(&control).await?;
+    let (directories, next) = page.of(all, |directory| directory.name.clone())?;
+    Ok(Json(api::Directories { directories, next }))
 }
 
 async fn progress(State(control): Shared, Path(name): Path<String>) -> Answer<api::Progress> {

@@ -7,7 +7,7 @@ use axum::{Extension, Json};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::request::{Answer, By, Shared, document, instant, limit, optional_document};
+use super::request::{Answer, By, PageQuery, Shared, document, instant, limit, optional_document};
 use super::time::time;
 use crate::control::api;
 use crate::control::operation::{Operation, REFUSED, act, read};
@@ -18,6 +18,7 @@ use crate::store::{Delivery, DeliveryFilter, DeliveryState, DeliveryStatus};
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
         read("/hooks", list, "List hooks with state and backlog")
+            .with_query::<PageQuery>()
             .answers::<api::Hooks>("The hooks, ordered by name"),
         read("/hooks/{name}/deliveries", deliveries, "List deliveries of a hook")
             .with_query::<DeliveriesQuery>()
@@ -44,9 +45,9 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
     ]
 }
 
-async fn list(State(control): Shared) -> Answer<api::Hooks> {
-    let hooks = control.engine.hook_statuses().await?;
-    Ok(Json(api::Hooks { hooks: hooks.into_iter().map(convert).collect() }))
+async fn list(State(control): Shared, Query(page): Query<PageQuery>) -> Answer<api::Hooks> {
+    let (hooks, next) = page.of(control.engine.hook_statuses().await?, |hook| hook.name.clone())?;
+    Ok(Json(api::Hooks { hooks: hooks.into_iter().map(convert).collect(), next }))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -61,6 +62,8 @@ struct DeliveriesQuery {
     subject: Option<String>,
     /// Sequence number of the event.
     seq: Option<u64>,
+    /// The `next` of the page before: only older events.
+    after: Option<u64>,
     /// Maximum number of results: 200 by default, 1,000 at most.
     limit: Option<u64>,
 }
@@ -70,7 +73,7 @@ async fn deliveries(
     Path(name): Path<String>,
     Query(query): Query<DeliveriesQuery>,
 ) -> Answer<api::Deliveries> {
-    let DeliveriesQuery { state, kind, subject, seq, limit: asked } = query;
+    let DeliveriesQuery { state, kind, subject, seq, after, limit: asked } = query;
     let state = state
         .map(|word| {
             DeliveryState::parse(&word).ok_or_else(|| {
@@ -80,9 +83,14 @@ async fn deliveries(
             })
         })
         .transpose()?;
-    let filter = DeliveryFilter { state, seq, kind, subject, since: None };
-    let deliveries = control.engine.deliveries(&name, &filter, limit(asked)).await?;
-    Ok(Json(api::Deliveries { deliveries: deliveries.into_iter().map(convert_delivery).collect() }))
+    let filter = DeliveryFilter { state, seq, kind, subject, since: None, before: after };
+    let limit = limit(asked);
+    let mut deliveries = control.engine.deliveries(&name, &filter, limit + 1).await?;
+    let has_more = deliveries.len() as u64 > limit;
+    deliveries.truncate(limit as usize);
+    let next = deliveries.last().filter(|_| has_more).map(|delivery| delivery.seq);
+    let deliveries = deliveries.into_iter().map(convert_delivery).collect();
+    Ok(Json(api::Deliveries { deliveries, next }))
 }
 
 async fn test(
@@ -108,6 +116,7 @@ async fn redeliver(
         kind,
         subject,
         since: since.as_deref().map(instant).transpose()?,
+        before: None,
     };
     let deliveries = control.engine.redeliver(&name, &filter, &by.actor).await?;
     if deliveries == 0 && seq.is_some() {

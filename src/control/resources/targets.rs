@@ -27,6 +27,7 @@ const DEFAULT_PAUSE: Duration = Duration::from_hours(4);
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
         read("/targets", list, "List targets with state and counts")
+            .with_query::<PageQuery>()
             .answers::<api::Targets>("The targets"),
         read("/targets/{name}", get, "Read the status of a target")
             .answers::<api::TargetStatus>("The target"),
@@ -102,8 +103,9 @@ pub(in crate::control) async fn statuses(
     Ok(control.engine.target_statuses().await?.into_iter().map(convert).collect())
 }
 
-async fn list(State(control): Shared) -> Answer<api::Targets> {
-    Ok(Json(api::Targets { targets: statuses(&control).await? }))
+async fn list(State(control): Shared, Query(page): Query<PageQuery>) -> Answer<api::Targets> {
+    let (targets, next) = page.of(statuses(&control).await?, |target| target.name.clone())?;
+    Ok(Json(api::Targets { targets, next }))
 }
 
 async fn get(State(control): Shared, Path(name): Path<String>) -> Answer<api::TargetStatus> {
