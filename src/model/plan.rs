@@ -24,7 +24,7 @@ words! {
         Cluster = "cluster",
         /// The person is on the `protect` list.
         Protected = "protected",
-        /// No witness: the person may be present and unreadable.
+        /// No witness: the person, or what kept it out of scope, may be present and unreadable.
         NoWitness = "no-witness",
         /// The server may not have heard of the suspension that another server showed.
         OtherServer = "other-server",
@@ -55,7 +55,7 @@ impl HoldReason {
             Self::Cluster => "many changes share one cause",
             Self::Protected => "the person is on the protect list",
             Self::NoWitness => {
-                "not visible: rosterd cannot tell \"deleted\" from \"no right to see it\""
+                "not visible: rosterd cannot tell \"gone\" from \"no right to see it\""
             }
             Self::OtherServer => {
                 "another server showed the suspension, and this one may not have heard of it"

@@ -195,8 +195,11 @@ fn individual_hold(
     if bounds.replica.leaves_lift_open(change, bounds.server_changed_at) {
         return Some(HoldReason::OtherServer);
     }
-    (change.reason() == Some(Reason::Vanished) && unwitnessed.contains(&change.user))
-        .then_some(HoldReason::NoWitness)
+    let needs_witness = match &change.kind {
+        ChangeKind::Reactivate { .. } => change.reason() == Some(Reason::OutOfScope),
+        _ => change.reason() == Some(Reason::Vanished),
+    };
+    (needs_witness && unwitnessed.contains(&change.user)).then_some(HoldReason::NoWitness)
 }
 
 /// Holds changes of one cluster when they are too many of the users who belonged to it.

@@ -60,7 +60,7 @@ pub struct Proposal {
     pub plan: Plan,
     /// The rows of the people that the plan decides.
     pub people: Vec<PersonRow>,
-    /// Users whose absence has no witness.
+    /// Users whose absence has no witness, or whose return.
     pub unwitnessed: BTreeSet<UserId>,
 }
 

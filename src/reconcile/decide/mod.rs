@@ -5,6 +5,7 @@ mod fingerprint;
 mod questions;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use chrono_tz::Tz;
 
@@ -146,9 +147,12 @@ pub struct Desired {
     no_proxies: bool,
     /// Whether a value of the user is kept because the right to read the attribute may be lost.
     is_withheld: bool,
-    /// Whether the absence has no witness.
+    /// Whether an absence has no witness: of the entry, or of the value that kept it out of scope.
     pub(super) unwitnessed: bool,
 }
+
+/// The clock of a server is known to the second, so that a moment less ahead may have passed.
+const CLOCK_RESOLUTION: Duration = Duration::from_secs(1);
 
 /// Decides about one entry.
 pub fn decide(person: Person, policy: &Policy) -> Desired {
@@ -285,6 +289,12 @@ impl Desired {
         }
     }
 
+    /// Notes that nobody shows the attribute that kept the person out of scope. The next run reads the
+    /// person again.
+    pub fn returns_unwitnessed(&mut self) {
+        (self.is_withheld, self.unwitnessed) = (true, true);
+    }
+
     /// Returns the decision about an entry that was not read.
     fn unread(guid: Guid, dn: Dn, facts: Facts) -> Self {
         Self {
@@ -383,8 +393,11 @@ impl Desired {
         self.set(Reason::Disabled, control.map_or(Finding::Unknown, |c| holds(c.is_disabled())));
         let expired = match (expires, policy.now) {
             (Some(Expiry::Never), _) => Finding::Refuted,
-            (Some(Expiry::At(end)), Some(now)) => holds(end <= now),
-            (Some(Expiry::At(_)), None) | (None, _) => Finding::Unknown,
+            (Some(Expiry::At(end)), Some(now)) if end <= now => Finding::Holds,
+            (Some(Expiry::At(end)), Some(now)) if end > now.plus(CLOCK_RESOLUTION) => {
+                Finding::Refuted
+            }
+            (Some(Expiry::At(_)), _) | (None, _) => Finding::Unknown,
         };
         self.set(Reason::Expired, expired);
     }
@@ -393,8 +406,11 @@ impl Desired {
     fn set_leave(&mut self, read: Leave, policy: &Policy) {
         let finding = match (&read, policy.now) {
             (Leave::At { at, .. }, Some(now)) if *at <= now => Finding::Holds,
-            (Leave::Never, _) | (Leave::At { .. }, Some(_)) => Finding::Refuted,
-            (Leave::At { .. }, None) | (Leave::Unreadable(_), _) => Finding::Unknown,
+            (Leave::At { at, .. }, Some(now)) if *at > now.plus(CLOCK_RESOLUTION) => {
+                Finding::Refuted
+            }
+            (Leave::Never, _) => Finding::Refuted,
+            (Leave::At { .. }, _) | (Leave::Unreadable(_), _) => Finding::Unknown,
         };
         let both = match (self.finding(Reason::Expired), finding) {
             (Finding::Holds, _) | (_, Finding::Holds) => Finding::Holds,

@@ -6,10 +6,10 @@ use std::path::Path;
 use adsim::{Fault, What, When, names};
 use rosterd::config::Config;
 use rosterd::engine::DirectoryConfig;
-use rosterd::model::{Filter, GroupName, Reason, RunState, Status, Tier, User};
+use rosterd::model::{Filter, GroupName, HoldReason, Reason, RunState, Status, Tier, User};
 use rosterd::sources::Source;
 
-use super::{again, followed, guid_of, tick};
+use super::{again, dn_of, followed, guid_of, held_plan, tick};
 use crate::firm::Firm;
 
 fn filtered(config: &mut DirectoryConfig, text: &str) {
@@ -130,6 +130,35 @@ async fn a_filter_works_in_every_form_that_ads_own_tools_take() {
             "{text}: {run:?}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaver_by_the_filter_returns_by_approval_alone_while_its_attribute_is_hidden() {
+    let firm = followed(40, |c| filtered(c, "(!(employeeType=left))")).await;
+    let users = firm.users().await;
+    let left = users[0].clone();
+    firm.sim.edit(|ad| ad.set(dn_of(&left).as_str(), "employeeType", "left"));
+    tick(&firm).await;
+    let expected = Some((Reason::OutOfScope, "employeeType".to_owned()));
+    assert_eq!(cause(&firm, &left).await, expected);
+    // AD matches everybody to the negation of what cannot be read.
+    firm.sim.edit(|ad| ad.hide_attribute("employeeType", None));
+    for run in [firm.sync().await, firm.sync().await] {
+        assert_eq!((run.held, run.counts.total()), (1, 0), "{run:?}");
+    }
+    let held = firm.engine.store.plan_summary(held_plan(&firm).await.id).await.expect("a plan");
+    assert_eq!(held[0].hold, Some(HoldReason::NoWitness), "{held:?}");
+    firm.sim.edit(|ad| ad.show_attribute("employeeType"));
+    assert_eq!((firm.sync().await.held, cause(&firm, &left).await), (0, expected));
+    // Another entry of the OU shows the attribute, so that its absence is seen.
+    let parent = |user: &User| user.link.as_ref().and_then(|link| link.dn.parent());
+    let other = users[1..].iter().find(|user| parent(user) == parent(&left)).expect("a neighbour");
+    firm.sim.edit(|ad| {
+        ad.clear(dn_of(&left).as_str(), "employeeType");
+        ad.set(dn_of(other).as_str(), "employeeType", "staff");
+    });
+    let run = tick(&firm).await;
+    assert_eq!((run.held, again(&firm, &left).await.status()), (0, Status::Active), "{run:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use crate::engine::sync::observe::baseline::shown;
 use crate::engine::sync::observe::connection::Connection;
 use crate::engine::sync::stages::ObservedRun;
 use crate::engine::{Directory, Engine, EngineError};
-use crate::model::{AttributeNames, Dn, Guid, Profile, User};
+use crate::model::{AttributeNames, Dn, Guid, Profile, Reason, User};
 use crate::reconcile::{AttributeCounts, Canary, Desired, Known, Ledger, Moment, Problem};
 
 /// Maximum number of OUs and attributes that one run asks about. Others keep their values until the
@@ -145,6 +145,7 @@ impl Engine {
         }
         let known =
             self.store.load(name, observed.seen.policy.account, &alive, &BTreeSet::new()).await?;
+        self.doubt_returns(directory, connection, &alive, &known, observed).await?;
         let names = connection.settings.attributes.clone();
         let mut places: BTreeMap<(Option<Dn>, &str), Place<'_>> = BTreeMap::new();
         for d in alive.iter().filter_map(|guid| observed.seen.desired.get(guid)) {
@@ -182,6 +183,54 @@ impl Engine {
             observed.warnings.push(format!(
                 "{attribute} is no longer shown by {n} users in {at}, nor by any other entry there: cleared, or no longer readable; they keep what they have until it can be read (as a domain administrator: {grant}), or rosterctl directory rebaseline accepts it"
             ));
+        }
+        Ok(())
+    }
+
+    /// Marks people who are in scope again while nobody in their OU shows the attribute that kept them
+    /// out. A filter such as `(!(employeeType=left))` matches everybody when it cannot be read.
+    async fn doubt_returns(
+        &self,
+        directory: &Directory,
+        connection: &mut Connection,
+        alive: &BTreeSet<Guid>,
+        known: &Known,
+        observed: &mut ObservedRun,
+    ) -> Result<(), EngineError> {
+        let Some((_, filter)) = connection.settings.filter.clone() else { return Ok(()) };
+        let is_filtered =
+            |name: &&str| filter.attributes().iter().any(|a| a.eq_ignore_ascii_case(name));
+        let mut places: BTreeMap<(Option<Dn>, String), BTreeSet<Guid>> = BTreeMap::new();
+        for d in alive.iter().filter_map(|guid| observed.seen.desired.get(guid)) {
+            let cause =
+                known.of_person(d.guid).and_then(|user| user.causes.get(Reason::OutOfScope));
+            let attribute =
+                cause.map(|cause| cause.evidence.attribute.as_str()).filter(is_filtered);
+            if let Some(attribute) = attribute
+                && d.is_in_scope()
+            {
+                let place = (d.dn.parent(), attribute.to_owned());
+                places.entry(place).or_default().insert(d.guid);
+            }
+        }
+        for (asked, ((parent, attribute), people)) in places.into_iter().enumerate() {
+            let is_shown = match &parent {
+                Some(parent)
+                    if asked < MAX_ASKED && self.is_connected(directory, connection).await =>
+                {
+                    let shown = connection.session.attribute_is_visible(parent, &attribute).await;
+                    matches!(shown, Ok(true))
+                }
+                _ => false,
+            };
+            if is_shown {
+                continue;
+            }
+            for guid in people {
+                if let Some(desired) = observed.seen.desired.get_mut(&guid) {
+                    desired.returns_unwitnessed();
+                }
+            }
         }
         Ok(())
     }
