@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Cluster, FirstSeen, Limits, OuBounds, Replica, Used};
+use super::{Cluster, ClusterUsers, FirstSeen, Limits, OuBounds, Replica, Used};
 use crate::model::{Change, ChangeClass, Digest, Guid, HoldReason, Timestamp, UserId};
 
 /// The changes that are held regardless of their number and cause.
@@ -56,8 +56,8 @@ pub struct Bounds<'a> {
     pub first_seen: FirstSeen,
     /// The clusters that changes of this plan belong to.
     pub clusters: BTreeMap<String, Cluster>,
-    /// The leavers of clusters who came within the window.
-    pub newcomers: BTreeSet<UserId>,
+    /// The leavers of each cluster who came to it within the window.
+    pub newcomers: ClusterUsers,
     /// People whose automatic suspension is always held.
     pub protected: &'a BTreeSet<Guid>,
     pub hold_all: HoldAll,

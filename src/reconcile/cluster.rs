@@ -1,6 +1,6 @@
 //! Clusters: changes of one cause that are an event of their own and wait for an operator.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::UserId;
 
@@ -8,6 +8,9 @@ use crate::model::UserId;
 const CLUSTER_CHANGES: u64 = 5;
 /// The share of an event, in percent of the users who belonged to the cluster when the window began.
 const CLUSTER_PERCENT: u64 = 30;
+
+/// Users by cluster.
+pub type ClusterUsers = BTreeMap<String, BTreeSet<UserId>>;
 
 /// The users who share a group, a parent OU or a filter attribute, over the window that ends now.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -225,7 +225,9 @@ fn clusters(candidates: &mut [Candidate], bounds: &Bounds<'_>) {
         };
         let is_too_many = |whole: &ClusterMembers| {
             let users: BTreeSet<&UserId> = leaving[cluster].iter().chain(&whole.left).collect();
-            let newcomers = users.iter().filter(|user| bounds.newcomers.contains(**user)).count();
+            let came = bounds.newcomers.get(cluster);
+            let newcomers =
+                came.map_or(0, |came| users.iter().filter(|u| came.contains(**u)).count());
             whole.loses_many(users.len() as u64 + rejected, newcomers as u64)
         };
         // An event of the account is one as well, however directories divide the cluster.

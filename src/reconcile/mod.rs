@@ -51,7 +51,7 @@ pub use bounds::{Bounds, HoldAll, Rejected, Waiting};
 pub use canary::Canary;
 pub use checkpoint::{Checkpoint, FullReadReason};
 pub use choices::Choices;
-pub use cluster::{Cluster, ClusterMembers};
+pub use cluster::{Cluster, ClusterMembers, ClusterUsers};
 pub use completeness::{
     AttributeCounts, Complete, Expectation, Incomplete, Ledger, Moment, PageEnd, Presence, Problem,
     ServerIdentity,

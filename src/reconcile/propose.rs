@@ -11,13 +11,13 @@ use super::guard::{Guarded, guard};
 use super::plan::suspects;
 use super::rejection::ended;
 use super::{
-    Admitted, Cluster, Currency, Desired, Entitlement, Fingerprint, GracePeriod, HoldAll,
-    HomeCounts, Known, Limits, Membership, Metadata, Observation, PersonRow, Proposal, Rejected,
-    ServerIdentity, Used, Waiting, plan,
+    Admitted, Cluster, ClusterUsers, Currency, Desired, Entitlement, Fingerprint, GracePeriod,
+    HoldAll, HomeCounts, Known, Limits, Membership, Metadata, Observation, PersonRow, Proposal,
+    Rejected, ServerIdentity, Used, Waiting, plan,
 };
 use crate::model::{
     ChangeClass, ChangeVerb, Digest, Dn, Guid, HeldChange, HoldReason, Quarantine,
-    QuarantineReason, Rejection, Timestamp, UserId,
+    QuarantineReason, Rejection, Timestamp,
 };
 
 /// After a change of server, changes that a lagging replica could ask for wait at least this long.
@@ -45,8 +45,8 @@ pub struct Situation<'a> {
     pub homes: HomeCounts,
     /// The clusters that [`Draft::clusters`] names.
     pub clusters: BTreeMap<String, Cluster>,
-    /// The users among [`Draft::leavers`] who came within the window.
-    pub newcomers: BTreeSet<UserId>,
+    /// The users among [`Draft::leavers`] who came to that cluster within the window.
+    pub newcomers: ClusterUsers,
     /// People whose automatic suspension is always held.
     pub protected: &'a BTreeSet<Guid>,
     /// The changes that an operator approved.
@@ -162,21 +162,28 @@ impl<'a> Draft<'a> {
         self.proposal.plan.changes.iter().filter_map(|c| c.cluster.clone()).collect()
     }
 
-    /// Returns the users who leave a cluster: by this plan, by a waiting change, or within the window.
+    /// Returns the users who leave each cluster: by this plan, by a waiting change, or within the
+    /// window.
     pub fn leavers(
         &self,
         held: &[(Option<Guid>, Waiting)],
         grace_periods: &[GracePeriod],
         clusters: &BTreeMap<String, Cluster>,
-    ) -> BTreeSet<UserId> {
-        let planned = self.proposal.plan.changes.iter().filter(|c| c.cluster.is_some());
-        let left = clusters.values().flat_map(|c| c.here.left.iter().chain(&c.elsewhere.left));
-        planned
-            .map(|change| change.user)
-            .chain(held.iter().map(|(_, waiting)| waiting.user))
-            .chain(grace_periods.iter().map(|period| period.user))
-            .chain(left.copied())
-            .collect()
+    ) -> ClusterUsers {
+        let left =
+            |cluster: &Cluster| cluster.here.left.union(&cluster.elsewhere.left).copied().collect();
+        let mut leavers: ClusterUsers =
+            clusters.iter().map(|(name, cluster)| (name.clone(), left(cluster))).collect();
+        let planned =
+            self.proposal.plan.changes.iter().map(|change| (&change.cluster, change.user));
+        let held = held.iter().map(|(_, waiting)| (&waiting.cluster, waiting.user));
+        let periods = grace_periods.iter().map(|period| (&period.cluster, period.user));
+        for (cluster, user) in planned.chain(held).chain(periods) {
+            if let Some(users) = cluster.as_ref().and_then(|cluster| leavers.get_mut(cluster)) {
+                users.insert(user);
+            }
+        }
+        leavers
     }
 }
 

@@ -7,7 +7,7 @@ use super::error::{Doing as _, StoreError};
 use super::rows::Columns;
 use super::sql::{Sql, pieces};
 use crate::model::{AccountId, DirectoryName, Guid, Timestamp, UserId};
-use crate::reconcile::{AppliedAtHome, Cluster, ClusterMembers, HomeCounts};
+use crate::reconcile::{AppliedAtHome, Cluster, ClusterMembers, ClusterUsers, HomeCounts};
 
 /// The directories whose part of a cluster is counted.
 #[derive(Clone, Copy)]
@@ -51,11 +51,17 @@ fn taken_out(sql: Sql, of: Of<'_>, cluster: &str, since: Timestamp) -> Sql {
     sql.push(" AND c.cluster = ").bind(cluster).push(" AND c.at > ").bind(since)
 }
 
-/// Appends the query for changes that made this user a member of clusters after `since`.
-fn came_in(sql: Sql, user: &'static str, since: Timestamp) -> Sql {
+/// Appends the query for changes that made this user a member of the cluster after `since`.
+///
+/// A change of tier moves a user between groups. A downgrade names the group that was lost.
+fn came_in(sql: Sql, user: &'static str, cluster: &str, since: Timestamp) -> Sql {
     let sql = sql.push("SELECT 1 FROM changes j WHERE j.user_id = ").push(user);
     let sql = sql.push(" AND j.at > ").bind(since).push(" AND j.outcome = 'applied'");
-    sql.push(" AND j.class IN ('create', 'upgrade', 'reactivate')")
+    if !cluster.starts_with("group:") {
+        return sql.push(" AND j.class IN ('create', 'reactivate')");
+    }
+    let sql = sql.push(" AND (j.class IN ('create', 'upgrade', 'reactivate')");
+    sql.push(" OR j.class = 'downgrade' AND j.cluster <> ").bind(cluster).push(")")
 }
 
 impl Store {
@@ -81,18 +87,21 @@ impl Store {
         Ok(found)
     }
 
-    /// Returns those of the users who were created or came back after `since`, or rose to Pro.
+    /// Returns those of the users of each cluster who came to it after `since`.
     pub async fn newcomers(
         &self,
-        users: &BTreeSet<UserId>,
+        clusters: &ClusterUsers,
         since: Timestamp,
-    ) -> Result<BTreeSet<UserId>, StoreError> {
-        let mut newcomers = BTreeSet::new();
-        for piece in pieces(users.iter().map(|user| user.0)) {
-            let sql = Sql::new("SELECT u.id FROM users u WHERE u.id IN ").list(piece);
-            let sql = came_in(sql.push(" AND EXISTS ("), "u.id", since).push(")");
-            for row in sql.all(&self.readers).await.doing("find newcomers")? {
-                newcomers.insert(UserId(Columns::of(&row).uuid()?));
+    ) -> Result<ClusterUsers, StoreError> {
+        let mut newcomers = ClusterUsers::new();
+        for (cluster, users) in clusters {
+            let came: &mut BTreeSet<UserId> = newcomers.entry(cluster.clone()).or_default();
+            for piece in pieces(users.iter().map(|user| user.0)) {
+                let sql = Sql::new("SELECT u.id FROM users u WHERE u.id IN ").list(piece);
+                let sql = came_in(sql.push(" AND EXISTS ("), "u.id", cluster, since).push(")");
+                for row in sql.all(&self.readers).await.doing("find newcomers")? {
+                    came.insert(UserId(Columns::of(&row).uuid()?));
+                }
             }
         }
         Ok(newcomers)
@@ -139,7 +148,8 @@ impl Store {
         let present = present.count(&self.readers).await.doing("count a cluster")?;
         let whole = members(Sql::new("SELECT COUNT(*) FROM ("), of, cluster);
         let whole = taken_out(whole.push(" UNION SELECT c.user_id"), of, cluster, since);
-        let former = came_in(whole.push(") AS whole WHERE NOT EXISTS ("), "whole.id", since);
+        let former =
+            came_in(whole.push(") AS whole WHERE NOT EXISTS ("), "whole.id", cluster, since);
         let former = former.push(")").count(&self.readers).await.doing("count a cluster")?;
         let left = taken_out(Sql::new("SELECT DISTINCT c.user_id"), of, cluster, since)
             .push(" AND c.approved = 0");

@@ -18,6 +18,9 @@ pub(super) async fn follow(
     if former.directory == now.directory && former.guid == now.guid {
         return Ok(());
     }
+    if former.directory == now.directory {
+        keep_place(writing, former, now).await?;
+    }
     let obsolete = if former.guid == now.guid { &now.directory } else { &former.directory };
     let sql = Sql::new("DELETE FROM people WHERE directory = ").bind(obsolete.as_str());
     sql.push(" AND guid = ")
@@ -44,6 +47,26 @@ pub(super) async fn follow(
     if former.directory != now.directory {
         moved(writing, user, now).await?;
     }
+    Ok(())
+}
+
+/// Gives the row of another entry the place by which limits and clusters count its user. Only an
+/// applied change alters it. Groups of another directory would be unknown there.
+async fn keep_place(
+    writing: &mut Writing<'_>,
+    former: &Link,
+    now: &Link,
+) -> Result<(), StoreError> {
+    let of_former = |sql: Sql| {
+        let sql = sql.push(" FROM people f WHERE f.directory = ").bind(former.directory.as_str());
+        sql.push(" AND f.guid = ").bind(former.guid).push(")")
+    };
+    let sql = of_former(Sql::new("UPDATE people SET parent_key = (SELECT f.parent_key"));
+    let sql = of_former(sql.push(", entitled_by = (SELECT f.entitled_by"));
+    let sql = sql.push(" WHERE directory = ").bind(now.directory.as_str());
+    let sql = sql.push(" AND guid = ").bind(now.guid);
+    let sql = of_former(sql.push(" AND EXISTS (SELECT 1"));
+    sql.execute(&mut *writing.tx).await.doing("keep the place of a user")?;
     Ok(())
 }
 

@@ -125,9 +125,8 @@ fn slices_of_an_event_are_held_where_one_run_would_hold_it() {
                 ever.entry(cluster.clone()).or_default().extend(users);
             }
             let is_event = |gone: usize, of: usize| gone >= 5 && gone * 100 >= of * 30;
-            // A user who comes from another group by a downgrade counts as a member from the beginning.
-            let newcomers = company.newcomers(Timestamp(0));
             for (cluster, users) in &ever {
+                let newcomers = company.newcomers(cluster, Timestamp(0));
                 let (lost, now) = (left(&before, cluster, users), left(&company, cluster, users));
                 let belonged: BTreeSet<UserId> = users.difference(&newcomers).copied().collect();
                 let size = belonged.len().max(was.get(cluster).map_or(0, BTreeSet::len));

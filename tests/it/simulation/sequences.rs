@@ -206,7 +206,22 @@ fn group_slices(seen: &Seen<'_>, since: rosterd::model::Timestamp) -> Wrong {
     let events = lost.into_iter().filter(is_event).filter(|(_, users)| is_fresh(users));
     events
         .map(|(group, users)| {
-            format!("{} of the {} whom {group} entitled", users.len(), size(group))
+            let losses = seen.after.written.iter().filter(loses);
+            let losses: Vec<String> = losses
+                .filter(|w| users.contains(&w.user))
+                .map(|w| {
+                    let mut groups: Vec<Option<Guid>> = seen
+                        .memory
+                        .belonged
+                        .iter()
+                        .filter_map(|(_, b)| Some(b.get(&w.user)?.1))
+                        .collect();
+                    groups.dedup();
+                    let cluster = &w.cluster;
+                    format!("{} {} by {cluster:?} at {}, once in {groups:?}", w.user, w.kind, w.at)
+                })
+                .collect();
+            format!("{} of the {} whom {group} entitled: {losses:#?}", users.len(), size(group))
         })
         .collect()
 }
@@ -316,8 +331,9 @@ pub(super) fn reactivations_are_true(seen: &Seen<'_>) -> Wrong {
         return Vec::new();
     }
     let mut wrong = Vec::new();
-    for change in
-        seen.by_directory().filter(|w| w.kind == "reactivate" && w.after["status"] == "active")
+    for change in seen
+        .by_directory()
+        .filter(|w| !w.approved && w.kind == "reactivate" && w.after["status"] == "active")
     {
         let Some(guid) = change.guid else { continue };
         let was = seen.before.users.get(&change.user);

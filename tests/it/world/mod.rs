@@ -122,8 +122,8 @@ pub(crate) struct Company {
     pub first_seen: FirstSeen,
     /// The changes that were applied without an approval.
     pub applied: Vec<(Timestamp, ChangeClass)>,
-    /// The users who were created or came back, or rose to Pro.
-    pub came_in: Vec<(Timestamp, UserId)>,
+    /// The users who came to clusters: the class of the change, and the cluster that they left.
+    pub came_in: Vec<(Timestamp, UserId, ChangeClass, Option<String>)>,
     /// The users who left a cluster, and whether an operator approved it.
     pub taken_out: Vec<(Timestamp, String, UserId, bool)>,
     pub counts: AttributeCounts,
@@ -306,7 +306,7 @@ impl Company {
             (s.first_seen, s.due) = (s.first_seen.min(now), s.due.map(|due| due.min(now)))
         });
         self.applied.iter_mut().for_each(|(at, _)| *at = (*at).min(now));
-        self.came_in.iter_mut().for_each(|(at, _)| *at = (*at).min(now));
+        self.came_in.iter_mut().for_each(|(at, ..)| *at = (*at).min(now));
         self.taken_out.iter_mut().for_each(|(at, ..)| *at = (*at).min(now));
         self.at_home.iter_mut().for_each(|(at, _)| *at = (*at).min(now));
         for user in self.users.values_mut() {
@@ -587,7 +587,6 @@ impl Company {
     /// Returns the clusters over the window that began then, as the store counts them.
     fn clusters(&self, since: Timestamp) -> BTreeMap<String, Cluster> {
         let members = self.members();
-        let newcomers = self.newcomers(since);
         let mut belonged = members.clone();
         let mut left: BTreeMap<String, BTreeSet<UserId>> = BTreeMap::new();
         for (at, cluster, user, is_asked) in self.taken_out.iter().filter(|(at, ..)| *at > since) {
@@ -599,7 +598,7 @@ impl Company {
         }
         let cluster = |(name, users): (String, BTreeSet<UserId>)| {
             let left = left.remove(&name).unwrap_or_default();
-            let former = users.difference(&newcomers).count() as u64;
+            let former = users.difference(&self.newcomers(&name, since)).count() as u64;
             let present = members.get(&name).map_or(0, BTreeSet::len) as u64;
             let here = ClusterMembers { former, present, left };
             (name, Cluster { here, ..Cluster::default() })
@@ -607,9 +606,17 @@ impl Company {
         belonged.into_iter().map(cluster).collect()
     }
 
-    /// Returns the users who came after that time.
-    pub(crate) fn newcomers(&self, since: Timestamp) -> BTreeSet<UserId> {
-        self.came_in.iter().filter(|(at, _)| *at > since).map(|(_, user)| *user).collect()
+    /// Returns the users who came to a cluster after that time.
+    pub(crate) fn newcomers(&self, cluster: &str, since: Timestamp) -> BTreeSet<UserId> {
+        let is_group = cluster.starts_with("group:");
+        let comes = |class: ChangeClass, left: &Option<String>| match class {
+            ChangeClass::Create | ChangeClass::Reactivate => true,
+            ChangeClass::Upgrade => is_group,
+            ChangeClass::Downgrade => is_group && left.as_deref().is_some_and(|l| l != cluster),
+            _ => false,
+        };
+        let later = self.came_in.iter().filter(|(at, ..)| *at > since);
+        later.filter(|(.., class, left)| comes(*class, left)).map(|(_, user, ..)| *user).collect()
     }
 
     /// Returns the users and changes by home, as the store counts them.
@@ -640,6 +647,16 @@ impl Company {
         let wanted = seen.desired.values().flat_map(Desired::wanted_keys).collect();
         let known = self.load(&people, &wanted);
         let draft = Draft::of(seen, known, self.rejections.clone());
+        let clusters = self.clusters(window);
+        let held = self.held_changes();
+        let newcomers = draft.leavers(&held, &self.grace_periods, &clusters);
+        let newcomers = newcomers
+            .into_iter()
+            .map(|(cluster, users)| {
+                let came = self.newcomers(&cluster, window);
+                (cluster, users.intersection(&came).copied().collect())
+            })
+            .collect();
         let situation = Situation {
             limits: &self.limits,
             is_plan_only: matches!(self.hold_all, HoldAll::Everything(_)),
@@ -647,11 +664,11 @@ impl Company {
             is_new_scope: self.hold_all == HoldAll::ExceptPositive,
             active: self.started_with.unwrap_or(0),
             used: used.collect(),
-            held: self.held_changes(),
+            held,
             grace_periods: self.grace_periods.clone(),
             homes: self.homes(window),
-            clusters: self.clusters(window),
-            newcomers: self.newcomers(window),
+            clusters,
+            newcomers,
             protected: &self.protected,
             approved,
             last_server: self.last_server.clone(),
@@ -703,11 +720,8 @@ impl Company {
                     other => panic!("{} of a user that does not exist", other.verb()),
                 },
             }
-            if matches!(
-                change.class,
-                Some(ChangeClass::Create | ChangeClass::Upgrade | ChangeClass::Reactivate)
-            ) {
-                self.came_in.push((self.now, change.user));
+            if let Some(class) = change.class {
+                self.came_in.push((self.now, change.user, class, change.cluster.clone()));
             }
             if let (Some(class), false) = (change.class, approved) {
                 self.applied.push((self.now, class));

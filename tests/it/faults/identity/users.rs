@@ -58,6 +58,26 @@ async fn an_entry_restored_after_its_user_was_relinked_is_quarantined_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_downgrade_after_a_relink_counts_for_the_group_of_the_former_entry() {
+    let firm = followed(40, |_| {}).await;
+    let pro = firm.users().await.into_iter().find(|u| u.tier == Tier::Pro).expect("a Pro user");
+    let mail = pro.addresses.primary.clone().expect("an address");
+    firm.sim.edit(|ad| ad.delete(guid_of(&pro)));
+    tick(&firm).await;
+    let new = firm.sim.edit(|ad| {
+        let again = NewPerson::new("again").mail(mail.as_str()).ou("Finance");
+        ad.add_person(again.member_of(names::BASIC))
+    });
+    tick(&firm).await;
+    let run = firm.engine.relink(&pro.id.to_string(), &new.to_string(), &alice()).await.unwrap();
+    let changes = firm.engine.store.run_changes(run.id, None).await.unwrap();
+    let lost =
+        changes.iter().find(|c| c.class == Some(ChangeClass::Downgrade)).expect("a downgrade");
+    let group = firm.sim.look(|ad| ad.guid(names::PRO));
+    assert_eq!(lost.cluster, Some(format!("group:{group}")), "{changes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_protected_person_stays_protected_after_a_relink() {
     let firm = Firm::running(60, |c| c.limits.grace_period = Duration::ZERO).await;
     see_tombstones(&firm).await;
