@@ -47,7 +47,7 @@ pub(super) struct Recorded<'a> {
 }
 
 impl Recorded<'_> {
-    pub(super) fn fields(&self, shown: Shown) -> Fields {
+    pub(super) fn fields(&self, shown: &Shown) -> Fields {
         let Self { run, seq, plan, directory, hold, outcome, approved, approvals, at } = self;
         let approvals = (!approvals.is_empty()).then(|| json(approvals));
         vec![
@@ -59,15 +59,15 @@ impl Recorded<'_> {
             ("class", shown.class.map(ChangeClass::as_str).into()),
             ("user_id", shown.user.0.into()),
             ("guid", shown.guid.into()),
-            ("email", shown.email.into()),
+            ("email", shown.email.as_deref().into()),
             ("names", json(&shown.names).into()),
             ("reason", shown.reason.map(Reason::as_str).into()),
             ("before", shown.before.to_string().into()),
             ("after", shown.after.to_string().into()),
             ("evidence", shown.evidence.to_string().into()),
             ("digest", shown.digest.0.into()),
-            ("cluster", shown.cluster.into()),
-            ("home", shown.home.into()),
+            ("cluster", shown.cluster.as_deref().into()),
+            ("home", shown.home.as_deref().into()),
             ("hold", hold.map(HoldReason::as_str).into()),
             ("outcome", outcome.as_str().into()),
             ("approved", (*approved).into()),

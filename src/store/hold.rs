@@ -75,11 +75,15 @@ impl Store {
     ) -> Result<Holding, StoreError> {
         let rejected: BTreeSet<Digest> =
             self.rejections(directory).await?.into_iter().map(|rejection| rejection.key).collect();
+        // Keys and digests are hashes of JSON, so each is made once, and keys only where they matter.
         let is_rejected = |h: &HeldChange<C>| {
             h.hold == HoldReason::Rejected
-                || h.change.rejection_keys().iter().any(|k| rejected.contains(k))
+                || !rejected.is_empty()
+                    && h.change.rejection_keys().iter().any(|k| rejected.contains(k))
         };
-        let held: Vec<&HeldChange<C>> = held.iter().filter(|h| !is_rejected(h)).collect();
+        let held: Vec<(Digest, &HeldChange<C>)> =
+            held.iter().filter(|h| !is_rejected(h)).map(|h| (h.change.digest(), h)).collect();
+        let proposed: BTreeSet<Digest> = held.iter().map(|(digest, _)| *digest).collect();
         let now = clock.now();
         let baseline = self.baseline(directory, BaselineKind::Group).await?;
         loop {
@@ -88,13 +92,11 @@ impl Store {
                 Some(plan) => self.held_rows(plan.id).await?,
                 None => Vec::new(),
             };
-            let proposed: BTreeMap<Digest, &HeldChange<C>> =
-                held.iter().map(|h| (h.change.digest(), *h)).collect();
             // An incomplete read covers few people, and still applies positive suspensions.
             let applied =
                 if stored.is_empty() { BTreeSet::new() } else { self.applied_by(run).await? };
             let is_decided =
-                |digest: &Digest| proposed.contains_key(digest) || applied.contains(digest);
+                |digest: &Digest| proposed.contains(digest) || applied.contains(digest);
             let is_carried = |row: &&HeldRow| !is_covered(row) && !is_decided(&row.digest);
             let carried: BTreeSet<Digest> =
                 stored.iter().filter(is_carried).map(|row| row.digest).collect();
@@ -104,8 +106,7 @@ impl Store {
                 stored.iter().filter(|row| row.approved).map(|row| row.digest).collect();
             let approvals: BTreeMap<Digest, &[GivenApproval]> =
                 stored.iter().map(|row| (row.digest, row.approvals.as_slice())).collect();
-            let wanted: BTreeSet<Digest> =
-                proposed.keys().copied().chain(carried.iter().copied()).collect();
+            let wanted: BTreeSet<Digest> = proposed.iter().chain(&carried).copied().collect();
             let count = wanted.len() as u64;
             let is_same = |p: &HeldPlan| {
                 p.scope_hash.as_deref() == Some(by.scope_hash.as_str()) && p.note == by.note
@@ -184,9 +185,8 @@ impl Store {
                     for (piece, seq) in
                         held.chunks(HELD_AT_ONCE).zip((first_seq..).step_by(HELD_AT_ONCE))
                     {
-                        let rows = piece.iter().zip(seq..).map(|(h, seq)| {
-                            let digest = h.change.digest();
-                            let is_approved = approved.contains(&digest);
+                        let rows = piece.iter().zip(seq..).map(|((digest, h), seq)| {
+                            let is_approved = approved.contains(digest);
                             let recorded = Recorded {
                                 run,
                                 seq,
@@ -195,12 +195,12 @@ impl Store {
                                 hold: Some(h.hold),
                                 outcome: ChangeOutcome::Held,
                                 approved: is_approved,
-                                approvals: approvals.get(&digest).copied().unwrap_or_default(),
+                                approvals: approvals.get(digest).copied().unwrap_or_default(),
                                 at: now,
                             };
                             let shown = h.change.shown();
                             people.add(shown.email.as_deref(), &shown.names);
-                            recorded.fields(shown)
+                            recorded.fields(&shown)
                         });
                         insert(&mut writing.tx, "changes", "", rows).await.doing("hold changes")?;
                     }
