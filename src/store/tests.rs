@@ -11,7 +11,7 @@ use crate::model::{
     Evidence, Guid, Handle, HeldChange, HoldReason, Joined, Link, Names, ObservationNumber,
     PlanState, Policies, Profile, Reason, RunId, Status, TargetName, Tier, Timestamp, User, UserId,
 };
-use crate::reconcile::Admitted;
+use crate::reconcile::{Admitted, Fingerprint, IndexRow};
 
 /// A store for one test, with an account.
 struct Fresh {
@@ -84,6 +84,7 @@ macro_rules! on_both {
 }
 
 on_both! {
+    an_index_is_the_same_whatever_the_size_of_its_pages
     applied_changes_are_read_back_with_their_events
     addresses_are_swapped_in_one_transaction
     a_change_of_another_version_is_dropped
@@ -225,6 +226,38 @@ impl Fresh {
             .await
             .unwrap()
     }
+}
+
+async fn an_index_is_the_same_whatever_the_size_of_its_pages(f: Fresh) {
+    let fingerprints = [0, 1, 7, u64::MAX - 1, u64::MAX];
+    let people: Vec<IndexRow> = (0..)
+        .zip(fingerprints)
+        .map(|(n, number)| IndexRow {
+            guid: Guid([n * 60; 16]),
+            fingerprint: Fingerprint::from_stored(number),
+        })
+        .collect();
+    let mut writing = f.store.begin().await.unwrap();
+    for IndexRow { guid, fingerprint } in &people {
+        let row = vec![
+            ("directory", "corp".into()),
+            ("guid", (*guid).into()),
+            ("fingerprint", (*fingerprint).into()),
+            ("dn", "".into()),
+            ("parent_key", "".into()),
+            ("seen_at", 0_i64.into()),
+        ];
+        sql::Sql::insert("people", row).execute(&mut *writing.tx).await.unwrap();
+    }
+    writing.commit().await.unwrap();
+    let corp = DirectoryName::parse("corp").unwrap();
+    assert_eq!(f.store.index(&corp).await.unwrap(), people);
+    for size in 1..=people.len() + 1 {
+        let all = "people p WHERE p.directory = ";
+        let index = f.store.index_in_pages(all, &corp, size).await.unwrap();
+        assert_eq!(index, people, "pages of {size}");
+    }
+    assert_eq!(f.store.index(&DirectoryName::parse("sales").unwrap()).await.unwrap(), []);
 }
 
 async fn applied_changes_are_read_back_with_their_events(f: Fresh) {
