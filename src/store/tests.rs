@@ -100,6 +100,7 @@ on_both! {
     a_store_is_copied_where_it_is_a_file
 }
 
+mod bytes;
 mod chain;
 mod deliveries;
 mod following;
