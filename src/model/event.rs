@@ -78,32 +78,32 @@ pub struct Approval {
 /// A program removes an access by the names before, and restores it by the names after.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct KnownAs {
-    /// `None` where there was no user.
-    pub before: Option<Identity>,
     /// `None` where there is no user any more.
     pub after: Option<Identity>,
+    /// `None` where there was no user.
+    pub before: Option<Identity>,
 }
 
 /// The names by which other systems know a user.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Identity {
-    status: Status,
-    primary_email: Option<Address>,
-    secondary_emails: BTreeSet<Address>,
-    display_name: Option<String>,
-    sam_account_name: Option<String>,
-    user_principal_name: Option<String>,
-    employee_id: Option<String>,
     department: Option<String>,
-    manager: Option<String>,
-    tier: Tier,
-    /// The note of an operator.
-    note: Option<NoteText>,
+    directory: Option<DirectoryName>,
+    display_name: Option<String>,
+    dn: Option<String>,
+    employee_id: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     extra: BTreeMap<String, BTreeSet<String>>,
-    directory: Option<DirectoryName>,
+    manager: Option<String>,
+    /// The note of an operator.
+    note: Option<NoteText>,
     object_guid: Option<Guid>,
-    dn: Option<String>,
+    primary_email: Option<Address>,
+    sam_account_name: Option<String>,
+    secondary_emails: BTreeSet<Address>,
+    status: Status,
+    tier: Tier,
+    user_principal_name: Option<String>,
 }
 
 impl Identity {
@@ -247,7 +247,7 @@ impl Event {
             user,
             approval,
         } = self;
-        let (user, approval) = (user.as_deref(), approval.as_ref());
+        let (user, approval) = (user.as_deref(), approval.as_ref().map(|approval| json!(approval)));
         let data = Data { account, actor, after, approval, before, evidence, run, user, via };
         let document = Document {
             data,
@@ -263,7 +263,8 @@ impl Event {
     }
 }
 
-/// The document of an event. It is written at once, because an import has a million of them.
+/// The document of an event. It is written at once, because an import has a million of them. All fields,
+/// also those of [`KnownAs`] and [`Identity`], are in the order of their names, as they always were.
 #[derive(Serialize)]
 struct Document<'a> {
     data: Data<'a>,
@@ -282,7 +283,7 @@ struct Data<'a> {
     actor: &'a Actor,
     after: &'a Value,
     #[serde(skip_serializing_if = "Option::is_none")]
-    approval: Option<&'a Approval>,
+    approval: Option<Value>,
     before: &'a Value,
     evidence: &'a Value,
     run: &'a Option<RunId>,
