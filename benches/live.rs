@@ -10,6 +10,8 @@
 mod folder;
 #[path = "../tests/support/process.rs"]
 mod process;
+#[path = "ratios.rs"]
+mod ratios;
 
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,7 @@ use tokio::runtime::Runtime;
 
 use folder::Directory;
 use process::{Daemon, until};
+use ratios::{Ratio, report};
 
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -35,6 +38,9 @@ struct Arguments {
     /// People that are disabled, one after the other
     #[arg(long, default_value_t = 100)]
     leavers: usize,
+    /// Fail where a ratio exceeds its limit
+    #[arg(long)]
+    check: bool,
     /// Passed by cargo to every bench
     #[arg(long, hide = true)]
     bench: bool,
@@ -78,15 +84,12 @@ fn list(sim: &Sim, folder: &std::path::Path, runtime: &Runtime) -> anyhow::Resul
 /// No limit holds a change: all people may leave.
 const LIMITS: &str = "live = true\nschedule = \"@yearly\"\n[directory.safety]\nconfirmed = { percent = 100 }\nreactivate = { percent = 100, at-most = 1000000 }";
 
-/// Returns a percentile of the times in milliseconds.
-fn percentile(times: &mut [Duration], percent: usize) -> f64 {
+fn percentile(times: &mut [Duration], percent: usize) -> Duration {
     times.sort();
     times
         .get((times.len() * percent / 100).min(times.len().saturating_sub(1)))
         .copied()
         .unwrap_or_default()
-        .as_secs_f64()
-        * 1e3
 }
 
 /// Returns user and time of the last suspension.
@@ -98,7 +101,7 @@ fn last(daemon: &Daemon) -> Option<(String, Timestamp)> {
 }
 
 fn main() -> anyhow::Result<()> {
-    let Arguments { people, leavers, bench: _ } = Arguments::parse();
+    let Arguments { people, leavers, check, bench: _ } = Arguments::parse();
     let (runtime, clock) = (Runtime::new()?, Clock::system());
     let folder = tempfile::tempdir()?;
     let sim = runtime
@@ -139,22 +142,24 @@ fn main() -> anyhow::Result<()> {
         asked.push(begun.elapsed());
     }
     let (half, most) = (percentile(&mut seen, 50), percentile(&mut seen, 99));
-    let reference = percentile(&mut asked, 50);
-    println!(
-        "of {people} people {} were disabled: suspended after {half:.0} ms at the median, {most:.0} ms at the 99th percentile; \
-         a requested run over one person takes {reference:.0} ms: {:.2} times that",
-        seen.len(),
-        half / reference,
-    );
+    let requested = percentile(&mut asked, 50);
     let begun = Instant::now();
     daemon.done("sync corp");
-    let (full, listed) = (
-        begun.elapsed().as_secs_f64() * 1e3,
-        list(&sim, folder.path(), &runtime)?.as_secs_f64() * 1e3,
-    );
-    println!(
-        "listing the visible people takes {listed:.0} ms, a full run {full:.0} ms: {:.2} times that",
-        listed / full
-    );
-    Ok(())
+    let (full, listed) = (begun.elapsed(), list(&sim, folder.path(), &runtime)?);
+    println!("of {people} people {} were disabled, one after the other", seen.len());
+    let ratio = |what, figure, reference, of, must| Ratio { what, figure, reference, of, must };
+    report(
+        &[
+            ratio("disabled until suspended, median", half, requested, "a requested run", 2.0),
+            ratio(
+                "disabled until suspended, 99th percentile",
+                most,
+                requested,
+                "a requested run",
+                4.0,
+            ),
+            ratio("listing the visible people", listed, full, "a full run", 0.5),
+        ],
+        check,
+    )
 }

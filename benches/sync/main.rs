@@ -12,6 +12,8 @@ mod limit;
 mod population;
 #[path = "../../tests/support/process.rs"]
 mod process;
+#[path = "../ratios.rs"]
+mod ratios;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -30,6 +32,7 @@ use folder::Directory;
 use front::Front;
 use population::{ATTRIBUTES, Population, READER, ROOT};
 use process::{Daemon, Programs};
+use ratios::{Ratio, report};
 use server::{PASSWORD, Server};
 
 #[derive(Debug, Parser)]
@@ -52,6 +55,9 @@ struct Arguments {
     /// The client of that daemon
     #[arg(long, default_value = env!("CARGO_BIN_EXE_rosterctl"))]
     rosterctl: PathBuf,
+    /// Fail where a ratio exceeds its limit
+    #[arg(long)]
+    check: bool,
     /// Keep the daemon's folder, and print its path
     #[arg(long)]
     keep: bool,
@@ -69,7 +75,7 @@ struct Cost {
 }
 
 fn main() -> anyhow::Result<()> {
-    let Arguments { people, memberships, rounds, cache, rosterd, rosterctl, keep, bench: _ } =
+    let Arguments { people, memberships, rounds, cache, rosterd, rosterctl, check, keep, bench: _ } =
         Arguments::parse();
     let programs = Programs { rosterd, rosterctl };
     ensure!(rounds > 0 && memberships > 0, "--rounds and --memberships must be at least 1");
@@ -114,11 +120,7 @@ fn main() -> anyhow::Result<()> {
         show(import.apply.cpu),
         import.apply.searches
     );
-    println!(
-        "              {:.2} x (R + the store's limit), peak {:.0} MiB",
-        ratio(import.plan.wall + import.apply.wall, before + store),
-        import.peak
-    );
+    println!("              peak {:.0} MiB, store {:.0} MiB", import.peak, import.store);
 
     let daemon = start(&programs, folder.path());
     let (mut theirs, mut ours) = (Vec::new(), Vec::new());
@@ -146,15 +148,33 @@ fn main() -> anyhow::Result<()> {
         show(cpu(&theirs)),
         theirs[0].searches
     );
-    println!(
-        "              wall {:.2} R, CPU {:.2} R",
-        ratio(wall(&ours), wall(&theirs)),
-        ratio(cpu(&ours), cpu(&theirs))
-    );
+    let ratios = [
+        Ratio {
+            what: "unchanged full run, time",
+            figure: wall(&ours),
+            reference: wall(&theirs),
+            of: "ldapsearch",
+            must: 1.15,
+        },
+        Ratio {
+            what: "unchanged full run, CPU of the client",
+            figure: cpu(&ours),
+            reference: cpu(&theirs),
+            of: "ldapsearch",
+            must: 1.2,
+        },
+        Ratio {
+            what: "first import: read, planned and approved",
+            figure: import.plan.wall + import.apply.wall,
+            reference: before + store,
+            of: "ldapsearch and bare writes",
+            must: 2.0,
+        },
+    ];
     if keep {
         println!("kept in {}", folder.keep().display());
     }
-    Ok(())
+    report(&ratios, check)
 }
 
 /// Starts a daemon and waits for the end of its first run, which starts automatically.
@@ -189,7 +209,10 @@ fn cpu_of(daemon: &Daemon) -> anyhow::Result<Duration> {
 struct Import {
     plan: Cost,
     apply: Cost,
+    /// Peak memory in MiB.
     peak: f64,
+    /// Size of the store in MiB.
+    store: f64,
 }
 
 /// Runs a first import into a new store: all people are planned, held, and approved.
@@ -209,7 +232,8 @@ fn import(
     let expected = population.people - population.people / 50;
     ensure!(active == Some(expected), "{active:?} users are active, and {expected} should be");
     let peak = stop(daemon);
-    Ok(Import { plan, apply, peak })
+    let store = std::fs::metadata(folder.join("rosterd.db"))?.len() as f64 / f64::from(1 << 20);
+    Ok(Import { plan, apply, peak, store })
 }
 
 /// Measures R: `ldapsearch` reads the same attributes as rosterd.
@@ -264,10 +288,6 @@ fn median(times: impl Iterator<Item = Duration>) -> Duration {
     let mut times: Vec<Duration> = times.collect();
     times.sort_unstable();
     times[times.len() / 2]
-}
-
-fn ratio(a: Duration, b: Duration) -> f64 {
-    a.as_secs_f64() / b.as_secs_f64()
 }
 
 fn show(time: Duration) -> String {

@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 /// Raised with every change to the generated people, so that no directory of an older recipe is
 /// reused.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 
 /// The domain. Names are in OpenLDAP's spelling, which, like AD's, is the same everywhere for one
 /// object.
@@ -18,7 +18,7 @@ pub const SERVER: &str = "cn=NTDS Settings,ou=Service,dc=corp,dc=example,dc=com"
 /// The groups that give a tier. Odd people are in the first one, the others in the second.
 pub const TIER_GROUPS: [&str; 2] = ["Roster Pro", "Roster Basic"];
 /// The attributes of a person that rosterd asks for, in its order.
-pub const ATTRIBUTES: [&str; 15] = [
+pub const ATTRIBUTES: [&str; 17] = [
     "objectGUID",
     "userAccountControl",
     "accountExpires",
@@ -34,6 +34,8 @@ pub const ATTRIBUTES: [&str; 15] = [
     "telephoneNumber",
     "employeeID",
     "manager",
+    "sAMAccountName",
+    "objectSid",
 ];
 
 const GIVEN: [&str; 16] = [
@@ -189,6 +191,7 @@ impl Population {
         for g in 1..self.memberships {
             writeln!(to, "memberOf: {}", group_dn(&other_group(g)))?;
         }
+        writeln!(to, "objectSid:: {}", base64(&sid(10_000 + n as u32)))?;
         guid(to, &dn)
     }
 }

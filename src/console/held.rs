@@ -132,12 +132,7 @@ pub async fn page(
 }
 
 async fn read(console: &Console, id: &str) -> Result<HeldPlan, Fault> {
-    let plan: Answer<HeldPlan> = console.daemon().get(&Route::to(["held", id])).await?;
-    let mut plan = plan.value;
-    if let Some(changes) = &mut plan.changes {
-        held::sort_by_name(changes);
-    }
-    Ok(plan)
+    Ok(held::plan(id, console.daemon()).await?.value)
 }
 
 /// One person of a plan with all changes. A decision is about people.

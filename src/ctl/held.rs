@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::{Args, Subcommand};
 
 use super::change::Extent;
-use super::link::{Answer, Daemon, Failure};
+use super::link::{Answer, Daemon, Failure, PAGE, joined};
 use super::review::Form;
 use super::selection::{Selection, cause, what};
 use super::text::{
@@ -117,12 +117,42 @@ pub(super) async fn call(
     Ok(Exit::Done)
 }
 
-async fn plan(id: &str, daemon: &Daemon) -> Result<Answer<HeldPlan>, Failure> {
-    let mut plan: Answer<HeldPlan> = daemon.get(&Route::to(["held", id])).await?;
-    if let Some(changes) = &mut plan.value.changes {
-        sort_by_name(changes);
+/// Returns a plan with its changes in the order of the names of their people.
+///
+/// It comes in pages, so that the daemon never has all changes in memory. If it changes meanwhile, it is
+/// read anew.
+pub(crate) async fn plan(id: &str, daemon: &Daemon) -> Result<Answer<HeldPlan>, Failure> {
+    'anew: loop {
+        let mut plan = page(id, None, PAGE, daemon).await?;
+        while let Some(after) = plan.value.next.take() {
+            let next = page(id, Some(&after), PAGE, daemon).await?;
+            let state = |plan: &HeldPlan| (plan.state, plan.count, plan.digest.clone());
+            if state(&next.value) != state(&plan.value) {
+                continue 'anew;
+            }
+            plan.value.next = next.value.next;
+            plan.raw = joined(plan.raw, next.raw, "changes");
+            if let (Some(all), Some(more)) = (&mut plan.value.changes, next.value.changes) {
+                all.extend(more);
+            }
+        }
+        if let Some(document) = plan.raw.as_object_mut() {
+            document.remove("next");
+        }
+        if let Some(changes) = &mut plan.value.changes {
+            sort_by_name(changes);
+        }
+        return Ok(plan);
     }
-    Ok(plan)
+}
+
+async fn page(
+    id: &str,
+    after: Option<&str>,
+    limit: u64,
+    daemon: &Daemon,
+) -> Result<Answer<HeldPlan>, Failure> {
+    daemon.get(&Route::to(["held", id]).with("limit", limit).with_some("after", after)).await
 }
 
 /// Sorts changes by the names of their people, in which order an operator looks for one.
@@ -171,7 +201,11 @@ async fn approve(
 ) -> Result<Exit, Failure> {
     output.can_ask("held approve")?;
     let id = resolve(what.id.as_deref(), daemon).await?;
-    let plan = plan(&id, daemon).await?.value;
+    // A plan that is neither shown nor divided is not read.
+    let plan = match output.yes && what.which.is_whole() {
+        true => page(&id, None, 1, daemon).await?.value,
+        false => plan(&id, daemon).await?.value,
+    };
     let all: Vec<&Change> = plan.changes.iter().flatten().collect();
     let chosen = what.which.choose(&plan, &all)?;
     if !output.yes {
@@ -329,6 +363,7 @@ pub fn show(plan: &HeldPlan, form: &Form, view: &View) -> Page {
         count: _,
         by,
         changes,
+        next: _,
     } = plan;
     let mut page = Page::default();
     page.line(heading(plan));

@@ -36,6 +36,13 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// Returns whether all changes are chosen.
+    pub fn is_whole(&self) -> bool {
+        let Self { cause, user, file, ou, department, first } = self;
+        let names = [cause, user, ou, department];
+        names.iter().all(|names| names.is_empty()) && file.is_none() && first.is_none()
+    }
+
     /// Returns the chosen changes, or `None` for all. The other changes of a chosen person are
     /// chosen, too. A name without a match is a slip, and a slip approves nothing.
     pub fn choose<'a>(
@@ -48,10 +55,10 @@ impl Selection {
         if let Some(file) = file {
             users.extend(lines(file)?);
         }
-        let is_named = !cause.is_empty() || !users.is_empty() || file.is_some();
-        if !is_named && ou.is_empty() && department.is_empty() && first.is_none() {
+        if self.is_whole() {
             return Ok(None);
         }
+        let is_named = !cause.is_empty() || !users.is_empty() || file.is_some();
         let keys = cause.iter().map(|cause| keys(plan, cause)).collect::<Result<Vec<_>, _>>()?;
         let keys: BTreeSet<&str> = keys.into_iter().flatten().collect();
         let matching =

@@ -52,6 +52,8 @@ enum Slot {
 #[derive(Debug)]
 pub struct Decoder {
     slots: Vec<(String, Slot)>,
+    /// The positions of slots, by the length of their names. Every attribute of every entry is looked up.
+    by_length: Vec<Vec<usize>>,
     groups: HashMap<Vec<u8>, Guid>,
     lengths: BTreeSet<usize>,
     folded: BTreeMap<Dn, Guid>,
@@ -84,8 +86,17 @@ impl Decoder {
                 .chain(LOGON_NAMES)
                 .map(|(field, name)| (name.to_owned(), Slot::Profile(field))),
         );
+        let slots: Vec<(String, Slot)> = slots.collect();
+        let mut by_length = Vec::new();
+        for (at, (name, _)) in slots.iter().enumerate() {
+            if by_length.len() <= name.len() {
+                by_length.resize(name.len() + 1, Vec::new());
+            }
+            by_length[name.len()].push(at);
+        }
         Self {
-            slots: slots.collect(),
+            slots,
+            by_length,
             groups: closure.groups().map(|g| (g.dn.as_str().as_bytes().to_vec(), g.guid)).collect(),
             lengths: closure.groups().map(|g| g.dn.as_str().len()).collect(),
             folded: closure.groups().map(|g| (g.dn.clone(), g.guid)).collect(),
@@ -160,9 +171,9 @@ impl Decoder {
                     .insert(name.clone(), attribute.values().filter_map(readable).collect());
             }
             // An attribute may fill two slots, for example employeeID also as title.
-            for (bit, (_, slot)) in
-                self.slots.iter().enumerate().filter(|(_, (name, _))| attribute.is(name))
-            {
+            let candidates = self.by_length.get(attribute.name.len()).into_iter().flatten();
+            let candidates = candidates.map(|bit| (bit, &self.slots[*bit]));
+            for (bit, (_, slot)) in candidates.filter(|(_, (name, _))| attribute.is(name)) {
                 if attribute.values().next().is_some() {
                     presence.0 |= 1 << bit;
                 }

@@ -1,7 +1,9 @@
 //! The JSON of a change: before, after, and the document for gates.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use sha2::Digest as _;
 
@@ -102,20 +104,44 @@ impl Change {
     /// Returns the digest of what an operator decides about. Further attributes decide nothing, so a
     /// plan stays the same when the configuration names others. Nor does the DN of a joiner.
     pub fn digest(&self) -> Digest {
-        let without_extra = |mut shown: Value| {
-            if let Some(profile) = shown.get_mut("profile").and_then(Value::as_object_mut) {
-                profile.remove("extra");
+        self.digest_of(&self.before(), &self.after())
+    }
+
+    /// Returns the digest of the change whose values are these.
+    pub(super) fn digest_of(&self, before: &Value, after: &Value) -> Digest {
+        let has_dn = matches!(self.kind, ChangeKind::Create(_) | ChangeKind::Link { .. });
+        let before = Decided { of: before, has_dn: false };
+        let after = Decided { of: after, has_dn };
+        let shown = (self.user, self.kind.verb(), before, after, self.reason());
+        // JSON in memory cannot fail.
+        let text = serde_json::to_vec(&shown).unwrap_or_default();
+        Digest(sha2::Sha256::digest(text).into())
+    }
+}
+
+/// The values of a change that an operator decides about.
+struct Decided<'a> {
+    of: &'a Value,
+    /// Whether the values have a DN that decides nothing.
+    has_dn: bool,
+}
+
+impl Serialize for Decided<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Some(values) = self.of.as_object() else { return self.of.serialize(serializer) };
+        let mut map = serializer.serialize_map(None)?;
+        for (name, value) in values {
+            match (name.as_str(), value) {
+                ("dn", _) if self.has_dn => {}
+                ("profile", Value::Object(profile)) => {
+                    let mut profile: BTreeMap<_, _> = profile.iter().collect();
+                    profile.retain(|name, _| *name != "extra");
+                    map.serialize_entry(name, &profile)?;
+                }
+                _ => map.serialize_entry(name, value)?,
             }
-            shown
-        };
-        let (before, mut after) = (without_extra(self.before()), without_extra(self.after()));
-        if let (ChangeKind::Create(_) | ChangeKind::Link { .. }, Some(after)) =
-            (&self.kind, after.as_object_mut())
-        {
-            after.remove("dn");
         }
-        let shown = json!([self.user, self.kind.verb(), before, after, self.reason()]);
-        Digest(sha2::Sha256::digest(shown.to_string().as_bytes()).into())
+        map.end()
     }
 }
 

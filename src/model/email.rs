@@ -3,6 +3,7 @@
 //! Two addresses are equal if their keys are. A key has the local part folded by ASCII case, and the
 //! domain as a lower-case A-label (UTS 46). Dots, plus tags and accents do not fold.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -34,11 +35,17 @@ impl Domain {
     pub fn parse(text: &str) -> Result<Self, DomainError> {
         let malformed = || DomainError::Malformed(text.to_owned());
         let bare = text.trim_matches(' ');
-        if bare.parse::<std::net::IpAddr>().is_ok() || bare.starts_with('[') {
-            return Err(DomainError::IpAddress(text.to_owned()));
-        }
-        let ascii = idna::domain_to_ascii_cow(bare.as_bytes(), idna::AsciiDenyList::STD3)
-            .map_err(|_| malformed())?;
+        // Nearly all domains are in lower case already, and a full read parses one per address.
+        let is_lower = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+        let ascii = if bare.bytes().all(is_lower) && !bare.contains("xn--") {
+            Cow::Borrowed(bare)
+        } else {
+            if bare.parse::<std::net::IpAddr>().is_ok() || bare.starts_with('[') {
+                return Err(DomainError::IpAddress(text.to_owned()));
+            }
+            idna::domain_to_ascii_cow(bare.as_bytes(), idna::AsciiDenyList::STD3)
+                .map_err(|_| malformed())?
+        };
         let labels_fit = ascii
             .split('.')
             .all(|l| (1..=63).contains(&l.len()) && !l.starts_with('-') && !l.ends_with('-'));
@@ -133,7 +140,7 @@ impl Address {
         // "bob@example.com." is not an address although "example.com." is a name.
         let domain = Domain::parse(domain)
             .map_err(|reason| AddressError::Domain { address: bare.to_owned(), reason })?;
-        Ok(Self { text: format!("{local}@{domain}"), domain })
+        Ok(Self { text: [local, "@", &domain.0].concat(), domain })
     }
 
     /// Returns the address with its local part as it was written.
@@ -176,7 +183,7 @@ impl Serialize for Address {
 
 impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let text = Cow::<str>::deserialize(deserializer)?;
         Self::parse(&text).map_err(serde::de::Error::custom)
     }
 }
@@ -201,6 +208,36 @@ impl Addresses {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_domain_in_lower_case_is_judged_like_the_same_in_upper_case() {
+        let domains = [
+            "example.com",
+            "a-b.example",
+            "sub.example.co.uk",
+            "1.2.3.4",
+            "1.2.3.-4",
+            "256.1.1.1",
+            "a.1",
+            "1.a",
+            "-a.com",
+            "a-.com",
+            "a..b",
+            ".a",
+            "a.",
+            "com",
+            "",
+            "xn--bcher-kva.example",
+            "xn--.example",
+            "a.xn--",
+            "ab--c.example",
+        ];
+        for domain in domains {
+            let kind =
+                |text: &str| Domain::parse(text).map_err(|error| std::mem::discriminant(&error));
+            assert_eq!(kind(domain), kind(&domain.to_uppercase()), "{domain:?}");
+        }
+    }
 
     #[test]
     fn addresses_are_the_same_by_ascii_case_and_a_label_and_by_nothing_else() {

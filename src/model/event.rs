@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::account::{Account, Handle};
-use super::actor::Actor;
+use super::actor::{Actor, Means};
 use super::approval::GivenApproval;
 use super::change::{Change, ChangeKind};
 use super::claim::{Claim, ClaimState};
@@ -18,6 +18,7 @@ use super::profile::Profile;
 use super::tier::Tier;
 use super::time::Timestamp;
 use super::user::{Status, User};
+use super::written::Shown;
 
 /// Actor, run, account and time of an event.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,34 +76,34 @@ pub struct Approval {
 /// The names of a user before and after all changes of one transaction.
 ///
 /// A program removes an access by the names before, and restores it by the names after.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct KnownAs {
-    /// `None` where there was no user.
-    pub before: Option<Identity>,
     /// `None` where there is no user any more.
     pub after: Option<Identity>,
+    /// `None` where there was no user.
+    pub before: Option<Identity>,
 }
 
 /// The names by which other systems know a user.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Identity {
-    status: Status,
-    primary_email: Option<Address>,
-    secondary_emails: BTreeSet<Address>,
-    display_name: Option<String>,
-    sam_account_name: Option<String>,
-    user_principal_name: Option<String>,
-    employee_id: Option<String>,
     department: Option<String>,
-    manager: Option<String>,
-    tier: Tier,
-    /// The note of an operator.
-    note: Option<NoteText>,
+    directory: Option<DirectoryName>,
+    display_name: Option<String>,
+    dn: Option<String>,
+    employee_id: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     extra: BTreeMap<String, BTreeSet<String>>,
-    directory: Option<DirectoryName>,
+    manager: Option<String>,
+    /// The note of an operator.
+    note: Option<NoteText>,
     object_guid: Option<Guid>,
-    dn: Option<String>,
+    primary_email: Option<Address>,
+    sam_account_name: Option<String>,
+    secondary_emails: BTreeSet<Address>,
+    status: Status,
+    tier: Tier,
+    user_principal_name: Option<String>,
 }
 
 impl Identity {
@@ -143,7 +144,7 @@ impl Identity {
 impl Event {
     /// Returns the events of a change. A transfer has one for each account; attributes that are
     /// read for the first time have none.
-    pub fn of(change: &Change, cause: &EventCause) -> Vec<Self> {
+    pub fn of(change: &Change, shown: Shown, cause: &EventCause) -> Vec<Self> {
         if matches!(&change.kind, ChangeKind::Update { before, after } if after.only_reads_other_attributes(before))
         {
             return Vec::new();
@@ -174,17 +175,18 @@ impl Event {
             }
             _ => vec![cause.account.clone()],
         };
-        let event = |account| Self {
+        let accounts_of = accounts.len();
+        let event = |(account, shown): (_, Shown)| Self {
             kind,
             subject: change.user.into(),
             cause: EventCause { account, ..cause.clone() },
-            before: change.before(),
-            after: change.after(),
-            evidence: json!(change.evidence()),
+            before: shown.before,
+            after: shown.after,
+            evidence: shown.evidence,
             user: None,
             approval: None,
         };
-        accounts.into_iter().map(event).collect()
+        accounts.into_iter().zip(std::iter::repeat_n(shown, accounts_of)).map(event).collect()
     }
 
     /// Returns an event about an object other than a user.
@@ -233,8 +235,8 @@ impl Event {
         Self::about(kind, claim.id, cause, before, after)
     }
 
-    /// Returns the CloudEvents document.
-    pub fn document(&self, id: EventId) -> Value {
+    /// Returns the CloudEvents document, with the program through which its actor acts.
+    pub fn document(&self, id: EventId, via: Option<Means>) -> String {
         let Self {
             kind,
             subject,
@@ -245,22 +247,48 @@ impl Event {
             user,
             approval,
         } = self;
-        let mut document = json!({
-            "specversion": "1.0",
-            "id": id,
-            "source": "rosterd",
-            "type": kind,
-            "time": at,
-            "subject": subject.0,
-            "data": { "actor": actor, "run": run, "account": account, "before": before, "after": after, "evidence": evidence },
-        });
-        if let Some(user) = user {
-            let KnownAs { before, after } = &**user;
-            document["data"]["user"] = json!({ "before": before, "after": after });
-        }
-        if let Some(approval) = approval {
-            document["data"]["approval"] = json!(approval);
-        }
-        document
+        let (user, approval) = (user.as_deref(), approval.as_ref().map(|approval| json!(approval)));
+        let data = Data { account, actor, after, approval, before, evidence, run, user, via };
+        let document = Document {
+            data,
+            id,
+            source: "rosterd",
+            specversion: "1.0",
+            subject: &subject.0,
+            time: *at,
+            kind,
+        };
+        // JSON in memory cannot fail.
+        serde_json::to_string(&document).unwrap_or_default()
     }
+}
+
+/// The document of an event. It is written at once, because an import has a million of them. All fields,
+/// also those of [`KnownAs`] and [`Identity`], are in the order of their names, as they always were.
+#[derive(Serialize)]
+struct Document<'a> {
+    data: Data<'a>,
+    id: EventId,
+    source: &'static str,
+    specversion: &'static str,
+    subject: &'a str,
+    time: Timestamp,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    account: &'a Option<Handle>,
+    actor: &'a Actor,
+    after: &'a Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<Value>,
+    before: &'a Value,
+    evidence: &'a Value,
+    run: &'a Option<RunId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a KnownAs>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    via: Option<Means>,
 }

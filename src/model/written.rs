@@ -63,6 +63,7 @@ impl Holdable for Change {
     }
 
     fn shown(&self) -> Shown {
+        let (before, after) = (self.before(), self.after());
         Shown {
             user: self.user,
             guid: self.guid,
@@ -71,10 +72,10 @@ impl Holdable for Change {
             kind: self.kind.verb(),
             class: self.class,
             reason: self.reason(),
-            before: self.before(),
-            after: self.after(),
             evidence: serde_json::json!(self.evidence()),
-            digest: self.digest(),
+            digest: self.digest_of(&before, &after),
+            before,
+            after,
             cluster: self.cluster.clone(),
             home: self.home.clone(),
         }

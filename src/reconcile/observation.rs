@@ -148,6 +148,15 @@ impl Observation {
         }
     }
 
+    /// Forgets the people once they are planned, because the plan has what is written of them. Those who
+    /// leave stay for [`leavers`](Self::leavers), and after a failure all do for
+    /// [`is_conclusive`](Self::is_conclusive).
+    pub fn forget_planned(&mut self) {
+        if self.failure.is_none() {
+            self.desired.retain(|_, desired| desired.is_seen_to_leave());
+        }
+    }
+
     pub fn unknown(&self) -> &BTreeSet<Guid> {
         &self.unknown
     }

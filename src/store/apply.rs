@@ -18,7 +18,7 @@ use super::user_rows::{
 use super::writer::Writer;
 use super::{links, users};
 use crate::model::{
-    AddressKey, Change, ChangeCounts, ChangeKind, ChangeOutcome, Dn, Event, Holdable as _,
+    AddressKey, Change, ChangeCounts, ChangeKind, ChangeOutcome, Digest, Dn, Event, Holdable as _,
     Identity, KnownAs, Standing, Timestamp, User, UserId,
 };
 use crate::reconcile::{Admitted, PersonRow, components};
@@ -142,17 +142,14 @@ impl Store {
 /// Returns whether the same change was dropped since `since`.
 async fn was_dropped(
     writing: &mut Writing<'_>,
-    change: &Change,
+    user: UserId,
+    digest: Digest,
     since: Timestamp,
 ) -> Result<bool, StoreError> {
-    let sql = Sql::new("SELECT 1 FROM changes WHERE outcome = 'dropped' AND user_id = ")
-        .bind(change.user.0);
-    let sql = sql
-        .push(" AND digest = ")
-        .bind(change.digest().0)
-        .push(" AND at > ")
-        .bind(since)
-        .push(" LIMIT 1");
+    let sql =
+        Sql::new("SELECT 1 FROM changes WHERE outcome = 'dropped' AND user_id = ").bind(user.0);
+    let sql =
+        sql.push(" AND digest = ").bind(digest.0).push(" AND at > ").bind(since).push(" LIMIT 1");
     Ok(sql.first(&mut *writing.tx).await.doing("read dropped changes")?.is_some())
 }
 
@@ -188,6 +185,8 @@ async fn apply_batch(
     let mut events = Vec::new();
     let mut rows: Vec<Fields> = Vec::new();
     for (at, (change, approved)) in batch.iter().enumerate() {
+        // The JSON of a change is made once, for its row, its digest and its event.
+        let shown = change.shown();
         let creates = matches!(change.kind, ChangeKind::Create(_) | ChangeKind::Invite { .. });
         // One of two first sign-ins at the same moment counts.
         let is_done = matches!(change.kind, ChangeKind::Register { .. })
@@ -223,18 +222,12 @@ async fn apply_batch(
                 (None, _) => {}
             }
             applied.counts.add(change.kind.verb(), 1);
-            let approval = approvals.get(&change.digest()).filter(|_| *approved);
-            events.extend(
-                Event::of(change, &cause)
-                    .into_iter()
-                    .map(|event| (change.user, Event { approval: approval.cloned(), ..event })),
-            );
             ChangeOutcome::Applied
         } else {
             dropped.insert(change.user);
             if writer.directory.is_some()
                 && !approved
-                && was_dropped(writing, change, now.minus(SAME_DROP)).await?
+                && was_dropped(writing, change.user, shown.digest, now.minus(SAME_DROP)).await?
             {
                 applied.dropped_again += 1;
                 continue;
@@ -253,8 +246,13 @@ async fn apply_batch(
             approvals: &[],
             at: now,
         };
-        rows.push(recorded.fields(change.shown()));
+        rows.push(recorded.fields(&shown));
         applied.written += 1;
+        if outcome == ChangeOutcome::Applied {
+            let approval = approvals.get(&shown.digest).filter(|_| *approved);
+            let of_user = |event| (change.user, Event { approval: approval.cloned(), ..event });
+            events.extend(Event::of(change, shown, &cause).into_iter().map(of_user));
+        }
     }
     let after = stored.clone();
     let changed: Vec<&mut User> =

@@ -68,29 +68,29 @@ impl Store {
         let sql = Sql::new(
             "SELECT digest, approved, approvals FROM changes WHERE outcome = 'held' AND plan_id = ",
         );
-        let rows = sql.bind(plan.id.0).all(&mut *writing.tx).await.doing("read held changes")?;
         let chosen_ones: Option<BTreeSet<Digest>> = chosen.map(|d| d.iter().copied().collect());
         // Few operators approve a plan, so that most changes have the same approvals.
         let mut alike: Vec<(Given, Vec<Digest>)> = Vec::new();
         let (mut count, mut is_whole) = (0, chosen.is_none() && plan.state.waits());
-        for row in &rows {
-            let mut c = Columns::of(row);
+        let add = |c: &mut Columns<'_>| {
             let (digest, approved): (Digest, bool) = (c.read()?, c.read()?);
-            let given: Vec<GivenApproval> = lenient_default::read(&mut c)?;
+            let given: Vec<GivenApproval> = lenient_default::read(c)?;
             if chosen_ones.as_ref().is_some_and(|chosen| !chosen.contains(&digest)) {
-                continue;
+                return Ok(());
             }
             count += 1;
             let Some(given) = Given::add(&given, &new, needed, valid_from) else {
                 is_whole &= approved;
-                continue;
+                return Ok(());
             };
             is_whole &= given.is_enough || approved;
             match alike.iter_mut().find(|(known, _)| *known == given) {
                 Some((_, digests)) => digests.push(digest),
                 None => alike.push((given, vec![digest])),
             }
-        }
+            Ok(())
+        };
+        sql.bind(plan.id.0).each(&mut *writing.tx, "read held changes", add).await?;
         let is_approved = alike.iter().any(|(given, _)| given.is_enough);
         let sql = Sql::new("UPDATE plans SET actor = ")
             .bind(by.actor.0.as_str())

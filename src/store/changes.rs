@@ -1,6 +1,8 @@
 //! Changes: one row for each applied, dropped or held change of a run.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
 
 use super::database::Store;
 use super::directories::lenient_default;
@@ -32,6 +34,28 @@ row! {
     }
 }
 
+/// The place of a change among those of a plan: its run and its number there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChangePlace {
+    run: RunId,
+    seq: u64,
+}
+
+impl fmt::Display for ChangePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.run, self.seq)
+    }
+}
+
+impl FromStr for ChangePlace {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (run, seq) = text.split_once('.').ok_or(())?;
+        Ok(Self { run: run.parse().map_err(|_| ())?, seq: seq.parse().map_err(|_| ())? })
+    }
+}
+
 /// The columns of a change that a run adds to it.
 pub(super) struct Recorded<'a> {
     pub(super) run: RunId,
@@ -47,7 +71,7 @@ pub(super) struct Recorded<'a> {
 }
 
 impl Recorded<'_> {
-    pub(super) fn fields(&self, shown: Shown) -> Fields {
+    pub(super) fn fields(&self, shown: &Shown) -> Fields {
         let Self { run, seq, plan, directory, hold, outcome, approved, approvals, at } = self;
         let approvals = (!approvals.is_empty()).then(|| json(approvals));
         vec![
@@ -59,15 +83,15 @@ impl Recorded<'_> {
             ("class", shown.class.map(ChangeClass::as_str).into()),
             ("user_id", shown.user.0.into()),
             ("guid", shown.guid.into()),
-            ("email", shown.email.into()),
+            ("email", shown.email.as_deref().into()),
             ("names", json(&shown.names).into()),
             ("reason", shown.reason.map(Reason::as_str).into()),
             ("before", shown.before.to_string().into()),
             ("after", shown.after.to_string().into()),
             ("evidence", shown.evidence.to_string().into()),
             ("digest", shown.digest.0.into()),
-            ("cluster", shown.cluster.into()),
-            ("home", shown.home.into()),
+            ("cluster", shown.cluster.as_deref().into()),
+            ("home", shown.home.as_deref().into()),
             ("hold", hold.map(HoldReason::as_str).into()),
             ("outcome", outcome.as_str().into()),
             ("approved", (*approved).into()),
@@ -77,19 +101,52 @@ impl Recorded<'_> {
     }
 }
 
+/// Returns the query for the changes of a plan after a place, with their places.
+pub(super) fn of_plan(id: PlanId, after: Option<ChangePlace>, limit: Option<u64>) -> Sql {
+    let mut sql = Sql::select::<WrittenChange>()
+        .push(", run_id, seq FROM changes WHERE plan_id = ")
+        .bind(id.0);
+    if let Some(ChangePlace { run, seq }) = after {
+        sql = sql.push(" AND (run_id, seq) > (").bind(run.0).push(", ").bind(seq).push(")");
+    }
+    sql = sql.push(" ORDER BY run_id, seq");
+    match limit {
+        Some(limit) => sql.push(" LIMIT ").bind(limit),
+        None => sql,
+    }
+}
+
 impl Store {
     /// Returns the changes of a plan, in order.
     pub async fn plan_changes(&self, id: PlanId) -> Result<Vec<WrittenChange>, StoreError> {
+        let all = self.page_of_plan(id, None, None).await?;
+        Ok(all.into_iter().map(|(_, change)| change).collect())
+    }
+
+    /// Returns the changes of a plan after a place, in order; all of them without a limit.
+    pub async fn page_of_plan(
+        &self,
+        id: PlanId,
+        after: Option<ChangePlace>,
+        limit: Option<u64>,
+    ) -> Result<Vec<(ChangePlace, WrittenChange)>, StoreError> {
+        let mut changes = Vec::new();
+        let keep = |c: &mut Columns<'_>| {
+            let change = WrittenChange::next(c)?;
+            changes.push((ChangePlace { run: c.read()?, seq: c.read()? }, change));
+            Ok(())
+        };
+        of_plan(id, after, limit).each(&self.readers, "read a plan's changes", keep).await?;
+        Ok(changes)
+    }
+
+    /// Returns the links that a run made.
+    pub async fn links_of_run(&self, id: RunId) -> Result<Vec<WrittenChange>, StoreError> {
         let sql = Sql::select::<WrittenChange>()
-            .push(" FROM changes WHERE plan_id = ")
+            .push(" FROM changes WHERE outcome = 'applied' AND kind = 'link' AND run_id = ")
             .bind(id.0)
-            .push(" ORDER BY run_id, seq");
-        sql.all(&self.readers)
-            .await
-            .doing("read a plan's changes")?
-            .iter()
-            .map(WrittenChange::of)
-            .collect()
+            .push(" ORDER BY seq");
+        sql.read(&self.readers, "read a run's changes").await
     }
 
     /// Returns the changes of a run, in order; all of them without a limit.
@@ -106,12 +163,7 @@ impl Store {
             Some(limit) => sql.push(" LIMIT ").bind(limit),
             None => sql,
         };
-        sql.all(&self.readers)
-            .await
-            .doing("read a run's changes")?
-            .iter()
-            .map(WrittenChange::of)
-            .collect()
+        sql.read(&self.readers, "read a run's changes").await
     }
 
     /// Returns the applied changes of a user since its creation, newest first, with their runs.
@@ -146,7 +198,12 @@ impl Store {
     pub(super) async fn applied_by(&self, run: RunId) -> Result<BTreeSet<Digest>, StoreError> {
         let sql = Sql::new("SELECT digest FROM changes WHERE outcome = 'applied' AND run_id = ")
             .bind(run.0);
-        let rows = sql.all(&self.readers).await.doing("read the changes of a run")?;
-        rows.iter().map(|row| Columns::of(row).read::<Digest>()).collect()
+        let mut applied = BTreeSet::new();
+        let keep = |c: &mut Columns<'_>| {
+            applied.insert(c.read()?);
+            Ok(())
+        };
+        sql.each(&self.readers, "read the changes of a run", keep).await?;
+        Ok(applied)
     }
 }

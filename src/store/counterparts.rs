@@ -408,7 +408,7 @@ impl Store {
                     approvals: &[],
                     at: now,
                 };
-                recorded.fields(step.shown())
+                recorded.fields(&step.shown())
             });
             insert(&mut writing.tx, "changes", "", rows).await.doing("write steps")?;
             writing.commit().await?;

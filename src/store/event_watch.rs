@@ -6,8 +6,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::{Value, json};
-
 use crate::model::{Actor, Means};
 
 /// The request that a task carries out.
@@ -36,13 +34,9 @@ pub async fn watch_events<T>(
     (done, is_recorded.load(Ordering::Relaxed))
 }
 
-/// Adds the program of the actor to a document of this actor, as `data.via`.
-pub(super) fn add_means(actor: &Actor, document: &mut Value) {
-    let _ = WATCHED.try_with(|watched| {
-        if let (true, Some(via)) = (watched.actor == *actor, watched.via) {
-            document["data"]["via"] = json!(via);
-        }
-    });
+/// Returns the program through which this actor acts, for its events.
+pub(super) fn means(actor: &Actor) -> Option<Means> {
+    WATCHED.try_with(|watched| watched.via.filter(|_| watched.actor == *actor)).ok().flatten()
 }
 
 /// Records that events of these actors were committed.

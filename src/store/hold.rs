@@ -8,9 +8,9 @@ use super::baseline::{BaselineKind, BaselineObject};
 use super::changes::Recorded;
 use super::database::Store;
 use super::error::{Doing as _, StoreError};
-use super::plans::{HeldPlan, HeldRow, HeldSummary, summary_of};
+use super::plans::{HeldPlan, HeldRow, HeldSummary, held_of, summary_of};
 use super::recording::append;
-use super::rows::Columns;
+use super::rows::{Columns, Row as _};
 use super::sql::{Sql, insert};
 use super::transitions::{carry, insert_plan, lose, seize, set_state, waiting_now};
 use crate::clock::Clock;
@@ -75,37 +75,36 @@ impl Store {
     ) -> Result<Holding, StoreError> {
         let rejected: BTreeSet<Digest> =
             self.rejections(directory).await?.into_iter().map(|rejection| rejection.key).collect();
+        // Keys and digests are hashes of JSON, so each is made once, and keys only where they matter.
         let is_rejected = |h: &HeldChange<C>| {
             h.hold == HoldReason::Rejected
-                || h.change.rejection_keys().iter().any(|k| rejected.contains(k))
+                || !rejected.is_empty()
+                    && h.change.rejection_keys().iter().any(|k| rejected.contains(k))
         };
-        let held: Vec<&HeldChange<C>> = held.iter().filter(|h| !is_rejected(h)).collect();
+        let held: Vec<(Digest, &HeldChange<C>)> =
+            held.iter().filter(|h| !is_rejected(h)).map(|h| (h.change.digest(), h)).collect();
+        let proposed: BTreeSet<Digest> = held.iter().map(|(digest, _)| *digest).collect();
         let now = clock.now();
         let baseline = self.baseline(directory, BaselineKind::Group).await?;
         loop {
             let current = self.current_plan(directory).await?;
-            let stored = match &current {
-                Some(plan) => self.held_rows(plan.id).await?,
-                None => Vec::new(),
-            };
-            let proposed: BTreeMap<Digest, &HeldChange<C>> =
-                held.iter().map(|h| (h.change.digest(), *h)).collect();
-            // An incomplete read covers few people, and still applies positive suspensions.
-            let applied =
-                if stored.is_empty() { BTreeSet::new() } else { self.applied_by(run).await? };
-            let is_decided =
-                |digest: &Digest| proposed.contains_key(digest) || applied.contains(digest);
-            let is_carried = |row: &&HeldRow| !is_covered(row) && !is_decided(&row.digest);
-            let carried: BTreeSet<Digest> =
-                stored.iter().filter(is_carried).map(|row| row.digest).collect();
-            let known: BTreeSet<Digest> = stored.iter().map(|row| row.digest).collect();
-            // An approval that was not applied yet stays, whatever changes are added.
-            let approved: BTreeSet<Digest> =
-                stored.iter().filter(|row| row.approved).map(|row| row.digest).collect();
-            let approvals: BTreeMap<Digest, &[GivenApproval]> =
-                stored.iter().map(|row| (row.digest, row.approvals.as_slice())).collect();
-            let wanted: BTreeSet<Digest> =
-                proposed.keys().copied().chain(carried.iter().copied()).collect();
+            let mut stored = StoredPlan::default();
+            if let Some(plan) = &current {
+                // An incomplete read covers few people, and still applies positive suspensions.
+                let applied = self.applied_by(run).await?;
+                let is_decided =
+                    |digest: &Digest| proposed.contains(digest) || applied.contains(digest);
+                let is_carried = |row: &HeldRow| !is_covered(row) && !is_decided(&row.digest);
+                let add = |columns: &mut Columns<'_>| {
+                    let row = HeldRow::next(columns)?;
+                    let is_carried = is_carried(&row);
+                    stored.add(row, is_carried);
+                    Ok(())
+                };
+                held_of(plan.id).each(&self.readers, "read held changes", add).await?;
+            }
+            let StoredPlan { known, carried, approved, approvals, mut people } = stored;
+            let wanted: BTreeSet<Digest> = proposed.iter().chain(&carried).copied().collect();
             let count = wanted.len() as u64;
             let is_same = |p: &HeldPlan| {
                 p.scope_hash.as_deref() == Some(by.scope_hash.as_str()) && p.note == by.note
@@ -176,17 +175,12 @@ impl Store {
                         announced_at: None,
                     };
                     insert_plan(&mut writing, &plan).await?;
-                    let mut people = FirstPeople::default();
-                    for row in stored.iter().filter(|row| carried.contains(&row.digest)) {
-                        people.add(row.email.as_deref(), &row.names);
-                    }
                     // In pieces: a million rows at once would take more memory than the run itself.
                     for (piece, seq) in
                         held.chunks(HELD_AT_ONCE).zip((first_seq..).step_by(HELD_AT_ONCE))
                     {
-                        let rows = piece.iter().zip(seq..).map(|(h, seq)| {
-                            let digest = h.change.digest();
-                            let is_approved = approved.contains(&digest);
+                        let rows = piece.iter().zip(seq..).map(|((digest, h), seq)| {
+                            let is_approved = approved.contains(digest);
                             let recorded = Recorded {
                                 run,
                                 seq,
@@ -195,12 +189,12 @@ impl Store {
                                 hold: Some(h.hold),
                                 outcome: ChangeOutcome::Held,
                                 approved: is_approved,
-                                approvals: approvals.get(&digest).copied().unwrap_or_default(),
+                                approvals: approvals.of(*digest),
                                 at: now,
                             };
                             let shown = h.change.shown();
                             people.add(shown.email.as_deref(), &shown.names);
-                            recorded.fields(shown)
+                            recorded.fields(&shown)
                         });
                         insert(&mut writing.tx, "changes", "", rows).await.doing("hold changes")?;
                     }
@@ -227,6 +221,58 @@ impl Store {
             writing.commit().await?;
             return Ok(result);
         }
+    }
+}
+
+/// The open plan of a directory as a run finds it: digests, and the approvals that operators gave.
+#[derive(Default)]
+struct StoredPlan {
+    known: BTreeSet<Digest>,
+    /// The changes of people about whom the run has not decided.
+    carried: BTreeSet<Digest>,
+    /// An approval that was not applied yet stays, whatever changes are added.
+    approved: BTreeSet<Digest>,
+    approvals: KnownApprovals,
+    /// The first people of the carried changes.
+    people: FirstPeople,
+}
+
+impl StoredPlan {
+    fn add(&mut self, row: HeldRow, is_carried: bool) {
+        let HeldRow { digest, email, names, approved, approvals, .. } = row;
+        self.known.insert(digest);
+        if is_carried {
+            self.carried.insert(digest);
+            self.people.add(email.as_deref(), &names);
+        }
+        if approved {
+            self.approved.insert(digest);
+        }
+        self.approvals.add(digest, approvals);
+    }
+}
+
+/// The approvals of changes. Few operators approve a plan, so that most changes have the same ones.
+#[derive(Default)]
+struct KnownApprovals {
+    alike: Vec<Vec<GivenApproval>>,
+    of: BTreeMap<Digest, usize>,
+}
+
+impl KnownApprovals {
+    fn add(&mut self, digest: Digest, given: Vec<GivenApproval>) {
+        if given.is_empty() {
+            return;
+        }
+        let at = self.alike.iter().position(|known| *known == given).unwrap_or_else(|| {
+            self.alike.push(given);
+            self.alike.len() - 1
+        });
+        self.of.insert(digest, at);
+    }
+
+    fn of(&self, digest: Digest) -> &[GivenApproval] {
+        self.of.get(&digest).map_or(&[], |at| &self.alike[*at])
     }
 }
 

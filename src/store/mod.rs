@@ -80,6 +80,7 @@ pub use approvals::{Consent, Decision};
 pub use attempts::{Attempt, AttemptResult, DueDelivery};
 pub use baseline::{BaselineKind, BaselineObject};
 pub use chain::{ChainBreak, Verified};
+pub use changes::ChangePlace;
 pub use claims::ClaimRefused;
 pub use counterparts::{Admission, CounterpartCounts, CounterpartFilter, Settled, SettledBy};
 pub use database::Store;

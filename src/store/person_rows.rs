@@ -106,9 +106,11 @@ pub(super) async fn write_people(
         let sql = Sql::new(
             "UPDATE users SET dn = (SELECT p.dn FROM people p WHERE p.directory = users.directory AND p.guid = users.guid) WHERE directory = ",
         );
+        // A row that stays as it is is not written.
         sql.bind(directory.as_str())
             .push(" AND id IN ")
             .list(moved)
+            .push(" AND NOT EXISTS (SELECT 1 FROM people p WHERE p.directory = users.directory AND p.guid = users.guid AND p.dn = users.dn)")
             .execute(&mut *writing.tx)
             .await
             .doing("write the names of entries")?;

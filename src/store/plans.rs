@@ -1,6 +1,8 @@
 //! Held plans. Their changes are rows of `changes` with the outcome `held`, recognised from run to
 //! run by their digests.
 
+use std::collections::BTreeSet;
+
 use sqlx::{Any, Executor};
 
 use super::database::Store;
@@ -120,6 +122,14 @@ pub(super) fn select() -> Sql {
     Sql::select::<HeldPlan>().push(" FROM plans p")
 }
 
+/// Returns the query for the held changes of a plan, in order.
+pub(super) fn held_of(id: PlanId) -> Sql {
+    Sql::select::<HeldRow>()
+        .push(" FROM changes WHERE outcome = 'held' AND plan_id = ")
+        .bind(id.0)
+        .push(" ORDER BY run_id, seq")
+}
+
 /// Returns the summary of a plan, also inside the transaction that writes it.
 pub(super) async fn summary_of<'e>(
     db: impl Executor<'e, Database = Any>,
@@ -205,12 +215,30 @@ impl Store {
 
     /// Returns the held changes of a plan, in order.
     pub async fn held_rows(&self, id: PlanId) -> Result<Vec<HeldRow>, StoreError> {
-        let sql = Sql::select::<HeldRow>()
-            .push(" FROM changes WHERE outcome = 'held' AND plan_id = ")
+        held_of(id).read(&self.readers, "read held changes").await
+    }
+
+    /// Returns the digests of the approved changes of a plan.
+    pub async fn approved_changes(&self, id: PlanId) -> Result<BTreeSet<Digest>, StoreError> {
+        let sql = Sql::new(
+            "SELECT digest FROM changes WHERE outcome = 'held' AND approved = 1 AND plan_id = ",
+        );
+        let mut approved = BTreeSet::new();
+        let keep = |c: &mut Columns<'_>| {
+            approved.insert(c.read()?);
+            Ok(())
+        };
+        sql.bind(id.0).each(&self.readers, "read approved changes", keep).await?;
+        Ok(approved)
+    }
+
+    /// Returns the number of held changes of a plan about a person.
+    pub async fn held_about(&self, id: PlanId, person: Guid) -> Result<u64, StoreError> {
+        let sql = Sql::new("SELECT COUNT(*) FROM changes WHERE outcome = 'held' AND plan_id = ")
             .bind(id.0)
-            .push(" ORDER BY run_id, seq");
-        let rows = sql.all(&self.readers).await.doing("read held changes")?;
-        rows.iter().map(HeldRow::of).collect()
+            .push(" AND guid = ")
+            .bind(person);
+        sql.count(&self.readers).await.doing("count held changes")
     }
 
     /// Returns the held changes with a class in the open plan of a directory, by GUID.
@@ -220,16 +248,16 @@ impl Store {
     ) -> Result<Vec<(Option<Guid>, Waiting)>, StoreError> {
         let sql = Sql::new("SELECT c.guid, c.user_id, c.class, c.cluster, c.home, c.digest FROM changes c JOIN plans p ON p.id = c.plan_id WHERE c.outcome = 'held' AND c.class IS NOT NULL \
              AND p.state IN ('open', 'approved') AND p.directory = ").bind(directory.as_str());
-        let rows = sql.all(&self.readers).await.doing("load held changes")?;
-        rows.iter()
-            .map(|row| {
-                let mut c = Columns::of(row);
-                let guid = c.read()?;
-                let (user, class) = (c.read()?, c.read()?);
-                let (cluster, home) = (c.read()?, c.read()?);
-                Ok((guid, Waiting { user, class, cluster, home, digest: c.read()? }))
-            })
-            .collect()
+        let mut waiting = Vec::new();
+        let keep = |c: &mut Columns<'_>| {
+            let guid = c.read()?;
+            let (user, class) = (c.read()?, c.read()?);
+            let (cluster, home) = (c.read()?, c.read()?);
+            waiting.push((guid, Waiting { user, class, cluster, home, digest: c.read()? }));
+            Ok(())
+        };
+        sql.each(&self.readers, "load held changes", keep).await?;
+        Ok(waiting)
     }
 }
 

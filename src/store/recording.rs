@@ -5,7 +5,7 @@
 use super::backlog::deliveries_of;
 use super::database::{Store, Writing};
 use super::error::{Doing as _, StoreError};
-use super::event_watch::add_means;
+use super::event_watch::means;
 use super::events::beginning;
 use super::followers::make_due;
 use super::rows::Columns;
@@ -40,9 +40,7 @@ pub(super) async fn append(
             writing.actors.push(event.cause.actor.clone());
         }
         let id = EventId(clock.new_id());
-        let mut document = event.document(id);
-        add_means(&event.cause.actor, &mut document);
-        let document = document.to_string();
+        let document = event.document(id, means(&event.cause.actor));
         seq += 1;
         hash = writing.keys.link(hash, &document);
         rows.push(vec![

@@ -177,11 +177,9 @@ pub(super) async fn record(
         .push(WrittenChange::COLUMNS)
         .push(" FROM changes WHERE outcome = 'held' AND plan_id = ")
         .bind(plan.0);
-    let held = sql.all(&mut *writing.tx).await.doing("read held changes")?;
     let mut rows: Vec<Fields> = Vec::new();
-    for row in &held {
-        let mut c = Columns::of(row);
-        let (digest, change): (Digest, WrittenChange) = (c.read()?, WrittenChange::next(&mut c)?);
+    let add = |c: &mut Columns<'_>| {
+        let (digest, change): (Digest, WrittenChange) = (c.read()?, WrittenChange::next(c)?);
         rows.extend(change.rejection_keys().into_iter().map(|(key, reason)| {
             vec![
                 ("rejection_key", key.0.into()),
@@ -198,7 +196,9 @@ pub(super) async fn record(
                 ("of_target", is_target.into()),
             ]
         }));
-    }
+        Ok(())
+    };
+    sql.each(&mut *writing.tx, "read held changes", add).await?;
     // Changes of one plan never share a key. A key of an earlier plan moves to this one.
     let tail = "ON CONFLICT (rejection_key) DO UPDATE SET plan_id = excluded.plan_id, digest = excluded.digest, attribute = excluded.attribute";
     insert(&mut writing.tx, "rejections", tail, rows).await.doing("write rejections")

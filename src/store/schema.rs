@@ -69,6 +69,8 @@ const STEPS: &[SchemaStep] = schema_steps![
     "write lock" in "0056_write_lock.sql",
     "leaders" in "0057_leaders.sql",
     "numbers of runs" in "0067_numbers_of_runs.sql",
+    "people without a SID" in "0080_people_without_sid.sql",
+    "changes of plans" in "0081_changes_of_plans.sql",
 ];
 
 pub(super) async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {

@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 
+use futures_util::TryStreamExt as _;
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::{Any, Arguments as _, AssertSqlSafe, Executor, Row as _};
 
+use super::error::{Doing as _, StoreError};
 use super::limits::{self, STATEMENT, within};
-use super::rows::Row;
+use super::rows::{self, Columns};
 use super::value::Value;
 
 /// Values in one bulk statement: a few hundred rows. SQLite allows 32,766 and PostgreSQL 65,535;
@@ -54,7 +56,7 @@ impl Sql {
     }
 
     /// Starts the selection of a struct's columns.
-    pub(super) fn select<R: Row>() -> Self {
+    pub(super) fn select<R: rows::Row>() -> Self {
         Self::new("SELECT ").push(R::COLUMNS)
     }
 
@@ -126,6 +128,36 @@ impl Sql {
     ) -> Result<Vec<AnyRow>, sqlx::Error> {
         let rows = sqlx::query_with(AssertSqlSafe(self.text), self.arguments).fetch_all(db);
         within(limits::LIST, rows).await
+    }
+
+    /// Reads a row at a time, so that a long list is in memory once: a row of the driver is larger than
+    /// what is kept of it.
+    pub(super) async fn each<'e>(
+        self,
+        db: impl Executor<'e, Database = Any>,
+        doing: &'static str,
+        mut read: impl FnMut(&mut Columns<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut rows = sqlx::query_with(AssertSqlSafe(self.text), self.arguments).fetch(db);
+        while let Some(row) = within(limits::LIST, rows.try_next()).await.doing(doing)? {
+            read(&mut Columns::of(&row))?;
+        }
+        Ok(())
+    }
+
+    /// Reads all rows, one at a time.
+    pub(super) async fn read<'e, R: rows::Row>(
+        self,
+        db: impl Executor<'e, Database = Any>,
+        doing: &'static str,
+    ) -> Result<Vec<R>, StoreError> {
+        let mut all = Vec::new();
+        let keep = |columns: &mut Columns<'_>| {
+            all.push(R::next(columns)?);
+            Ok(())
+        };
+        self.each(db, doing, keep).await?;
+        Ok(all)
     }
 
     pub(super) async fn first<'e>(

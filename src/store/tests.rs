@@ -11,7 +11,7 @@ use crate::model::{
     Evidence, Guid, Handle, HeldChange, HoldReason, Joined, Link, Names, ObservationNumber,
     PlanState, Policies, Profile, Reason, RunId, Status, TargetName, Tier, Timestamp, User, UserId,
 };
-use crate::reconcile::Admitted;
+use crate::reconcile::{Admitted, Fingerprint, IndexRow};
 
 /// A store for one test, with an account.
 struct Fresh {
@@ -84,6 +84,9 @@ macro_rules! on_both {
 }
 
 on_both! {
+    an_index_is_the_same_whatever_the_size_of_its_pages
+    a_plan_is_the_same_whatever_the_size_of_its_pages
+    a_plan_holds_what_the_run_did_not_decide_beside_what_it_found
     applied_changes_are_read_back_with_their_events
     addresses_are_swapped_in_one_transaction
     a_change_of_another_version_is_dropped
@@ -99,6 +102,7 @@ on_both! {
     a_store_is_copied_where_it_is_a_file
 }
 
+mod bytes;
 mod chain;
 mod deliveries;
 mod following;
@@ -211,6 +215,16 @@ impl Fresh {
     }
 
     async fn hold(&self, people: &[u8]) -> Holding {
+        self.hold_of(people, |_| true).await
+    }
+
+    /// Holds changes of a run that decided about some people only.
+    async fn hold_beside(&self, people: &[u8], decided: &[u8]) -> Holding {
+        let is_decided = |row: &HeldRow| decided.iter().any(|n| row.guid == Some(guid(*n)));
+        self.hold_of(people, is_decided).await
+    }
+
+    async fn hold_of(&self, people: &[u8], is_covered: impl Fn(&HeldRow) -> bool) -> Holding {
         let held: Vec<HeldChange> = people.iter().map(|n| self.held(*n)).collect();
         self.store
             .hold_changes(
@@ -219,12 +233,105 @@ impl Fresh {
                 0,
                 &held,
                 &DecidedBy::default(),
-                |_| true,
+                is_covered,
                 &self.clock,
             )
             .await
             .unwrap()
     }
+}
+
+async fn an_index_is_the_same_whatever_the_size_of_its_pages(f: Fresh) {
+    let fingerprints = [0, 1, 7, u64::MAX - 1, u64::MAX];
+    let people: Vec<IndexRow> = (0..)
+        .zip(fingerprints)
+        .map(|(n, number)| IndexRow {
+            guid: Guid([n * 60; 16]),
+            fingerprint: Fingerprint::from_stored(number),
+        })
+        .collect();
+    let mut writing = f.store.begin().await.unwrap();
+    for IndexRow { guid, fingerprint } in &people {
+        let row = vec![
+            ("directory", "corp".into()),
+            ("guid", (*guid).into()),
+            ("fingerprint", (*fingerprint).into()),
+            ("dn", "".into()),
+            ("parent_key", "".into()),
+            ("seen_at", 0_i64.into()),
+        ];
+        sql::Sql::insert("people", row).execute(&mut *writing.tx).await.unwrap();
+    }
+    writing.commit().await.unwrap();
+    let corp = DirectoryName::parse("corp").unwrap();
+    assert_eq!(f.store.index(&corp).await.unwrap(), people);
+    for size in 1..=people.len() + 1 {
+        let all = "people p WHERE p.directory = ";
+        let index = f.store.index_in_pages(all, &corp, size).await.unwrap();
+        assert_eq!(index, people, "pages of {size}");
+    }
+    assert_eq!(f.store.index(&DirectoryName::parse("sales").unwrap()).await.unwrap(), []);
+}
+
+async fn a_plan_is_the_same_whatever_the_size_of_its_pages(f: Fresh) {
+    f.hold(&[1, 2, 3]).await;
+    // The second run carries two changes, so that the plan has changes of two runs.
+    let plan = f.hold_beside(&[4, 5], &[3]).await.plan.unwrap();
+    let all = f.store.page_of_plan(plan, None, None).await.unwrap();
+    assert_eq!(all.len(), 4);
+    for size in 1..=5 {
+        let (mut pages, mut after) = (Vec::new(), None);
+        loop {
+            let page = f.store.page_of_plan(plan, after, Some(size)).await.unwrap();
+            after = page.last().map(|(place, _)| *place);
+            let is_last = (page.len() as u64) < size;
+            pages.extend(page);
+            if is_last {
+                break;
+            }
+        }
+        assert_eq!(pages, all, "pages of {size}");
+    }
+    let place = all[0].0;
+    assert_eq!(place.to_string().parse(), Ok(place));
+    assert!(["", "x.1", "1"].iter().all(|text| text.parse::<ChangePlace>().is_err()));
+}
+
+async fn a_plan_holds_what_the_run_did_not_decide_beside_what_it_found(f: Fresh) {
+    let first = f.store.plan(f.hold(&[1, 2, 3]).await.plan.unwrap()).await.unwrap().unwrap();
+    let approver = alice().into();
+    let consent = Consent { by: &approver, comment: "yes", needed: 1, valid_from: Timestamp(0) };
+    let rows = f.store.held_rows(first.id).await.unwrap();
+    let chosen: Vec<_> =
+        rows.iter().filter(|row| row.guid != Some(guid(3))).map(|row| row.digest).collect();
+    f.store.approve_plan(&first, Some(&chosen), consent, &f.clock).await.unwrap();
+    // The run found the change of 2 again and one of 4. It decided about 3, and not about 1.
+    let plan = f.hold_beside(&[2, 4], &[2, 3, 4]).await.plan.unwrap();
+    let rows = f.store.held_rows(plan).await.unwrap();
+    let mut found: Vec<_> =
+        rows.iter().map(|row| (row.guid, row.approved, row.approvals.len())).collect();
+    found.sort_unstable();
+    let approved = |n| (Some(guid(n)), true, 1);
+    assert_eq!(found, [approved(1), approved(2), (Some(guid(4)), false, 0)]);
+    let digests: BTreeSet<_> =
+        rows.iter().filter(|row| row.approved).map(|row| row.digest).collect();
+    assert_eq!(f.store.approved_changes(plan).await.unwrap(), digests);
+    assert_eq!(f.store.held_about(plan, guid(4)).await.unwrap(), 1);
+    assert_eq!(f.store.held_about(plan, guid(3)).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_page_of_a_plan_is_found_without_reading_the_others() {
+    let f = on("sqlite").await.unwrap();
+    let plan = f.hold(&[1, 2, 3]).await.plan.unwrap();
+    let place = f.store.page_of_plan(plan, None, Some(1)).await.unwrap()[0].0;
+    let sql = changes::of_plan(plan, Some(place), Some(1)).explained();
+    let rows = sql.all(&f.store.readers).await.unwrap();
+    let steps: Vec<String> = rows.iter().map(|row| sqlx::Row::get(row, "detail")).collect();
+    assert_eq!(
+        steps,
+        ["SEARCH changes USING INDEX changes_of_plan (plan_id=? AND (run_id,seq)>(?,?))"]
+    );
 }
 
 async fn applied_changes_are_read_back_with_their_events(f: Fresh) {

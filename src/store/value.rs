@@ -37,6 +37,7 @@ values! {
     &Sid, v => Self::Blob(Some(v.as_bytes().to_vec()));
     Option<&Sid>, v => Self::Blob(v.map(|sid| sid.as_bytes().to_vec()));
     Fingerprint, v => Self::from(v.to_stored());
+    Vec<u8>, v => Self::Blob(Some(v));
     [u8; 32], v => Self::Blob(Some(v.to_vec()));
 }
 

@@ -54,11 +54,14 @@ pub struct HeldPlan {
     pub note: Vec<String>,
     /// Number of changes.
     pub count: u64,
-    /// The changes, grouped by class, reason and cause.
+    /// The changes of all pages, grouped by class, reason and cause; empty on every page after the first.
     pub by: Vec<HeldGroup>,
     /// The changes; absent in a list of plans.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub changes: Option<Vec<Change>>,
+    /// The `after` of the next page of changes. Absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<String>,
 }
 
 fn one() -> u32 {

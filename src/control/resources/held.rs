@@ -17,17 +17,17 @@ use crate::control::operation::{Operation, REFUSED, TOO_LONG, UNREADABLE, change
 use crate::control::problem::Refusal;
 use crate::control::state::Control;
 use crate::engine::Selection;
-use crate::model::{
-    ChangeClass, GivenApproval, Guid, HoldReason, PlanId, Timestamp, WrittenChange,
-};
-use crate::store::{BaselineKind, HeldPlan, HeldSummary, cause_key};
+use crate::model::{ChangeClass, GivenApproval, Guid, HoldReason, PlanId, Timestamp};
+use crate::store::{BaselineKind, ChangePlace, HeldPlan, HeldSummary, cause_key};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
         read("/held", list, "List held plans")
             .with_query::<ListQuery>()
             .answers::<api::HeldPlans>("The plans"),
-        read("/held/{id}", get, "Read one held plan with its changes").answers::<api::HeldPlan>("The plan"),
+        read("/held/{id}", get, "Read one held plan with its changes")
+            .with_query::<PageQuery>()
+            .answers::<api::HeldPlan>("The plan"),
         change("/held/{id}/approve", approve, "Approve a plan: read its people again, and apply the changes that are still due")
             .may_take::<api::Approving>()
             .answers::<api::Approval>("The run that applied it, and the held plan afterwards")
@@ -74,17 +74,38 @@ async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<
     Ok(Json(api::HeldPlans { held, next }))
 }
 
-async fn get(State(control): Shared, Path(id): Path<String>) -> Answer<api::HeldPlan> {
+async fn get(
+    State(control): Shared,
+    Path(id): Path<String>,
+    Query(PageQuery { after, limit }): Query<PageQuery>,
+) -> Answer<api::HeldPlan> {
     let store = &control.engine.store;
     let id = plan_id(&id)?;
+    let after: Option<ChangePlace> = match after {
+        Some(after) => Some(after.parse().map_err(|()| {
+            Refusal::invalid(format!(
+                "no page of a plan ends at \"{after}\": begin with its first page"
+            ))
+        })?),
+        None => None,
+    };
     let plan =
         store.plan(id).await?.ok_or_else(|| Refusal::not_found("held plan", &id.to_string()))?;
-    let (about, changes) = (about(&control, &plan).await?, store.plan_changes(id).await?);
-    let mut shown = convert(plan, about, Some(changes));
-    if let Some(changes) = shown.changes.take() {
-        shown.changes = Some(changes::with_people(store, changes).await?);
+    // A plan of a million changes has a thousand pages, and its groups are those of all of them.
+    let about = match after {
+        Some(_) => About::default(),
+        None => about(&control, &plan).await?,
+    };
+    let limit = limit.map(|limit| limit.max(1));
+    let mut found = store.page_of_plan(id, after, limit.map(|limit| limit + 1)).await?;
+    let has_more = limit.is_some_and(|limit| found.len() as u64 > limit);
+    if has_more {
+        found.pop();
     }
-    Ok(Json(shown))
+    let next = found.last().filter(|_| has_more).map(|(place, _)| place.to_string());
+    let stored = found.into_iter().map(|(_, change)| changes::stored(change)).collect();
+    let changes = Some(changes::with_people(store, stored).await?);
+    Ok(Json(api::HeldPlan { changes, next, ..convert(plan, about) }))
 }
 
 async fn approve(
@@ -134,7 +155,7 @@ pub(in crate::control) async fn show(
     plan: HeldPlan,
 ) -> Result<api::HeldPlan, Refusal> {
     let about = about(control, &plan).await?;
-    Ok(convert(plan, about, None))
+    Ok(convert(plan, about))
 }
 
 async fn about(control: &Control, plan: &HeldPlan) -> Result<About, Refusal> {
@@ -197,7 +218,7 @@ struct About {
     limits: BTreeMap<ChangeClass, api::HeldLimit>,
 }
 
-fn convert(plan: HeldPlan, about: About, changes: Option<Vec<WrittenChange>>) -> api::HeldPlan {
+fn convert(plan: HeldPlan, about: About) -> api::HeldPlan {
     let HeldPlan {
         id,
         directory,
@@ -239,7 +260,8 @@ fn convert(plan: HeldPlan, about: About, changes: Option<Vec<WrittenChange>>) ->
         note: note.iter().flat_map(|note| note.lines()).map(str::to_owned).collect(),
         count,
         by: summary.into_iter().map(|line| group(line, &groups, &limits)).collect(),
-        changes: changes.map(|c| c.into_iter().map(changes::stored).collect()),
+        changes: None,
+        next: None,
     }
 }
 

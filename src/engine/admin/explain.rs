@@ -159,17 +159,10 @@ impl Engine {
         guid: Guid,
     ) -> Result<Option<String>, EngineError> {
         let name = &directory.config.name;
-        let changes =
-            |n: usize| if n == 1 { "1 change".to_owned() } else { format!("{n} changes") };
+        let changes = |n: u64| if n == 1 { "1 change".to_owned() } else { format!("{n} changes") };
         let mut said = Vec::new();
         if let Some(plan) = self.store.current_plan(name).await? {
-            let n = self
-                .store
-                .held_rows(plan.id)
-                .await?
-                .iter()
-                .filter(|row| row.guid == Some(guid))
-                .count();
+            let n = self.store.held_about(plan.id, guid).await?;
             if n > 0 {
                 said.push(format!(
                     "{} of plan {} wait for approval: rosterctl held show {}",
@@ -180,13 +173,7 @@ impl Engine {
             }
         }
         for plan in self.store.rejected_plans(Some(name)).await? {
-            let n = self
-                .store
-                .held_rows(plan.id)
-                .await?
-                .iter()
-                .filter(|row| row.guid == Some(guid))
-                .count();
+            let n = self.store.held_about(plan.id, guid).await?;
             if n > 0 {
                 let by = plan.actor.map(|actor| format!(" by {actor}")).unwrap_or_default();
                 said.push(format!(

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::engine::sync::stages::{Request, Source};
 use crate::engine::{Directory, Engine, EngineError, Target, TargetRequest};
 use crate::model::{
-    Actor, Approver, ChangeOutcome, ChangeVerb, Digest, DirectoryName, GivenApproval, Guid, PlanId,
-    PlanState, RunId, Trigger, UserId,
+    Actor, Approver, Digest, DirectoryName, GivenApproval, Guid, PlanId, PlanState, RunId, Trigger,
+    UserId,
 };
 use crate::reconcile::{Given, Limits};
 use crate::store::{Consent, Decision, HeldPlan, HeldRow, Run, fold};
@@ -204,8 +204,10 @@ impl Engine {
         };
         let place = Place::of(self, &place)?;
         let mut chosen = self.with_users(which).await?.of(&rows)?;
+        let among: Option<BTreeSet<Digest>> =
+            chosen.as_ref().map(|chosen| chosen.iter().copied().collect());
         let is_chosen =
-            |row: &&HeldRow| chosen.as_ref().is_none_or(|chosen| chosen.contains(&row.digest));
+            |row: &&HeldRow| among.as_ref().is_none_or(|among| among.contains(&row.digest));
         let people: BTreeSet<Guid> =
             rows.iter().filter(is_chosen).filter_map(|row| row.guid).collect();
         let users: BTreeSet<UserId> = rows.iter().filter(is_chosen).map(|row| row.user).collect();
@@ -234,7 +236,7 @@ impl Engine {
             chosen = Some(named).filter(|named| (named.len() as u64) < plan.count);
         }
         self.store.approve_plan(&plan, chosen.as_deref(), consent, &self.clock).await?;
-        drop(applying);
+        drop((applying, rows, chosen));
         let directory = match place {
             Place::Directory(directory) => directory,
             Place::Target(target) => {
@@ -277,8 +279,7 @@ impl Engine {
         run: RunId,
         actor: Option<Actor>,
     ) -> Result<(), EngineError> {
-        let mut changes = self.store.run_changes(run, None).await?;
-        changes.retain(|c| c.kind == ChangeVerb::Link && c.outcome == ChangeOutcome::Applied);
+        let changes = self.store.links_of_run(run).await?;
         let by = actor.clone().unwrap_or_else(Actor::rosterd);
         let mut people = BTreeSet::new();
         for change in changes {

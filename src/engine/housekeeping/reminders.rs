@@ -102,8 +102,7 @@ impl Engine {
         if !self.store.events(&warned).await?.is_empty() {
             return Ok(());
         }
-        let rows = self.store.held_rows(plan.id).await?;
-        let count = rows.iter().filter(|row| row.approved).count();
+        let count = self.store.approved_changes(plan.id).await?.len();
         let after = json!({ "directory": directory.config.name, "count": count, "approved_by": plan.actor, "expires_at": expires_at });
         let cause = EventCause {
             actor: Actor::rosterd(),

@@ -82,14 +82,7 @@ impl Engine {
         }
         let mut approved = BTreeSet::new();
         for plan in plans {
-            approved.extend(
-                self.store
-                    .held_rows(plan)
-                    .await?
-                    .into_iter()
-                    .filter(|row| row.approved)
-                    .map(|row| row.digest),
-            );
+            approved.extend(self.store.approved_changes(plan).await?);
         }
         Ok(approved)
     }

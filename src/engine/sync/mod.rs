@@ -68,6 +68,9 @@ impl Engine {
                 answer = self.ask_gates(directory, question).await;
                 continue;
             }
+            if observed.lost_server.is_none() {
+                observed.seen.forget_planned();
+            }
             let applied =
                 self.apply(directory, &observed, planned, &mut applied_so_far, run).await?;
             // The next server may not have heard of the leavers that were seen, so they are applied first.

@@ -288,8 +288,7 @@ impl Engine {
     ) -> Result<BTreeSet<Digest>, EngineError> {
         let name = DirectoryName::from(&target.config.name);
         let Some(plan) = self.store.current_plan(&name).await? else { return Ok(BTreeSet::new()) };
-        let rows = self.store.held_rows(plan.id).await?;
-        Ok(rows.into_iter().filter(|row| row.approved).map(|row| row.digest).collect())
+        Ok(self.store.approved_changes(plan.id).await?)
     }
 
     /// Logs a run and records its event.
