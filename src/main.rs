@@ -11,9 +11,9 @@ use rosterd::config::Config;
 use rosterd::control::openapi_document;
 use rosterd::ctl::Terminal;
 use rosterd::ctl::directory::{check_steps, examined};
-use rosterd::daemon::{Orders, Reload, RunnerAt};
+use rosterd::daemon::{Orders, Reload, RunnerAt, StoreFiles};
 use rosterd::engine::CheckOutcome;
-use rosterd::model::Address;
+use rosterd::model::{Address, StoreAt};
 use rosterd::visible::escaped;
 use rosterd::{daemon, manual, telemetry};
 use tokio_util::sync::CancellationToken;
@@ -72,6 +72,11 @@ enum Command {
         #[arg(long, value_name = "ADDRESS", value_parser = Address::parse)]
         write: Option<Address>,
     },
+    /// Move the store to another database.
+    Store {
+        #[command(subcommand)]
+        command: StoreCommand,
+    },
     /// Run programs of hooks and gates by name. Started by rosterd-hooks.socket or by rosterd;
     /// stdin is the socket.
     #[command(hide = true)]
@@ -98,6 +103,34 @@ enum Command {
         /// The page to print.
         page: ManPage,
     },
+}
+
+#[derive(Subcommand)]
+enum StoreCommand {
+    /// Copy a store to an empty one: from SQLite to PostgreSQL, or back. No rosterd works on either of
+    /// them meanwhile. The copy is verified, and the store that is copied stays as it is.
+    Copy {
+        /// The URL of the store, as [store] names it, or the path of its file.
+        #[arg(value_parser = store_at)]
+        from: StoreAt,
+        /// The URL of an empty database, or the path of a new file.
+        #[arg(value_parser = store_at)]
+        to: StoreAt,
+        /// The password of the database server, as [store] names it.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+        /// The certificates that the database server is trusted by, as [store] names them.
+        #[arg(long, value_name = "FILE")]
+        ca_file: Option<PathBuf>,
+        /// The keys of the event log, as [events] names them. The copy is verified by them.
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<PathBuf>,
+    },
+}
+
+/// Parses the place of a store: its URL, or the path of its file.
+fn store_at(text: &str) -> Result<StoreAt, String> {
+    if text.starts_with('/') { Ok(StoreAt::File(text.into())) } else { StoreAt::parse(text) }
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -136,6 +169,9 @@ fn main() -> ExitCode {
         Some(Command::CheckTarget { name, write }) => {
             with_config(&file, |config| check_target(config, &name, write.as_ref()))
         }
+        Some(Command::Store {
+            command: StoreCommand::Copy { from, to, password_file: password, ca_file: ca, key_file },
+        }) => exit(copy_store(from, to, &StoreFiles { password, ca, log_keys: key_file })),
         // Completions and man pages are made on machines without a configuration.
         Some(Command::Completions { shell }) => {
             exit(print(&completions(shell)).map_err(Into::into))
@@ -224,6 +260,32 @@ fn check_target(config: &Config, name: &str, trial: Option<&Address>) -> ExitCod
         }
         Err(error) => exit(Err(error)),
     }
+}
+
+/// Rows of a large table between two lines about it.
+const ROWS_A_LINE: u64 = 100_000;
+
+fn copy_store(from: StoreAt, to: StoreAt, files: &StoreFiles) -> anyhow::Result<()> {
+    let line = |text: String| print((text + "\n").as_bytes());
+    let told = |table: &str, rows: u64| {
+        if rows.is_multiple_of(ROWS_A_LINE) {
+            // The copy goes on where nobody reads about it.
+            let _ = line(format!("{table}: {rows} rows so far"));
+        }
+    };
+    let (shown, next) = (from.to_string(), to.to_string());
+    let copied =
+        tokio::runtime::Runtime::new()?.block_on(daemon::copy_store(from, to, files, told))?;
+    let tables = copied.tables.iter().filter(|(_, rows)| *rows > 0);
+    tables.clone().try_for_each(|(table, rows)| line(format!("{table}: {rows} rows")))?;
+    if copied.mended > 0 {
+        let mended = copied.mended;
+        line(format!("{mended} texts had the character U+0000, which PostgreSQL does not take"))?;
+    }
+    let rows: u64 = tables.map(|(_, rows)| rows).sum();
+    line(format!("copied {rows} rows of {shown}; the event log is verified: {}", copied.head))?;
+    line(format!("next: write url = \"{next}\" below [store] in rosterd.toml, and start rosterd"))?;
+    Ok(())
 }
 
 fn run_hooks(file: &Path, user: Option<&str>) -> ExitCode {

@@ -1,6 +1,7 @@
 //! The daemon: wiring, readiness and shutdown, without logic of its own.
 
 mod check;
+mod copy;
 mod notify;
 mod reload;
 mod runner;
@@ -22,10 +23,11 @@ use crate::control::{self, Callers};
 use crate::engine::{DirectoryConfig, Engine, EngineError, Rules, TargetConfig};
 use crate::hooks::{Hook, Runner};
 use crate::model::StoreAt;
-use crate::store::{LogKeys, Store, StoreError};
+use crate::store::{CopyError, LogKeys, Store, StoreError};
 use crate::telemetry::chain;
 
 pub use check::{check_directory, check_target};
+pub use copy::{StoreFiles, copy_store};
 pub use reload::Reload;
 pub use runner::{Orders, confine, run_hooks};
 pub use settings::setup;
@@ -79,6 +81,8 @@ impl From<RunnerAt> for Runner {
 pub enum DaemonError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Copy(#[from] CopyError),
     /// The control socket, or the port of the metrics.
     #[error(transparent)]
     Control(#[from] control::ServeError),

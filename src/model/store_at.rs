@@ -1,5 +1,6 @@
 //! The place of a store: a file of SQLite, or the servers of a PostgreSQL.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -71,6 +72,35 @@ impl StoreAt {
             // The message does not quote the URL, which may contain a password.
             _ => Err("this is not a store: write sqlite:///var/lib/rosterd/rosterd.db, or postgres://USER@HOST/DATABASE".to_owned()),
         }
+    }
+}
+
+impl fmt::Display for StoreAt {
+    /// Writes the URL.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "sqlite://{}", path.display()),
+            Self::Server(DatabaseServer { user, hosts, database, .. }) => {
+                let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+                let hosts = hosts.join(",");
+                if hosts.starts_with('/') {
+                    return write!(f, "postgres://{user}@/{database}?host={hosts}");
+                }
+                write!(f, "postgres://{user}@{hosts}/{database}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for DatabaseHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, port } = self;
+        if name.contains(':') {
+            write!(f, "[{name}]")?
+        } else {
+            write!(f, "{name}")?
+        }
+        if *port == PORT { Ok(()) } else { write!(f, ":{port}") }
     }
 }
 
@@ -157,6 +187,18 @@ fn host(text: &str) -> Result<DatabaseHost, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_is_shown_as_the_url_that_names_it() {
+        for url in [
+            "sqlite:///var/lib/rosterd.db",
+            "postgres://r@db1,db2.example.com:5433/rosterd",
+            "postgres://r@[2001:db8::1],[2001:db8::2]:1/rosterd",
+            "postgres://r@/rosterd?host=/run/postgresql",
+        ] {
+            assert_eq!(StoreAt::parse(url).map(|at| at.to_string()), Ok(url.to_owned()));
+        }
+    }
 
     #[test]
     fn a_url_of_a_server_is_hosts_or_an_advice_without_the_password() {

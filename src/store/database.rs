@@ -97,8 +97,7 @@ impl Store {
     pub async fn open_at(at: &StoreAt) -> Result<Self, StoreError> {
         let store = Self::at(at)?;
         store.prepare().await?;
-        #[cfg(feature = "postgres")]
-        store.set_fence(Fence::Open);
+        store.open_fence();
         store.adopt().await?;
         Ok(store)
     }
@@ -189,6 +188,12 @@ impl Store {
     pub async fn adopt(&self) -> Result<(), StoreError> {
         self.adopt_rejected_plans().await?;
         self.adopt_logon_names().await
+    }
+
+    /// Lets an operator's command write, while no daemon works on the store.
+    pub(super) fn open_fence(&self) {
+        #[cfg(feature = "postgres")]
+        self.set_fence(Fence::Open);
     }
 
     /// Returns the database file; a database server has none.
@@ -429,7 +434,7 @@ impl Store {
             actors: Vec::new(),
             news: &self.news,
             write_error: &self.write_error,
-            _guard: guard,
+            guard,
         })
     }
 }
@@ -494,7 +499,7 @@ pub(super) struct Writing<'a> {
     pub(super) actors: Vec<Actor>,
     news: &'a watch::Sender<u64>,
     write_error: &'a std::sync::Mutex<Option<String>>,
-    _guard: MutexGuard<'a, AnyPool>,
+    pub(super) guard: MutexGuard<'a, AnyPool>,
 }
 
 impl Writing<'_> {
@@ -508,7 +513,7 @@ impl Writing<'_> {
             actors,
             news,
             write_error,
-            _guard,
+            guard: _guard,
         } = self;
         let committed = limits::within(limits::STATEMENT, tx.commit()).await;
         let committed = StoreError::of_commit(committed);

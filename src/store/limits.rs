@@ -56,6 +56,15 @@ pub(super) async fn lift(conn: &mut AnyConnection) -> Result<(), sqlx::Error> {
     within(CONNECT, conn.execute(lifted)).await.map(drop)
 }
 
+/// Lifts the limits of a transaction that waits for another database.
+#[cfg(feature = "postgres")]
+pub(super) async fn lift_for_copy(conn: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    let lifted = sqlx::raw_sql(
+        "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = '2min'",
+    );
+    within(CONNECT, conn.execute(lifted)).await.map(drop)
+}
+
 /// Returns whether a server takes writes. One that has become a standby does not.
 pub(super) async fn takes_writes(conn: &mut AnyConnection) -> Result<bool, sqlx::Error> {
     let asked = sqlx::raw_sql("SHOW transaction_read_only");

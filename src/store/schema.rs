@@ -98,3 +98,11 @@ pub(super) async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), Stor
         Err(error) => Err(StoreError::Migrate(error)),
     }
 }
+
+/// Returns the first step that is either here or in a store with these steps.
+pub(super) fn first_difference(found: &[i64]) -> Option<i64> {
+    let known: Vec<i64> = STEPS.iter().map(|step| step.version).collect();
+    let is_known = |step: &&i64| known.contains(step);
+    let newer = found.iter().find(|step| !is_known(step));
+    newer.or_else(|| known.iter().find(|step| !found.contains(step))).copied()
+}

@@ -61,7 +61,7 @@ impl Sql {
     }
 
     /// Appends the names of columns in parentheses.
-    fn columns(mut self, row: &Fields) -> Self {
+    fn columns(mut self, row: &[(&str, Value)]) -> Self {
         let names: Vec<&str> = row.iter().map(|(name, _)| *name).collect();
         self.text.push_str(" (");
         self.text.push_str(&names.join(", "));
@@ -184,13 +184,13 @@ pub(super) type Fields = Vec<(&'static str, Value)>;
 /// Inserts rows with the same columns, in as many statements as needed. `tail` follows the values.
 ///
 /// No `async fn`: the rows are collected at once, so that the future does not borrow their closures.
-pub(super) fn insert<'a>(
+pub(super) fn insert<'a, 'n: 'a>(
     tx: &'a mut sqlx::Transaction<'static, Any>,
     table: &'a str,
     tail: &'a str,
-    rows: impl IntoIterator<Item = Fields>,
+    rows: impl IntoIterator<Item = Vec<(&'n str, Value)>>,
 ) -> impl Future<Output = Result<(), sqlx::Error>> + Send + 'a {
-    let rows: Vec<Fields> = rows.into_iter().collect();
+    let rows: Vec<_> = rows.into_iter().collect();
     async move {
         let places =
             if tx.backend_name() == "SQLite" { Places::Anonymous } else { Places::Numbered };

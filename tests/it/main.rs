@@ -14,6 +14,8 @@ mod clock;
 mod completion;
 mod config;
 mod console;
+#[cfg(feature = "postgres")]
+mod copy;
 mod ctl;
 #[cfg(feature = "postgres")]
 mod database;
