@@ -23,7 +23,7 @@ use crate::model::{
     RunMode, ServerUrl, Timestamp, Trigger, words,
 };
 use crate::reconcile::{Limits, TierRules};
-use crate::store::{LogHead, Run};
+use crate::store::{LogHead, Run, Store};
 
 /// The configuration of one directory.
 #[derive(Clone, PartialEq, Debug)]
@@ -163,6 +163,16 @@ pub(in crate::engine) struct Work {
     pub(in crate::engine) clock_note: std::sync::Mutex<Option<String>>,
     /// Microseconds by which the server's clock is behind ours.
     pub(in crate::engine) lag: AtomicI64,
+    cut_off: std::sync::Mutex<CutOff>,
+}
+
+/// The runs during which the database went away.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct CutOff {
+    /// Whether no run has made up for them.
+    pub(in crate::engine) is_due: bool,
+    /// Those whose end is not stored.
+    pub(in crate::engine) unsaved: Vec<Run>,
 }
 
 /// The outcome of a manual run; empty until it has ended.
@@ -178,6 +188,10 @@ impl Work {
     /// Returns the last answer of DNS about the servers.
     pub(in crate::engine) fn dns(&self) -> std::sync::MutexGuard<'_, DnsAnswer> {
         self.dns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(in crate::engine) fn cut_off(&self) -> std::sync::MutexGuard<'_, CutOff> {
+        self.cut_off.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns whether the changes of further servers are followed.
@@ -224,6 +238,15 @@ impl Configurable for Directory {
 }
 
 impl Directory {
+    /// Notes whether an error is that of a database server, so that another run does the rest. A file
+    /// that fails does not work again by itself.
+    pub(in crate::engine) fn note_cut_off(&self, error: &EngineError, store: &Store) {
+        if store.is_remote() && matches!(error, EngineError::Store(_)) {
+            self.work.cut_off().is_due = true;
+            self.work.wake.notify_one();
+        }
+    }
+
     /// Writes the end of a run to the log. The follower of a further server logs its failures itself.
     pub(in crate::engine) fn log_run(&self, source: &Source, run: &Run, head: Option<LogHead>) {
         match source {

@@ -5,10 +5,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use adsim::Sim;
+use adsim::{Fault, Sim, What, When};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -127,6 +127,45 @@ fn a_leaver_is_suspended_while_the_name_of_another_has_u_0000() {
     assert!(names.contains("AnnMiller"), "{names}");
     let quarantined = daemon.done("user list --quarantined").to_string();
     assert!(quarantined.contains("malformed-address"), "{quarantined}");
+}
+
+#[test]
+fn a_run_that_an_outage_cut_off_is_followed_by_another_at_once() {
+    let Some(place) = Place::new() else { return };
+    let (address, server) = (free_address(), parts(&place.url).1);
+    place.configure(address);
+    let relay = place.runtime.block_on(Relay::at(address, server));
+    let daemon = Daemon::start_without_store(place.folder.path());
+    until("the daemon works", || state(&daemon));
+    daemon.import();
+    let users = daemon.done("user list --status active");
+    let leaver = users["users"][0]["directory"]["dn"].as_str().unwrap();
+    let runs = daemon.done("run list")["runs"].as_array().unwrap().len();
+
+    // The server is slow, and the database goes away meanwhile.
+    let slow = What::Delay(Duration::from_secs(3));
+    place.sim.faults().push(Fault::new(When::search(), slow).times(1));
+    place.sim.edit(|ad| ad.disable(leaver));
+    let asking = daemon.client("sync corp").stdout(Stdio::null()).spawn();
+    let running = || daemon.done("run list")["runs"].as_array().unwrap().len() > runs;
+    until("a run is under way", || running().then_some(()));
+    drop(relay);
+    let ended = asking.unwrap().wait().unwrap();
+    assert!(!ended.success());
+    let cut = |run: &&Value| run["trigger"] == "manual" && run["state"] == "failed";
+    let _relay = place.runtime.block_on(Relay::at(address, server));
+
+    // Nothing is scheduled, and nobody asks for a run.
+    until("the leaver is suspended", || {
+        let (code, users) = daemon.ctl("user list --status suspended");
+        (code == 0 && users["users"][0]["directory"]["dn"] == leaver).then_some(())
+    });
+    until("the directory is well", || state(&daemon).filter(|state| state == "ok"));
+    let listed = daemon.done("run list");
+    let listed = listed["runs"].as_array().unwrap();
+    assert_eq!(listed[0]["trigger"], "schedule", "{listed:#?}");
+    // No run stays "running" in the store, and one makes up for all.
+    assert_eq!((listed.iter().filter(cut).count(), listed.len()), (1, runs + 2), "{listed:#?}");
 }
 
 /// PgBouncer in front of the server, killed when dropped.

@@ -26,6 +26,11 @@ const MAX_PLANS: usize = 10;
 impl Engine {
     /// Runs the pipeline. A failed run is returned as a run, too: only errors of the store are errors.
     pub async fn run(&self, directory: &Directory, request: Request) -> Result<Run, EngineError> {
+        let ended = self.run_once(directory, request).await;
+        ended.inspect_err(|error| directory.note_cut_off(error, &self.store))
+    }
+
+    async fn run_once(&self, directory: &Directory, request: Request) -> Result<Run, EngineError> {
         let _full_read_lock = match request.scope {
             Scope::All => Some(directory.work.full_read_lock.lock().await),
             Scope::People(_) => None,
@@ -40,6 +45,7 @@ impl Engine {
                 () = directory.cancel.cancelled() => Err(self.cancelled()),
                 done = Box::pin(self.stages(directory, &request, &mut run)) => done,
             };
+            let _ = done.as_ref().inspect_err(|error| directory.note_cut_off(error, &self.store));
             self.conclude(directory, &request.source, &mut run, done).await
         };
         stages.instrument(span).await?;

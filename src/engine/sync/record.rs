@@ -264,6 +264,9 @@ impl Engine {
             }
             is_own
         });
+        if saved.is_err() {
+            directory.work.cut_off().unsaved.push(run.clone());
+        }
         saved?;
         self.record_events(directory, run, (&was, &health), is_reported).await?;
         directory.log_run(source, run, self.store.log_head().await.ok());

@@ -18,6 +18,8 @@ use crate::telemetry::chain;
 
 /// Maximum wait, because the clock may be set.
 const MAX_WAIT: Duration = Duration::from_mins(1);
+/// Wait while a database server does not answer.
+const OUTAGE_WAIT: Duration = Duration::from_secs(1);
 
 /// The kind of the next run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,8 @@ enum Next {
     Scheduled,
     Expiry,
     Recheck,
+    /// The rest of a run that an outage of the database cut off.
+    Rest,
     /// Suspensions that operators scheduled. They read nothing.
     Suspension,
 }
@@ -37,13 +41,20 @@ struct ScheduleState {
     startup: bool,
     /// The last tick that a run covers.
     scheduled: Timestamp,
+    /// The time before which no further run does the rest of one.
+    rest_from: Timestamp,
     due: Due,
 }
 
 impl ScheduleState {
+    fn new(startup: bool, now: Timestamp) -> Self {
+        Self { startup, scheduled: now, rest_from: now, due: Due::default() }
+    }
+
     /// Prevents a clock that was set back from silencing the schedule until it has caught up.
     fn limit_to(&mut self, now: Timestamp) {
         self.scheduled = self.scheduled.min(now);
+        self.rest_from = self.rest_from.min(now.plus(MAX_WAIT));
     }
 }
 
@@ -65,8 +76,7 @@ impl Engine {
             let name = &directory.config.name;
             tracing::error!(directory = %name, "{name}: rename failed: {}", chain(&error));
         }
-        let begun = self.clock.now();
-        let mut done = ScheduleState { startup: false, scheduled: begun, due: Due::default() };
+        let mut done = ScheduleState::new(false, self.clock.now());
         loop {
             self.check_clock_or_log().await;
             let now = self.clock.now();
@@ -81,8 +91,11 @@ impl Engine {
                 Ok((due, _)) => due.map_or(MAX_WAIT, |at| at.since(now)),
                 Err(error) => {
                     let name = &directory.config.name;
-                    tracing::error!(directory = %name, "{name}: cannot read what is due: {}", chain(&error));
-                    MAX_WAIT
+                    // The outage is logged already.
+                    if self.store.outage().is_none() {
+                        tracing::error!(directory = %name, "{name}: cannot read what is due: {}", chain(&error));
+                    }
+                    if self.store.is_remote() { OUTAGE_WAIT } else { MAX_WAIT }
                 }
             };
             tokio::select! {
@@ -127,11 +140,38 @@ impl Engine {
                     done.due.rechecks.begin(&things, Due::first_backoff(Trigger::Recheck), now);
                 Request::people(Trigger::Recheck, people, None)
             }
+            // The checkpoint did not move, so a scheduled run finds what is left. One that is cut off in
+            // turn is not repeated at once.
+            Next::Rest => {
+                done.rest_from = now.plus(MAX_WAIT);
+                if let Err(error) = self.end_cut_off(directory).await {
+                    directory.note_cut_off(&error.into(), &self.store);
+                    return None;
+                }
+                self.scheduled(directory).await
+            }
             Next::Suspension => {
                 self.carry_out_suspensions(directory, done, now).await;
                 return None;
             }
         })
+    }
+
+    /// Stores the end of the runs that an outage cut off.
+    async fn end_cut_off(&self, directory: &Directory) -> Result<(), StoreError> {
+        let runs = std::mem::take(&mut *directory.work.cut_off()).unsaved;
+        for (at, run) in runs.iter().enumerate() {
+            let mut run = run.clone();
+            let saved = async {
+                (run.counts, run.dropped) = self.store.committed(run.id).await?;
+                self.store.save_run(&run).await
+            };
+            if let Err(error) = saved.await {
+                directory.work.cut_off().unsaved.extend_from_slice(&runs[at..]);
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Carries out the suspensions that operators scheduled until now.
@@ -213,6 +253,7 @@ impl Engine {
             .rechecks
             .next(&self.due_rechecks(directory).await?, now)
             .map(|at| (at, Next::Recheck));
+        let rest = directory.work.cut_off().is_due.then_some((done.rest_from, Next::Rest));
         let suspensions: Vec<DueThing> =
             self.due_suspensions(directory).await?.into_iter().map(|(thing, _)| thing).collect();
         // A pause is about reads, and delays no decision of an operator.
@@ -222,7 +263,7 @@ impl Engine {
         let shown = scheduled.map(|(at, _)| not_before(at.max(now)));
         directory.work.next_run.send_replace(shown);
         // Among overdue runs the startup run comes first.
-        let first = [startup, scheduled, expiry, recheck]
+        let first = [startup, scheduled, expiry, recheck, rest]
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| (*at).max(now));
@@ -259,7 +300,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_does_not_silence_the_schedule() {
         let (later, now) = (at("2036-01-01T00:00:00Z"), at("2026-11-26T08:00:00Z"));
-        let mut done = ScheduleState { startup: true, scheduled: later, due: Due::default() };
+        let mut done = ScheduleState::new(true, later);
         done.limit_to(now);
         let hourly = Cron::parse("@hourly", Tz::UTC).expect("a schedule");
         assert_eq!(hourly.next(done.scheduled), Some(at("2026-11-26T09:00:00Z")));
