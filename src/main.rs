@@ -155,9 +155,8 @@ fn main() -> ExitCode {
         Some(Command::CheckConfig { file: given }) => {
             with_config(given.as_ref().unwrap_or(&file), |config| {
                 let file = given.as_ref().unwrap_or(&file);
-                config
-                    .warnings()
-                    .iter()
+                let warnings = config.warnings().into_iter().chain(store_warning(config));
+                warnings
                     .for_each(|warning| say(&format!("{}: warning: {warning}", file.display())));
                 say(&format!("{}: no problems found", file.display()));
                 ExitCode::SUCCESS
@@ -260,6 +259,11 @@ fn check_target(config: &Config, name: &str, trial: Option<&Address>) -> ExitCod
         }
         Err(error) => exit(Err(error)),
     }
+}
+
+fn store_warning(config: &Config) -> Option<String> {
+    let runtime = tokio::runtime::Runtime::new().ok()?;
+    runtime.block_on(daemon::store_warning(&config.store))
 }
 
 /// Rows of a large table between two lines about it.

@@ -82,6 +82,7 @@ fn needs(status: &Status, plans: &[HeldPlan], view: &View) -> Markup {
                 .flat_map(|one| one.attention.iter().map(|sentence| (one.name.as_str(), sentence))),
         )
         .chain(status.hooks.attention.iter().map(|sentence| ("hooks", sentence)))
+        .chain(status.store.attention.iter().map(|sentence| ("store", sentence)))
         .collect();
     let sentences: Vec<_> = sentences
         .into_iter()

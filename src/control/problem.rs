@@ -93,7 +93,8 @@ fn status_of(error: &EngineError) -> StatusCode {
         | E::Claim(ClaimError::Domain(_) | ClaimError::Ambiguous(_))
         | E::DirectoryChange(DirectoryChangeError::PauseTooLong { .. })
         | E::TargetChange(TargetError::PauseTooLong(_)) => StatusCode::BAD_REQUEST,
-        E::User(
+        E::NoLoss
+        | E::User(
             UserError::Ambiguous { .. }
             | UserError::AlreadySuspended(_)
             | UserError::NotSuspendable { .. }

@@ -11,7 +11,7 @@ use super::terminal::Reader;
 use super::text::{Page, View, dim, green, not_shown, number, red, table, time, value, yellow};
 use super::when::instant;
 use super::{Exit, Output, change, run};
-use crate::control::api::{Event, Events, LogCheck};
+use crate::control::api::{Event, Events, LogCheck, StoreStatus};
 use crate::control::client::{ClientError, Route};
 
 /// The event log: each change with its actor
@@ -28,6 +28,8 @@ pub enum Command {
         #[arg(long, value_name = "SEQ:HASH")]
         head: Option<String>,
     },
+    /// Accept that the database has lost commits: status no longer tells of it. What waits for approval still waits
+    AcceptLoss,
 }
 
 #[derive(Debug, Args)]
@@ -127,6 +129,20 @@ pub(super) async fn call(
                 .await?;
             output.data(&check.raw, |view| verified(&check.value, view))?;
             Ok(if check.value.intact { Exit::Done } else { Exit::Failed })
+        }
+        Command::AcceptLoss => {
+            let route = Route::to(["events", "accept-loss"]);
+            let left: Answer<StoreStatus> = daemon.post(&route, &serde_json::json!({})).await?;
+            output.data(&left.raw, |view| {
+                let mut page = Page::from(
+                    "the loss is accepted; rosterctl held list shows what waits\n".to_owned(),
+                );
+                for sentence in &left.value.attention {
+                    page.sentence("  ", sentence, view);
+                }
+                page
+            })?;
+            Ok(Exit::Done)
         }
     }
 }

@@ -11,9 +11,12 @@ use crate::control::api::{
 };
 
 pub fn page(status: &Status, view: &View) -> Page {
-    let Status { version, started_at, directories, targets, hooks } = status;
+    let Status { version, started_at, directories, targets, hooks, store } = status;
     let mut page = Page::default();
     page.line(format!("rosterd {version}, running since {}", time_and_age(started_at, view)));
+    for sentence in &store.attention {
+        page.sentence(&format!("  {} ", yellow("!")), sentence, view);
+    }
     if directories.is_empty() {
         page.line("");
         page.sentence(

@@ -65,6 +65,14 @@ pub async fn check_directory(
     Ok(checks)
 }
 
+/// Returns a warning about the server of a store, if it answers.
+pub async fn store_warning(at: &StoreAt) -> Option<String> {
+    let StoreAt::Server(_) = at else { return None };
+    let store = Store::at(at).ok()?;
+    store.watch_server().await.ok()?;
+    store.warning()
+}
+
 /// Checks one target. With a trial address it creates, changes, deactivates and deletes one account.
 pub async fn check_target(
     config: &Config,

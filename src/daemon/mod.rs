@@ -26,7 +26,7 @@ use crate::model::StoreAt;
 use crate::store::{CopyError, LogKeys, Store, StoreError};
 use crate::telemetry::chain;
 
-pub use check::{check_directory, check_target};
+pub use check::{check_directory, check_target, store_warning};
 pub use copy::{StoreFiles, copy_store};
 pub use reload::Reload;
 pub use runner::{Orders, confine, run_hooks};
@@ -49,6 +49,8 @@ pub struct Setup {
     pub runner: RunnerAt,
     /// The file of the event log's keys.
     pub log_keys: Option<PathBuf>,
+    /// The folder of the daemon's state (STATE_DIRECTORY of systemd).
+    pub state: Option<PathBuf>,
 }
 
 /// The process that runs the programs of hooks and gates. A reload does not change it.
@@ -201,6 +203,9 @@ pub async fn run(
     on_ready: impl FnOnce(),
 ) -> Result<(), DaemonError> {
     let store = Arc::new(Store::at(&setup.store)?);
+    if let Some(folder) = &setup.state {
+        store.note_head_in(folder);
+    }
     if store.is_remote() {
         store.note_outage(Some("the store is not connected yet".to_owned()));
     } else {
@@ -221,6 +226,7 @@ pub async fn run(
         targets,
         runner,
         log_keys,
+        state: _,
     } = setup;
     let Reload { read, reloader, mut asked } = reload;
     let engine = Engine::new(Arc::clone(&store), clock, directories, rules, stop.clone())
@@ -298,6 +304,11 @@ pub async fn run(
             },
         }
     };
+    if matches!(outcome, Err(DaemonError::Store(StoreError::Rewound)))
+        && let Err(error) = daemon.engine.settle_lost_commits().await
+    {
+        tracing::error!("the next start tells what was lost: {}", chain(&error));
+    }
     notify::send(&[NotifyState::Stopping]);
     daemon.stop.cancel();
     if tokio::time::timeout(DRAIN, async { while daemon.tasks.join_next().await.is_some() {} })
@@ -337,6 +348,7 @@ impl Daemon {
             );
         }
         self.engine.key_log(read_keys(self.log_keys.as_deref())?).await?;
+        self.engine.settle_lost_commits().await?;
         self.engine.end_leftovers();
         for (name, task) in self.engine.periodic_tasks() {
             self.spawn(name, |_| async move {

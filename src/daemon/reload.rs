@@ -103,6 +103,7 @@ impl Daemon {
             targets,
             runner: _,
             log_keys,
+            state: _,
         } = setup;
         let needs_restart = [
             ("store.url", store != self.store_at),

@@ -37,6 +37,7 @@ pub fn setup(config: &Config) -> Setup {
         targets: config.targets.iter().map(target).collect(),
         runner: RunnerAt::default(),
         log_keys: config.log_keys.clone(),
+        state: std::env::var_os("STATE_DIRECTORY").map(PathBuf::from),
     }
 }
 

@@ -59,8 +59,8 @@ pub use delivery::hooks::{HookState, HookStatus, Sampled};
 pub use delivery::worker::ConfiguredHook;
 pub use directory::{Directory, DirectoryConfig, Phase, Progress, UnderWay};
 pub use health::{Attention, Health};
-pub use housekeeping::TaskFuture;
 pub use housekeeping::retention::Forgotten;
+pub use housekeeping::{LOSS_ACCEPTED, TaskFuture};
 pub use periodic::Periodic;
 pub use registry::{Configurable, Registry, ReloadOutcome};
 pub use server_status::ServerStatus;
@@ -105,6 +105,8 @@ pub enum EngineError {
     BindSuspended(#[from] BindSuspended),
     #[error(transparent)]
     Follow(#[from] FollowError),
+    #[error("the database has lost no commits since they were last accepted: rosterctl status")]
+    NoLoss,
     /// The plan of a run changed as often as a run may plan again.
     #[error(
         "claims, or the plan that gates were asked about, changed {0} times during the run; the next run starts again"

@@ -1,7 +1,7 @@
 //! The types of events.
 
 /// All types of events.
-pub const EVENT_TYPES: [&str; 77] = [
+pub const EVENT_TYPES: [&str; 79] = [
     "account.created",
     "account.renamed",
     "account.converted",
@@ -75,6 +75,8 @@ pub const EVENT_TYPES: [&str; 77] = [
     "hook.redelivered",
     "hook.replayed",
     "store.backed_up",
+    "store.rewound",
+    "store.loss_accepted",
     "configuration.reloaded",
     "operation.requested",
     "log.keyed",

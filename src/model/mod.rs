@@ -6,6 +6,7 @@
 mod account;
 mod actor;
 mod approval;
+mod brake;
 mod cause;
 mod change;
 mod check;
@@ -54,6 +55,7 @@ mod written;
 pub use account::{Account, AccountKind, AccountRef, Handle, HandleError, Policies, PolicyError};
 pub use actor::{Actor, Means, Origin};
 pub use approval::{Approver, GivenApproval};
+pub use brake::{Brake, BrakeTurn};
 pub use cause::{By, Cause, Causes, Evidence, Reason};
 pub use change::{Change, ChangeKind, ChangeVerb};
 pub use check::{CheckOutcome, CheckStep};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sqlx::any::AnyPoolOptions;
+use sqlx::{AnyConnection, Connection as _};
 
 use super::database::Store;
 use super::error::{Doing as _, StoreError};
@@ -17,23 +17,10 @@ impl Store {
     pub async fn backup(&self, file: &Path) -> Result<(), StoreError> {
         self.copy_to(file).await?;
         let path = file.to_str().ok_or_else(|| StoreError::Url)?;
-        let copy = AnyPoolOptions::new()
-            .max_connections(1)
-            .connect(&format!("sqlite://{path}"))
-            .await
-            .doing("open the copy")?;
-        Sql::new("UPDATE directories SET plan_only_since = NULL, scope_hash = ")
-            .bind(ScopeState::Restored.as_str())
-            .execute(&copy)
-            .await
-            .doing("mark the copy")?;
-        Sql::new("UPDATE targets SET plan_only_since = NULL, rules_hash = ")
-            .bind(ScopeState::Restored.as_str())
-            .execute(&copy)
-            .await
-            .doing("mark the copy")?;
-        copy.close().await;
-        Ok(())
+        let copy = AnyConnection::connect(&format!("sqlite://{path}")).await;
+        let mut copy = copy.doing("open the copy")?;
+        mark_restored(&mut copy).await.doing("mark the copy")?;
+        copy.close().await.doing("close the copy")
     }
 
     /// Writes an exact copy to a file that does not exist yet.
@@ -50,4 +37,15 @@ impl Store {
             .doing("copy itself")?;
         Ok(())
     }
+}
+
+/// Marks the state of a store that lacks what happened later. Its next runs only plan.
+pub(super) async fn mark_restored(conn: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    for table in [
+        "UPDATE directories SET plan_only_since = NULL, scope_hash = ",
+        "UPDATE targets SET plan_only_since = NULL, rules_hash = ",
+    ] {
+        Sql::new(table).bind(ScopeState::Restored.as_str()).execute(&mut *conn).await?;
+    }
+    Ok(())
 }

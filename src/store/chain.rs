@@ -34,6 +34,8 @@ pub struct Verified {
     pub head: LogHead,
     /// The first entry that is chained with a key.
     pub keyed_from: Option<u64>,
+    /// The entries that the database lost, as later ones tell.
+    pub lost: u64,
 }
 
 impl Store {
@@ -95,7 +97,7 @@ impl Store {
         noted: Option<LogHead>,
     ) -> Result<Result<Verified, ChainBreak>, StoreError> {
         let keys = self.log_keys();
-        let (mut keyed_from, mut is_keyed) = (None, false);
+        let (mut keyed_from, mut is_keyed, mut lost) = (None, false, 0);
         let (begins, mut hash) = beginning(&self.readers).await?;
         let mut seq = begins as u64;
         let broken = |seq, finding| Ok(Err(ChainBreak { seq, finding }));
@@ -125,10 +127,19 @@ impl Store {
             for row in rows {
                 let mut c = Columns::of(&row);
                 let at = c.int()? as u64;
-                if at != seq + 1 {
-                    return broken(seq + 1, "the entry is missing");
-                }
                 let document = c.text()?;
+                if at != seq + 1 {
+                    if !tells_loss(&document, seq + 1, at - 1) {
+                        return broken(seq + 1, "the entry is missing");
+                    }
+                    if noted.is_some_and(|noted| (seq + 1..at).contains(&noted.seq)) {
+                        return broken(
+                            seq + 1,
+                            "the noted head is among the entries that the database has lost",
+                        );
+                    }
+                    lost += at - 1 - seq;
+                }
                 let stored = c.hash()?;
                 let chained = keys.chained(hash, &document, stored);
                 match chained {
@@ -175,6 +186,7 @@ impl Store {
                 begins_after: begins as u64,
                 head: LogHead { seq, hash },
                 keyed_from,
+                lost,
             })),
         }
     }
@@ -203,6 +215,17 @@ async fn unkeyed_head(
     };
     let is_keyed = keys.chained(before, &document, hash) == Chained::WithKey;
     Ok((!is_keyed).then_some(LogHead { seq, hash }))
+}
+
+/// The event about commits that the database has lost.
+pub const REWOUND: &str = "store.rewound";
+
+/// Returns whether an entry tells that the entries before it, from `first` to `last`, were lost. The
+/// chain covers what it tells.
+fn tells_loss(document: &str, first: u64, last: u64) -> bool {
+    let Ok(document) = serde_json::from_str::<serde_json::Value>(document) else { return false };
+    let told = &document["data"]["after"];
+    document["type"] == REWOUND && told["from"] == first && told["to"] == last
 }
 
 /// Returns whether the columns of an event agree with its document. The chain does not cover them.

@@ -14,11 +14,12 @@ use uuid::Uuid;
 
 use super::error::{Doing as _, StoreError};
 use super::flavour::Flavour;
+use super::head::{Added, Seen};
 #[cfg(feature = "postgres")]
 use super::hosts::{self, Hosts};
 #[cfg(feature = "postgres")]
 use super::lease::{self, Fence};
-use super::log_keys::LogKeys;
+use super::log_keys::{LogHead, LogKeys};
 use super::sql::Sql;
 use super::subscription::{Follower, Subscription};
 use super::{event_watch, files, limits, schema};
@@ -46,6 +47,8 @@ pub struct Store {
     watching: Mutex<Option<AnyConnection>>,
     #[cfg(feature = "postgres")]
     pub(super) fence: RwLock<Fence>,
+    /// The end of the log that this process has seen committed.
+    pub(super) seen: std::sync::Mutex<Seen>,
     /// The error of the last write, until a commit succeeds.
     write_error: std::sync::Mutex<Option<String>>,
     /// The reason why the store does not answer.
@@ -143,6 +146,7 @@ impl Store {
                 Flavour::Sqlite => Fence::Open,
                 Flavour::Postgres => Fence::Waiting,
             }),
+            seen: std::sync::Mutex::default(),
             write_error: std::sync::Mutex::default(),
             outage: std::sync::Mutex::default(),
         })
@@ -228,11 +232,13 @@ impl Store {
             if let Some(mut conn) = watching.take()
                 && let Ok(true) = limits::takes_writes(&mut conn).await
             {
+                self.watch_log(&mut conn).await?;
                 *watching = Some(conn);
                 return Ok(());
             }
-            let (conn, options) = hosts.connect().await?;
+            let (mut conn, options) = hosts.connect().await?;
             self.use_host(options).await;
+            self.watch_log(&mut conn).await?;
             *watching = Some(conn);
         }
         Ok(())
@@ -432,6 +438,10 @@ impl Store {
             keys: self.log_keys(),
             has_news: false,
             actors: Vec::new(),
+            noted: self.watched_head(),
+            number_after: 0,
+            added: Added::default(),
+            store: self,
             news: &self.news,
             write_error: &self.write_error,
             guard,
@@ -497,6 +507,12 @@ pub(super) struct Writing<'a> {
     pub(super) has_news: bool,
     /// The actors of its events.
     pub(super) actors: Vec<Actor>,
+    /// The head that the log has to contain, until it was looked for.
+    pub(super) noted: Option<LogHead>,
+    /// The number after which entries are numbered, whatever the last one is.
+    pub(super) number_after: u64,
+    pub(super) added: Added,
+    store: &'a Store,
     news: &'a watch::Sender<u64>,
     write_error: &'a std::sync::Mutex<Option<String>>,
     pub(super) guard: MutexGuard<'a, AnyPool>,
@@ -511,6 +527,10 @@ impl Writing<'_> {
             keys: _,
             has_news,
             actors,
+            noted: _,
+            number_after: _,
+            added,
+            store,
             news,
             write_error,
             guard: _guard,
@@ -519,6 +539,7 @@ impl Writing<'_> {
         let committed = StoreError::of_commit(committed);
         note(write_error, committed.as_ref().err());
         committed?;
+        store.note_added(added);
         event_watch::note_committed(&actors);
         if has_news {
             news.send_modify(|count| *count += 1);

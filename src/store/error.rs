@@ -37,6 +37,10 @@ pub enum StoreError {
     Pooled,
     #[error("another rosterd leads now, and this one writes nothing: nothing was saved; ask there")]
     NotLeader,
+    #[error(
+        "the store lacks commits that were confirmed: nothing was saved; rosterd starts again, and tells what was lost"
+    )]
+    Rewound,
     #[error("rosterd on {0} leads: ask there; this one takes over within 17s if that one is gone")]
     Standby(String),
     #[error("the store did not confirm a commit: it may be done; look before you repeat it")]
@@ -94,11 +98,12 @@ impl StoreError {
         }
     }
 
-    /// Returns whether trying again cannot help while the configuration is as it is.
+    /// Returns whether trying again cannot help while the process and its configuration are as they are.
     pub fn is_final(&self) -> bool {
         matches!(
             self,
             Self::Pooled
+                | Self::Rewound
                 | Self::Url
                 | Self::Newer(_)
                 | Self::Migrate(MigrateError::VersionMismatch(_))

@@ -1,6 +1,7 @@
 //! The hash of the event log: each entry's covers its document and the hash of the entry before.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -26,6 +27,23 @@ impl fmt::Display for LogHead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.seq)?;
         self.hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for LogHead {
+    type Err = ();
+
+    /// Parses `SEQ:HASH`, with the hash in hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (seq, digits) = text.split_once(':').ok_or(())?;
+        if digits.len() != 64 || !digits.is_ascii() {
+            return Err(());
+        }
+        let mut hash = [0; 32];
+        for (byte, at) in hash.iter_mut().zip((0..).step_by(2)) {
+            *byte = u8::from_str_radix(&digits[at..at + 2], 16).map_err(drop)?;
+        }
+        Ok(Self { seq: seq.parse().map_err(drop)?, hash })
     }
 }
 

@@ -3,15 +3,17 @@
 //! The one writer numbers the events and chains each to the one before.
 
 use super::backlog::deliveries_of;
+use super::compared;
 use super::database::{Store, Writing};
 use super::error::{Doing as _, StoreError};
 use super::event_watch::means;
 use super::events::beginning;
 use super::followers::make_due;
+use super::log_keys::LogHead;
 use super::rows::Columns;
 use super::sql::{Fields, Sql, insert};
 use crate::clock::Clock;
-use crate::model::{Event, EventId, Timestamp};
+use crate::model::{Brake, Event, EventId, Timestamp};
 
 /// Appends events in the transaction that writes the change they report.
 pub(super) async fn append(
@@ -33,6 +35,10 @@ pub(super) async fn append(
         }
         None => beginning(&mut *writing.tx).await?,
     };
+    if let Some(noted) = writing.noted.take() {
+        compared::check(&mut writing.tx, noted, LogHead { seq: seq as u64, hash }).await?;
+    }
+    seq = seq.max(writing.number_after as i64);
     let first = seq + 1;
     let mut rows: Vec<Fields> = Vec::with_capacity(events.len());
     for event in events {
@@ -42,6 +48,7 @@ pub(super) async fn append(
         let id = EventId(clock.new_id());
         let document = event.document(id, means(&event.cause.actor));
         seq += 1;
+        writing.added.brakes.extend(Brake::told_by(seq as u64, event.kind, &document));
         hash = writing.keys.link(hash, &document);
         rows.push(vec![
             ("seq", seq.into()),
@@ -55,6 +62,7 @@ pub(super) async fn append(
         ]);
     }
     insert(&mut writing.tx, "events", "", rows).await.doing("write events")?;
+    writing.added.head = Some(LogHead { seq: seq as u64, hash });
     writing.has_news = true;
     make_due(writing, events, first, clock.now()).await?;
     enqueue(writing, first, seq, clock.now()).await

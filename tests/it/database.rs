@@ -21,26 +21,35 @@ use crate::relay::Relay;
 use crate::service::configuration;
 
 /// A directory and the folder of a daemon that does not run yet.
-struct Place {
-    sim: Sim,
-    runtime: Runtime,
-    folder: TempDir,
+pub(crate) struct Place {
+    pub(crate) sim: Sim,
+    pub(crate) runtime: Runtime,
+    pub(crate) folder: TempDir,
     url: String,
 }
 
 impl Place {
     /// Returns `None` without a server.
     fn new() -> Option<Self> {
+        Self::database().map(Self::at)
+    }
+
+    /// Creates a database.
+    pub(crate) fn database() -> Option<String> {
+        Runtime::new().unwrap().block_on(database())
+    }
+
+    /// Returns a place whose database exists.
+    pub(crate) fn at(url: String) -> Self {
         let runtime = Runtime::new().unwrap();
-        let url = runtime.block_on(database())?;
-        let sim = runtime.block_on(Sim::builder().people(10).start()).unwrap();
+        let sim = runtime.block_on(Sim::builder().people(16).start()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         folder::write_files(folder.path(), &sim.ca_pem(), &sim.service_password());
-        Some(Self { sim, runtime, folder, url })
+        Self { sim, runtime, folder, url }
     }
 
     /// Writes the configuration of a daemon whose database is at this address.
-    fn configure(&self, address: impl std::fmt::Display) {
+    pub(crate) fn configure(&self, address: impl std::fmt::Display) {
         self.configure_in(self.folder.path(), address);
     }
 
@@ -60,7 +69,7 @@ fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-fn state(daemon: &Daemon) -> Option<String> {
+pub(crate) fn state(daemon: &Daemon) -> Option<String> {
     let (code, status) = daemon.ctl("status");
     (code == 0).then(|| status["directories"][0]["state"].as_str().unwrap().to_owned())
 }

@@ -41,6 +41,8 @@ mod names;
 mod notes;
 mod ous;
 mod package;
+#[cfg(feature = "postgres")]
+mod pair;
 mod plans;
 #[cfg(feature = "postgres")]
 #[path = "../support/postgres.rs"]

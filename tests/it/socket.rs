@@ -13,6 +13,8 @@ use rosterd::hooks::{Hook, Receiver};
 use rosterd::model::{DirectoryName, Mode, Program, Status, User};
 use rosterd::store::EventFilter;
 use serde_json::{Value, json};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -363,6 +365,16 @@ impl Office {
         self.firm.engine.reconfigure(vec![corp, emea], was.rules.clone());
     }
 
+    /// Notes a loss of commits, which no file has.
+    async fn lose_commits(&self) {
+        let file = self.firm.folder.path().join("rosterd.db");
+        let options = SqliteConnectOptions::new().filename(file);
+        let mut store = options.connect().await.unwrap();
+        let noted = sqlx::raw_sql("INSERT INTO counters (name, value) VALUES ('loss', 2)");
+        noted.execute(&mut store).await.unwrap();
+        store.close().await.unwrap();
+    }
+
     /// Writes the examples, with the names of a company in place of those of this machine.
     fn write_examples(&self) {
         let folder = self.firm.folder.path().display().to_string();
@@ -616,6 +628,11 @@ async fn every_answer_matches_the_openapi_document() {
     office.expect(400, "get /v1/events?wait=1", None).await;
     let head = office.get("/v1/events/verify").await["head"].as_str().unwrap().to_owned();
     assert_eq!(office.get(&format!("/v1/events/verify?head={head}")).await["intact"], true);
+    office.expect(409, "post /v1/events/accept-loss", None).await;
+    office.lose_commits().await;
+    let told = office.get("/v1/status").await["store"]["attention"].to_string();
+    assert!(told.contains("the database has lost commits (event 2)"), "{told}");
+    assert_eq!(office.post("/v1/events/accept-loss", None).await["attention"], json!([]));
     assert!(office.get("/v1/hooks").await["hooks"][0]["delivered"].is_u64());
     assert_eq!(office.post("/v1/hooks/vpn/test", None).await["delivered"], true);
     office
@@ -884,6 +901,9 @@ async fn every_command_of_rosterctl_uses_the_api_and_parses_its_answers() {
     for command in &of_leavers {
         succeeds(&office, command).await;
     }
+    office.lose_commits().await;
+    let of_loss = "event accept-loss".to_owned();
+    succeeds(&office, &of_loss).await;
     office.remove_target();
     let of_target = "target forget app".to_owned();
     succeeds(&office, &of_target).await;
@@ -907,7 +927,7 @@ async fn every_command_of_rosterctl_uses_the_api_and_parses_its_answers() {
             !commands
                 .iter()
                 .chain(&of_leavers)
-                .chain([&of_migration, &of_section, &of_target])
+                .chain([&of_loss, &of_migration, &of_section, &of_target])
                 .any(|c| format!("{c} ").starts_with(&format!("{leaf} ")))
         })
         .collect();

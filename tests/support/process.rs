@@ -49,6 +49,7 @@ impl Programs {
             .arg(folder.join("rosterd.toml"))
             // As in the unit, so that memory is measured as it will be.
             .env("MALLOC_ARENA_MAX", "2")
+            .env("STATE_DIRECTORY", folder)
             .stdin(Stdio::null());
         // Root may operate every daemon; any other user who runs the tests needs the option.
         if !nix::unistd::geteuid().is_root() {

@@ -56,7 +56,7 @@ pub use quarantine::{Quarantine, QuarantinedEntry};
 pub use reload::{Reloaded, ReloadedDirectory, ReloadedHook, ReloadedTarget};
 pub use runs::{Accepted, Changes, Read, Run, RunDetail, Runs};
 pub use sign_ins::{SignIn, SignInDecision, SignInVerdict};
-pub use status::Status;
+pub use status::{Status, StoreStatus};
 pub use targets::{
     Adoption, Disowning, Forgotten, TargetAccount, TargetAccounts, TargetPlan, TargetPush,
     TargetStatus, TargetStep, TargetSync, Targets, UnmanagedAccount, UnmanagedAccounts,

@@ -22,4 +22,15 @@ pub struct Status {
     pub targets: Vec<TargetStatus>,
     /// Deliveries that have not succeeded.
     pub hooks: HookCounts,
+    /// The store itself.
+    #[serde(default)]
+    pub store: StoreStatus,
+}
+
+/// The state of the store.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct StoreStatus {
+    /// Sentences about what needs attention, each with its remedy.
+    #[serde(default)]
+    pub attention: Vec<String>,
 }

@@ -2,23 +2,25 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::request::{Answer, Shared, limit};
+use super::request::{Answer, By, Shared, limit};
 use crate::control::api;
-use crate::control::operation::{Operation, read};
+use crate::control::operation::{Operation, REFUSED, act, read};
 use crate::control::problem::Refusal;
 use crate::control::state::Control;
 use crate::control::transport::connection::Peer;
 use crate::control::transport::limits::POLLS_PER_USER;
-use crate::engine::{EngineError, UserError};
+use crate::engine::{EngineError, LOSS_ACCEPTED, UserError};
 use crate::model::{Guid, RunId, Timestamp};
-use crate::store::{AccountScope, ChainBreak, EventFilter, LogHead, StoredEvent, Verified};
+use crate::store::{
+    AccountScope, ChainBreak, EventFilter, LogHead, REWOUND, StoredEvent, Verified,
+};
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
@@ -31,7 +33,20 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
         read("/events/verify", verify, "Verify the hash chain of the log from its first entry")
             .with_query::<VerifyQuery>()
             .answers::<api::LogCheck>("The head of the chain, or the entry that breaks it"),
+        act(
+            LOSS_ACCEPTED,
+            "/events/accept-loss",
+            accept_loss,
+            "Accept that the database lost commits",
+        )
+        .answers::<api::StoreStatus>("What needs attention about the store afterwards")
+        .fails(&[REFUSED]),
     ]
+}
+
+async fn accept_loss(State(control): Shared, Extension(by): By) -> Answer<api::StoreStatus> {
+    control.engine.accept_loss(&by.actor).await?;
+    Ok(Json(api::StoreStatus { attention: control.engine.store_attention().await? }))
 }
 
 /// Time limit of a long poll. A client that follows the log sends another request.
@@ -176,26 +191,13 @@ async fn verify(
 ) -> Answer<api::LogCheck> {
     let noted = match head.as_deref() {
         None => None,
-        Some(text) => Some(noted(text).ok_or_else(|| {
+        Some(text) => Some(text.parse::<LogHead>().map_err(|()| {
             Refusal::invalid(format!(
                 "\"{text}\" is not the head of a log: write SEQ:HASH, as event verify prints it"
             ))
         })?),
     };
     Ok(Json(log_check(control.engine.store.verify_log(noted).await?, noted)))
-}
-
-/// Parses `SEQ:HASH`, with the hash in hexadecimal digits.
-fn noted(text: &str) -> Option<LogHead> {
-    let (seq, digits) = text.split_once(':')?;
-    if digits.len() != 64 || !digits.is_ascii() {
-        return None;
-    }
-    let mut hash = [0; 32];
-    for (byte, at) in hash.iter_mut().zip((0..).step_by(2)) {
-        *byte = u8::from_str_radix(&digits[at..at + 2], 16).ok()?;
-    }
-    Some(LogHead { seq: seq.parse().ok()?, hash })
 }
 
 pub(in crate::control) fn convert(event: StoredEvent) -> api::Event {
@@ -216,7 +218,7 @@ pub(in crate::control) fn log_check(
 ) -> api::LogCheck {
     match outcome {
         Ok(verified) => {
-            let Verified { begins_after: _, head, keyed_from } = verified;
+            let Verified { begins_after: _, head, keyed_from, lost: _ } = verified;
             let (entries, proves) = (head.seq, Some(proves(&verified, noted)));
             let head = Some(head.to_string());
             api::LogCheck {
@@ -247,7 +249,7 @@ pub(in crate::control) fn log_check(
 
 /// Returns the proof that an unbroken chain gives, in sentences.
 fn proves(
-    Verified { begins_after, head, keyed_from }: &Verified,
+    Verified { begins_after, head, keyed_from, lost }: &Verified,
     noted: Option<LogHead>,
 ) -> String {
     let (first, last) = (begins_after + 1, head.seq);
@@ -264,6 +266,11 @@ fn proves(
              compute the whole chain anew ([events] key-file prevents that)."
         )],
     };
+    if *lost > 0 {
+        sentences.push(format!(
+            "{lost} of these numbers are of entries that the database lost: rosterctl event list --type {REWOUND}."
+        ));
+    }
     sentences.push(match noted {
         Some(noted) if noted.seq == last => "The noted head is its end: the log is complete.".to_owned(),
         Some(noted) => format!(

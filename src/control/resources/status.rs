@@ -22,12 +22,14 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
 async fn get(State(control): Shared) -> Answer<api::Status> {
     let hooks = control.engine.hook_statuses().await?;
     let attention = control.engine.runner.trouble();
+    let store = api::StoreStatus { attention: control.engine.store_attention().await? };
     Ok(Json(convert(
         control.engine.started_at,
         directories::statuses(&control).await?,
         targets::statuses(&control).await?,
         &hooks,
         attention,
+        store,
     )))
 }
 
@@ -37,6 +39,7 @@ pub(in crate::control) fn convert(
     targets: Vec<api::TargetStatus>,
     hooks: &[HookStatus],
     attention: Option<String>,
+    store: api::StoreStatus,
 ) -> api::Status {
     let (removed, hooks): (Vec<_>, Vec<_>) =
         hooks.iter().partition(|hook| hook.kept_until.is_some());
@@ -55,5 +58,6 @@ pub(in crate::control) fn convert(
         directories,
         targets,
         hooks,
+        store,
     }
 }

@@ -109,6 +109,17 @@ impl Engine {
         self.directory_status(&directory).await
     }
 
+    /// Pauses a directory until a time.
+    pub(in crate::engine) async fn pause_until(
+        &self,
+        name: &str,
+        until: Timestamp,
+        actor: &Actor,
+    ) -> Result<(), EngineError> {
+        let directory = self.directory(name)?;
+        Ok(self.set_pause(&directory, Some(until), actor).await?)
+    }
+
     /// Ends a pause.
     pub async fn resume(&self, name: &str, actor: &Actor) -> Result<DirectoryStatus, EngineError> {
         let directory = self.directory(name)?;

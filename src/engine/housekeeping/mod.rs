@@ -1,9 +1,10 @@
 //! The periodic tasks of the engine, four of which are here: retention, reminders, the daily digest and
 //! server checks.
-//! Also the keys of the event log.
+//! Also the keys of the event log, and commits that it lacks.
 
 mod digest;
 mod log_keys;
+mod lost_commits;
 pub(super) mod reminders;
 pub(super) mod retention;
 pub(super) mod server_checks;
@@ -16,6 +17,8 @@ use crate::engine::admin::domains::ClaimCheck;
 use crate::engine::delivery::removed_hooks::RemovedHooks;
 use crate::engine::periodic::Periodic;
 use crate::engine::sign_in::SignInReports;
+
+pub use lost_commits::LOSS_ACCEPTED;
 
 use digest::DailyDigest;
 use reminders::Reminders;

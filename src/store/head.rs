@@ -1,0 +1,73 @@
+//! What this process has seen committed of the event log, in memory and in a file.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::log_keys::LogHead;
+use crate::model::Brake;
+
+/// The brakes that are kept. Operators put on fewer in a week.
+const BRAKES: usize = 1_000;
+
+/// What this process has seen committed.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) head: Option<LogHead>,
+    /// The last brakes, the oldest first.
+    pub(super) brakes: VecDeque<Brake>,
+    /// Whether each transaction is compared with the head.
+    pub(super) is_watched: bool,
+    pub(super) is_saved: bool,
+    pub(super) saved_at: Option<Instant>,
+    pub(super) file: Option<PathBuf>,
+    /// Whether a standby of the database has each commit before it is reported.
+    pub(super) is_synchronous: Option<bool>,
+}
+
+/// The content of the file.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Saved {
+    /// The id of the store. Another one has another log.
+    pub(super) store: String,
+    pub(super) head: String,
+    pub(super) brakes: VecDeque<Brake>,
+}
+
+/// What a transaction adds to the log.
+#[derive(Debug, Default)]
+pub(super) struct Added {
+    pub(super) head: Option<LogHead>,
+    pub(super) brakes: Vec<Brake>,
+}
+
+impl Seen {
+    pub(super) fn note(&mut self, head: LogHead, brakes: impl IntoIterator<Item = Brake>) {
+        if self.head == Some(head) {
+            return;
+        }
+        self.head = Some(head);
+        self.is_saved = false;
+        self.brakes.extend(brakes);
+        let surplus = self.brakes.len().saturating_sub(BRAKES);
+        self.brakes.drain(..surplus);
+    }
+
+    /// Writes the file, whole or not at all.
+    pub(super) fn save(&mut self, store: &str) -> io::Result<()> {
+        let (Some(file), Some(head)) = (&self.file, self.head) else { return Ok(()) };
+        let saved =
+            Saved { store: store.to_owned(), head: head.to_string(), brakes: self.brakes.clone() };
+        let new = file.with_extension("new");
+        let mut written = File::create(&new)?;
+        written.write_all(&serde_json::to_vec(&saved)?)?;
+        written.sync_all()?;
+        fs::rename(&new, file)?;
+        (self.is_saved, self.saved_at) = (true, Some(Instant::now()));
+        Ok(())
+    }
+}

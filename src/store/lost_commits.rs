@@ -1,0 +1,261 @@
+//! Commits that a database has lost.
+//!
+//! A database on a server loses commits by a failover to a standby that lagged behind, or when an older
+//! state of it is restored. Its log then lacks the noted head. A file has no such standby, and a
+//! backup of it is marked as a copy.
+#![cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "a file loses no commits"))]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::{AnyConnection, Row as _};
+
+use super::backup::mark_restored;
+use super::compared::{Compared, compare, end};
+use super::database::Store;
+use super::error::{Doing as _, StoreError};
+use super::head::{Added, Saved, Seen};
+use super::limits::{CONNECT, within};
+use super::log_keys::LogHead;
+use super::recording::append;
+use super::rows::Columns;
+use super::sql::Sql;
+use crate::clock::Clock;
+use crate::model::{Brake, BrakeTurn, Event};
+
+/// The file of the noted head, in the folder of the daemon's state.
+const FILE: &str = "head";
+
+/// The interval at which the noted head is saved.
+const SAVED_EVERY: Duration = Duration::from_secs(5);
+
+/// The counter whose value is the number of the event about the last loss.
+const LOSS: &str = "loss";
+
+/// Events that were committed, and that the store lacks.
+#[derive(Debug, Clone)]
+pub struct Loss {
+    /// The first of them; `None` where others have their numbers now.
+    pub first: Option<u64>,
+    /// The last one that was noted.
+    pub last: LogHead,
+    /// The lost brakes that nobody has changed since, the newest one of each user and directory.
+    pub brakes: Vec<Brake>,
+}
+
+impl Store {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the head in a file of this folder, too, and reads what a former process noted there.
+    pub fn note_head_in(&self, folder: &Path) {
+        if !self.is_remote() {
+            return;
+        }
+        let mut seen = self.seen();
+        let file = folder.join(FILE);
+        let saved: Option<Saved> =
+            fs::read(&file).ok().and_then(|content| serde_json::from_slice(&content).ok());
+        if let Some(saved) = saved.filter(|saved| saved.store == self.instance())
+            && let Ok(head) = saved.head.parse()
+        {
+            (seen.head, seen.brakes) = (Some(head), saved.brakes);
+        }
+        seen.file = Some(file);
+    }
+
+    /// Returns the noted head, if each transaction is compared with it.
+    pub(super) fn watched_head(&self) -> Option<LogHead> {
+        let seen = self.seen();
+        seen.head.filter(|_| seen.is_watched)
+    }
+
+    /// Notes what was committed. A brake is saved at once.
+    pub(super) fn note_added(&self, added: Added) {
+        let Some(head) = added.head.filter(|_| self.is_remote()) else { return };
+        let is_brake = !added.brakes.is_empty();
+        let mut seen = self.seen();
+        if seen.is_watched {
+            seen.note(head, added.brakes);
+            self.save_head(&mut seen, is_brake);
+        }
+    }
+
+    fn save_head(&self, seen: &mut Seen, is_due: bool) {
+        let is_due = is_due || seen.saved_at.is_none_or(|at| at.elapsed() >= SAVED_EVERY);
+        if is_due
+            && !seen.is_saved
+            && let Err(error) = seen.save(self.instance())
+        {
+            seen.saved_at = Some(Instant::now());
+            tracing::warn!(
+                "head of the event log was not saved: {error}; commits that the database loses while rosterd is stopped will not be noticed"
+            );
+        }
+    }
+
+    /// Notes the end of the log, whoever wrote it. A log without the noted head ends a process that
+    /// has worked with it: what that has in memory is about another store.
+    pub(super) async fn watch_log(&self, conn: &mut AnyConnection) -> Result<(), StoreError> {
+        let (noted, is_watched) = {
+            let seen = self.seen();
+            (seen.head, seen.is_watched)
+        };
+        let found = async {
+            self.note_standbys(conn).await?;
+            if let Some(noted) = noted
+                && compare(conn, noted).await? != Compared::Whole
+            {
+                return if is_watched { Err(StoreError::Rewound) } else { Ok(None) };
+            }
+            let Some(head) = end(conn).await? else { return Ok(None) };
+            let brakes = brakes_after(conn, noted.map_or(head.seq, |noted| noted.seq)).await?;
+            Ok(Some((head, brakes)))
+        };
+        match found.await {
+            Ok(Some((head, brakes))) => {
+                let is_brake = !brakes.is_empty();
+                let mut seen = self.seen();
+                // A commit of this process may have gone further meanwhile.
+                if seen.head == noted {
+                    seen.note(head, brakes);
+                }
+                self.save_head(&mut seen, is_brake);
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            // A new store has no tables yet.
+            #[cfg(feature = "postgres")]
+            Err(StoreError::Database { source, .. })
+                if super::error::sqlstate(&source).as_deref() == Some("42P01") =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn note_standbys(&self, conn: &mut AnyConnection) -> Result<(), StoreError> {
+        let asked = Sql::new("SELECT current_setting('synchronous_standby_names')").first(conn);
+        let row = within(CONNECT, asked).await.doing("read its settings")?;
+        let names: Option<String> =
+            row.map(|row| row.try_get(0)).transpose().doing("read its settings")?;
+        self.seen().is_synchronous = names.map(|names| !names.trim().is_empty());
+        Ok(())
+    }
+
+    /// Returns a sentence about a database server whose failover can lose commits.
+    pub fn warning(&self) -> Option<String> {
+        let is_synchronous = self.seen().is_synchronous;
+        let warning = "PostgreSQL has no synchronous standby (synchronous_standby_names): a failover can lose the last commits, such as a suspension by an operator";
+        (is_synchronous == Some(false)).then(|| warning.to_owned())
+    }
+
+    /// Returns what was committed, and is missing.
+    pub async fn lost_commits(&self) -> Result<Option<Loss>, StoreError> {
+        let (noted, brakes) = {
+            let mut seen = self.seen();
+            seen.is_watched = false;
+            (seen.head, seen.brakes.clone())
+        };
+        let Some(noted) = noted.filter(|_| self.is_remote()) else { return Ok(None) };
+        let mut conn = self.readers.acquire().await.doing("read the event log")?;
+        if compare(&mut conn, noted).await? == Compared::Whole {
+            return Ok(None);
+        }
+        // Of each subject, the newest brake counts.
+        let newest: BTreeMap<String, Brake> =
+            brakes.into_iter().map(|brake| (brake.subject.clone(), brake)).collect();
+        let mut lost = Vec::new();
+        for brake in newest.into_values() {
+            let is_on =
+                matches!(brake.turn, BrakeTurn::Suspended { .. } | BrakeTurn::Paused { .. });
+            if is_on && is_lost(&mut conn, &brake).await? {
+                lost.push(brake);
+            }
+        }
+        Ok(Some(Loss { first: None, last: noted, brakes: lost }))
+    }
+
+    /// Tells of a loss: numbers go on after the lost ones, and all runs only plan, as those of a
+    /// restored backup do. Returns false if an event tells of it already.
+    pub async fn tell_loss(
+        &self,
+        loss: &mut Loss,
+        event: impl FnOnce(&Loss) -> Event + Send,
+        clock: &Clock,
+    ) -> Result<bool, StoreError> {
+        let mut writing = self.begin().await?;
+        loss.first = match compare(&mut writing.tx, loss.last).await? {
+            Compared::Whole | Compared::Told => return Ok(false),
+            Compared::Behind(end) => Some(end.seq + 1),
+            Compared::Other => None,
+        };
+        let event = event(loss);
+        mark_restored(&mut writing.tx).await.doing("mark its state")?;
+        writing.number_after = loss.last.seq;
+        append(&mut writing, &[event], clock).await?;
+        let seq = writing.added.head.map_or(loss.last.seq, |head| head.seq);
+        let sql = Sql::new("INSERT INTO counters (name, value) VALUES (").bind(LOSS).push(", ");
+        let sql = sql.bind(seq).push(") ON CONFLICT (name) DO UPDATE SET value = excluded.value");
+        sql.execute(&mut *writing.tx).await.doing("note a loss")?;
+        writing.commit().await?;
+        Ok(true)
+    }
+
+    /// Compares each transaction with the head from now on.
+    pub async fn trust_log(&self) -> Result<(), StoreError> {
+        if self.is_remote() {
+            let head = self.log_head().await?;
+            let mut seen = self.seen();
+            seen.note(head, []);
+            seen.is_watched = true;
+            self.save_head(&mut seen, true);
+        }
+        Ok(())
+    }
+
+    /// Returns the number of the event about a loss that no operator has accepted.
+    pub async fn loss(&self) -> Result<Option<u64>, StoreError> {
+        let sql = Sql::new("SELECT value FROM counters WHERE name = ").bind(LOSS);
+        let row = sql.first(&self.readers).await.doing("read a loss")?;
+        row.map(|row| Columns::of(&row).read()).transpose()
+    }
+
+    /// Notes that an operator knows of a loss, with its event.
+    pub async fn accept_loss(&self, event: Event, clock: &Clock) -> Result<(), StoreError> {
+        let mut writing = self.begin().await?;
+        let sql = Sql::new("DELETE FROM counters WHERE name = ").bind(LOSS);
+        sql.execute(&mut *writing.tx).await.doing("accept a loss")?;
+        append(&mut writing, &[event], clock).await?;
+        writing.commit().await
+    }
+}
+
+/// Returns the brakes in the entries after a number.
+async fn brakes_after(conn: &mut AnyConnection, seq: u64) -> Result<Vec<Brake>, StoreError> {
+    let sql = Sql::new("SELECT seq, document FROM events WHERE seq > ").bind(seq).push(
+        " AND kind IN ('user.suspended', 'user.updated', 'user.reactivated', 'directory.paused', 'directory.resumed') ORDER BY seq DESC LIMIT 1000",
+    );
+    let rows = sql.all(conn).await.doing("read the event log")?;
+    let brake = |row| {
+        let mut c = Columns::of(row);
+        let seq = c.read()?;
+        Ok(Brake::of(seq, &c.json("event")?))
+    };
+    let brakes: Result<Vec<Option<Brake>>, StoreError> = rows.iter().rev().map(brake).collect();
+    Ok(brakes?.into_iter().flatten().collect())
+}
+
+/// Returns whether the event of a brake is missing, and nothing is told about its subject since.
+async fn is_lost(conn: &mut AnyConnection, brake: &Brake) -> Result<bool, StoreError> {
+    let sql = Sql::new("SELECT 1 FROM events WHERE (seq = ").bind(brake.seq).push(" AND id = ");
+    let sql = sql.bind(brake.event).push(") OR (seq >= ").bind(brake.seq).push(" AND subject = ");
+    let sql = sql.bind(brake.subject.as_str());
+    let sql = sql.push(" AND kind IN ('user.suspended', 'user.reactivated', 'directory.paused', 'directory.resumed')) LIMIT 1");
+    Ok(sql.first(conn).await.doing("read the event log")?.is_none())
+}
