@@ -28,7 +28,7 @@ pub enum Command {
         #[arg(long, value_name = "SEQ:HASH")]
         head: Option<String>,
     },
-    /// Accept that the database has lost commits: status no longer tells of it. What waits for approval still waits
+    /// Accept that the database has lost commits: status no longer tells of it. Changes that wait for approval still wait
     AcceptLoss,
 }
 

@@ -45,7 +45,7 @@ impl Brake {
             |causes: &Value| causes.as_array().is_some_and(|all| all.contains(&"operator".into()));
         let turn = match document["type"].as_str()? {
             "user.suspended" | "user.updated" if data["after"]["cause"] == "operator" => {
-                let why = data["evidence"]["value"].as_str().unwrap_or_default().to_owned();
+                let why = data["evidence"][0]["value"].as_str().unwrap_or_default().to_owned();
                 BrakeTurn::Suspended { why }
             }
             "user.reactivated" | "user.updated"

@@ -60,7 +60,7 @@ pub enum CopyError {
     Store(#[from] StoreError),
 }
 
-/// What was copied.
+/// The outcome of a copy.
 #[derive(Debug)]
 pub struct Copied {
     /// The rows of each table.
@@ -88,7 +88,7 @@ struct Table {
 
 /// Copies a store to an empty one, and verifies the copy. `told` gets the rows of a table so far.
 ///
-/// Nobody writes to either of them meanwhile. Scopes, held plans and the event log stay as they are:
+/// Other writers wait or are refused meanwhile. Scopes, held plans and the event log stay as they are:
 /// a copy is no backup that was restored.
 pub async fn copy(
     from: &StoreAt,

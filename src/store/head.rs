@@ -1,4 +1,4 @@
-//! What this process has seen committed of the event log, in memory and in a file.
+//! The part of the event log that this process has seen committed, in memory and in a file.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ use crate::model::Brake;
 /// The brakes that are kept. Operators put on fewer in a week.
 const BRAKES: usize = 1_000;
 
-/// What this process has seen committed.
+/// The end of the log that this process has seen committed.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) head: Option<LogHead>,
@@ -38,7 +38,7 @@ pub(super) struct Saved {
     pub(super) brakes: VecDeque<Brake>,
 }
 
-/// What a transaction adds to the log.
+/// The entries that a transaction adds to the log.
 #[derive(Debug, Default)]
 pub(super) struct Added {
     pub(super) head: Option<LogHead>,

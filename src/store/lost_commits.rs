@@ -167,7 +167,7 @@ impl Store {
         if compare(&mut conn, noted).await? == Compared::Whole {
             return Ok(None);
         }
-        // Of each subject, the newest brake counts.
+        // The newest brake of each subject counts.
         let newest: BTreeMap<String, Brake> =
             brakes.into_iter().map(|brake| (brake.subject.clone(), brake)).collect();
         let mut lost = Vec::new();

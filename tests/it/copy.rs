@@ -51,6 +51,8 @@ async fn tables(conn: &mut SqliteConnection) -> Vec<String> {
 async fn fill(file: &Path) -> Vec<String> {
     let mut conn = open(file).await;
     let mut filled = Vec::new();
+    let begins = "INSERT INTO log_begins (seq, hash) VALUES (0, zeroblob(32))";
+    sqlx::raw_sql(begins).execute(&mut conn).await.unwrap();
     for table in tables(&mut conn).await {
         let sql = "SELECT group_concat(CASE c.type WHEN 'INTEGER' THEN '-7' WHEN 'BLOB' THEN '(SELECT id FROM users LIMIT 1)' ELSE '''Zoë''' END) FROM pragma_table_info";
         let values = texts(&mut conn, format!("{sql}('{table}') c")).await;

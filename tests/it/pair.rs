@@ -181,7 +181,7 @@ fn commits_that_a_failover_lost_are_told_and_brakes_are_put_on_again() {
         "{verified:#}"
     );
 
-    // Whatever is not a leaver waits for approval.
+    // The change of a person who is no leaver waits for approval.
     assert_eq!(daemon.done("held list")["held"].as_array().unwrap().len(), 1);
     let attention = |daemon: &Daemon| daemon.done("status")["store"]["attention"].to_string();
     assert!(attention(&daemon).contains("the database has lost commits"), "{}", attention(&daemon));
@@ -250,8 +250,10 @@ fn a_restored_dump_lets_runs_only_plan_and_a_lost_pause_is_on_again() {
     sql(&format!("DROP DATABASE {name}"));
     sql(&format!("ALTER DATABASE {name}_dump RENAME TO {name}"));
     let daemon = started(&place);
-    let status = daemon.done("status");
-    assert_eq!(status["directories"][0]["paused_until"], until_when, "{status:#}");
+    until("the pause is on again", || {
+        let status = daemon.done("status");
+        (status["directories"][0]["paused_until"] == until_when).then_some(())
+    });
     assert_eq!(events(&daemon, "store.rewound").len(), 1);
     daemon.done("event verify");
     daemon.done("directory resume corp");

@@ -69,7 +69,7 @@ impl Engine {
         Ok(lost.into_iter().chain(self.store.warning()).collect())
     }
 
-    /// Notes that an operator knows of a loss. What waits for approval still waits.
+    /// Notes that an operator knows of a loss. Changes that wait for approval still wait.
     pub async fn accept_loss(&self, actor: &Actor) -> Result<(), EngineError> {
         let seq = self.store.loss().await?.ok_or(EngineError::NoLoss)?;
         let event = self.about_store(LOSS_ACCEPTED, actor, json!({ "event": seq }));
