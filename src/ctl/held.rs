@@ -202,9 +202,10 @@ async fn approve(
     output.can_ask("held approve")?;
     let id = resolve(what.id.as_deref(), daemon).await?;
     // A plan that is neither shown nor divided is not read.
-    let plan = match output.yes && what.which.is_whole() {
-        true => page(&id, None, 1, daemon).await?.value,
-        false => plan(&id, daemon).await?.value,
+    let plan = if output.yes && what.which.is_whole() {
+        page(&id, None, 1, daemon).await?.value
+    } else {
+        plan(&id, daemon).await?.value
     };
     let all: Vec<&Change> = plan.changes.iter().flatten().collect();
     let chosen = what.which.choose(&plan, &all)?;
