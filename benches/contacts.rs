@@ -87,6 +87,7 @@ async fn main() {
     store.create_account(&account, &actor, &clock).await.expect("an account");
     let changes = (0..PEOPLE).map(|n| creation(&clock, n)).collect();
     let writer = Writer {
+        right: rosterd::store::Right::Leader,
         run: RunId(clock.new_id()),
         directory: None,
         account: account.reference(),

@@ -120,6 +120,7 @@ async fn fill(folder: &Path, sim: &Sim, users: usize, known: usize) -> anyhow::R
     store.create_account(&company, &actor, &clock).await?;
     let changes = (0..users).map(|n| creation(&clock, n)).collect();
     let writer = Writer {
+        right: rosterd::store::Right::Leader,
         run: RunId(clock.new_id()),
         directory: None,
         account: company.reference(),

@@ -10,7 +10,7 @@ use crate::model::Timestamp;
 
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
-    /// Microseconds added to the system's time, for tests.
+    /// Microseconds added to the system's time: it follows the clock of a shared store.
     offset: Arc<AtomicI64>,
     /// Microseconds added to the elapsed time, for tests.
     passed: Arc<AtomicI64>,
@@ -57,6 +57,19 @@ impl Clock {
         ORIGIN.elapsed() + more
     }
 
+    /// Shows the time of another clock from now on, unless it differs less than `by`.
+    pub fn follow(&self, theirs: Timestamp, by: Duration) {
+        let ours = self.now();
+        if ours.distance(theirs) > by {
+            self.offset.fetch_add(theirs.0.saturating_sub(ours.0), Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the instant that this clock showed at an instant of the system, such as that of a file.
+    pub fn of_system(&self, at: chrono::DateTime<chrono::Utc>) -> Timestamp {
+        Timestamp(Timestamp::from(at).0.saturating_add(self.offset.load(Ordering::Relaxed)))
+    }
+
     /// Advances clock and elapsed time, for tests.
     pub fn advance(&self, by: Duration) {
         let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
@@ -78,5 +91,29 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "no other code reads it")]
     pub fn new_id(&self) -> Uuid {
         Uuid::now_v7()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_ten_minutes_off_shows_the_time_of_the_one_that_it_follows() {
+        let database = Clock::system();
+        for set in [Clock::set_forward, Clock::set_back] {
+            let clock = Clock::system();
+            set(&clock, Duration::from_mins(10));
+            clock.follow(database.now(), Duration::from_millis(100));
+            assert!(clock.now().distance(database.now()) < Duration::from_secs(5));
+        }
+    }
+
+    #[test]
+    fn a_clock_that_differs_little_is_not_set() {
+        let clock = Clock::system();
+        let ours = clock.now();
+        clock.follow(ours.plus(Duration::from_millis(50)), Duration::from_secs(1));
+        assert_eq!(clock.offset.load(Ordering::Relaxed), 0);
     }
 }

@@ -75,7 +75,7 @@ enum Command {
     /// Move the store to another database.
     Store {
         #[command(subcommand)]
-        command: StoreCommand,
+        command: Box<StoreCommand>,
     },
     /// Run programs of hooks and gates by name. Started by rosterd-hooks.socket or by rosterd;
     /// stdin is the socket.
@@ -168,9 +168,11 @@ fn main() -> ExitCode {
         Some(Command::CheckTarget { name, write }) => {
             with_config(&file, |config| check_target(config, &name, write.as_ref()))
         }
-        Some(Command::Store {
-            command: StoreCommand::Copy { from, to, password_file: password, ca_file: ca, key_file },
-        }) => exit(copy_store(from, to, &StoreFiles { password, ca, log_keys: key_file })),
+        Some(Command::Store { command }) => {
+            let StoreCommand::Copy { from, to, password_file: password, ca_file: ca, key_file } =
+                *command;
+            exit(copy_store(from, to, &StoreFiles { password, ca, log_keys: key_file }))
+        }
         // Completions and man pages are made on machines without a configuration.
         Some(Command::Completions { shell }) => {
             exit(print(&completions(shell)).map_err(Into::into))

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use chrono_tz::Tz;
 
-use crate::model::{Cron, DatabaseServer, Domain, Gate, Resolver, Retention, StoreAt};
+use crate::model::{Cron, DatabaseServer, Domain, Gate, Resolver, Retention, Sharing, StoreAt};
 use crate::ownership::{self, Owners};
 use crate::reconcile::Limits;
 use crate::sources::{self, Source};
@@ -42,6 +42,8 @@ pub use values::nearest;
 #[derive(Clone, PartialEq, Debug)]
 pub struct Config {
     pub store: StoreAt,
+    /// The part of this rosterd in sharing a store on a server.
+    pub cluster: Sharing,
     pub control: Control,
     pub resolver: Resolver,
     /// Domains whose claim needs no TXT record.
@@ -142,6 +144,7 @@ fn read(
 
 fn read_root(mut root: Table<'_>, credentials: Option<&Path>) -> Option<Config> {
     let store = read_store(root.table("store"), credentials);
+    let cluster = read_cluster(root.table("cluster"));
     let control = read_control(root.table("control"));
     let resolver = read_dns(root.table("dns"));
     let trusted = read_domains(root.table("domains"));
@@ -178,6 +181,7 @@ fn read_root(mut root: Table<'_>, credentials: Option<&Path>) -> Option<Config> 
     root.finish();
     Some(Config {
         store: store?,
+        cluster,
         control,
         resolver,
         trusted,
@@ -244,6 +248,24 @@ fn read_store(mut table: Table<'_>, credentials: Option<&Path>) -> Option<StoreA
     };
     table.finish();
     at
+}
+
+fn read_cluster(mut table: Table<'_>) -> Sharing {
+    let node = table.text("node", values::node_name);
+    let lease = table.text("lease", values::lease);
+    let takeover = table.flag("takeover");
+    table.finish();
+    Sharing {
+        node: node.unwrap_or_else(host_name),
+        lease: lease.unwrap_or(Sharing::LEASE),
+        takeover: takeover.unwrap_or(true),
+    }
+}
+
+/// Returns the name of this machine.
+fn host_name() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// The file of the store where no URL is given.

@@ -25,6 +25,21 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Parses the time for which a leader may be silent.
+pub(super) fn lease(text: &str) -> Result<Duration, String> {
+    let lease = duration(text)?;
+    if (Duration::from_secs(3)..=Duration::from_mins(1)).contains(&lease) {
+        Ok(lease)
+    } else {
+        Err(format!("\"{text}\" is not from 3s to 60s: \"10s\" is usual"))
+    }
+}
+
+/// Parses the name of a node.
+pub(super) fn node_name(text: &str) -> Result<String, String> {
+    hook_name(text)
+}
+
 /// Parses a duration, which may be zero.
 pub(super) fn duration_or_zero(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text)

@@ -39,14 +39,14 @@ pub enum ClientError {
     NoDaemon { socket: PathBuf, why: String },
     /// The modes of the socket or the roles of the user do not allow it.
     #[error("not allowed: {}", said(.0))]
-    NotAllowed(Problem),
+    NotAllowed(Box<Problem>),
     /// The daemon answered with an error.
     #[error("{}", said(.0))]
-    Problem(Problem),
+    Problem(Box<Problem>),
     /// The daemon does not know the request, and has another version than this client.
     #[error("{}; {}", said(problem), versions(daemon))]
     OtherVersion {
-        problem: Problem,
+        problem: Box<Problem>,
         /// Version of the daemon.
         daemon: String,
     },
@@ -69,7 +69,7 @@ impl ClientError {
         match self {
             Self::NotAllowed(problem)
             | Self::Problem(problem)
-            | Self::OtherVersion { problem, .. } => problem.clone(),
+            | Self::OtherVersion { problem, .. } => Problem::clone(problem),
             Self::NoDaemon { .. } => problem(503, "Service Unavailable", self.to_string()),
             Self::WrongAnswer { .. } => problem(502, "Bad Gateway", self.to_string()),
             Self::Unaskable(_) => problem(400, "Bad Request", self.to_string()),
@@ -89,7 +89,8 @@ fn versions(daemon: &str) -> String {
 }
 
 fn problem(status: u16, title: &str, detail: String) -> Problem {
-    Problem { kind: "about:blank".to_owned(), title: title.to_owned(), status, detail }
+    let (kind, title) = ("about:blank".to_owned(), title.to_owned());
+    Problem { kind, title, status, detail, leader: None, since: None }
 }
 
 /// A resource below `/v1`, with query parameters.
@@ -127,11 +128,8 @@ impl Route {
         let Self { segments, query } = self;
         // Refuses these names, because a URL with them means another resource.
         if let Some(name) = segments.iter().find(|s| matches!(s.as_str(), "" | "." | "..")) {
-            return Err(ClientError::Problem(problem(
-                404,
-                "Not Found",
-                format!("there is no resource named \"{name}\""),
-            )));
+            let said = format!("there is no resource named \"{name}\"");
+            return Err(ClientError::Problem(Box::new(problem(404, "Not Found", said))));
         }
         // The host has no meaning on a Unix socket.
         let mut url =
@@ -298,7 +296,7 @@ impl Client {
                 let detail = format!(
                     "this user may not connect to {socket}: check the modes of the socket and of the directories above it"
                 );
-                return ClientError::NotAllowed(problem(403, "Forbidden", detail));
+                return ClientError::NotAllowed(Box::new(problem(403, "Forbidden", detail)));
             }
             _ => {}
         }
@@ -335,7 +333,7 @@ impl Answer<'_> {
         if status.is_success() {
             return Ok(document);
         }
-        let problem: Problem = client.read(document)?;
+        let problem: Box<Problem> = client.read(document)?;
         let is_unknown = problem.kind == UNKNOWN_ROUTE || status == StatusCode::BAD_REQUEST;
         Err(match status {
             StatusCode::FORBIDDEN => ClientError::NotAllowed(problem),

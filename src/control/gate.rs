@@ -40,6 +40,8 @@ pub(super) struct Gate {
     pub(super) takes_query: bool,
     pub(super) takes_document: bool,
     pub(super) dry_runs: DryRuns,
+    /// Whether a rosterd that does not lead carries it out.
+    pub(super) is_for_all: bool,
     /// The handler, for a rehearsal with another state.
     pub(super) handler: MethodRouter<Arc<Control>>,
 }
@@ -50,8 +52,17 @@ pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next)
 }
 
 async fn pass(gate: Gate, mut request: Request, next: Next) -> Result<Response, Refusal> {
-    let Gate { control, pattern, roles, effect, takes_query, takes_document, dry_runs, handler } =
-        gate;
+    let Gate {
+        control,
+        pattern,
+        roles,
+        effect,
+        takes_query,
+        takes_document,
+        dry_runs,
+        is_for_all,
+        handler,
+    } = gate;
     let via = means(&request)?;
     let actor = match roles {
         Some(needed) => {
@@ -65,6 +76,9 @@ async fn pass(gate: Gate, mut request: Request, next: Next) -> Result<Response, 
     let needs_store = roles.is_some() && pattern != METRICS && !matches!(effect, Effect::Decides);
     if let Some(outage) = control.engine.store.outage().filter(|_| needs_store) {
         return Err(Refusal::no_store(outage));
+    }
+    if !is_for_all && !control.engine.leads() {
+        return Err(Refusal::not_leader(control.engine.leader()));
     }
     let is_rehearsed = match dry_runs {
         DryRuns::Rehearsed => {

@@ -67,7 +67,9 @@ impl Metrics {
         let store =
             timeout(STORE_TIMEOUT, store_snapshot(&self.engine)).await.ok().and_then(Result::ok);
         let writable = self.engine.store.write_error().is_none();
-        let snapshot = Snapshot { started_at: self.engine.started_at, writable, store };
+        let engine = &self.engine;
+        let leads = engine.shares_store().then(|| engine.leads());
+        let snapshot = Snapshot { started_at: engine.started_at, writable, leads, store };
         let accept =
             headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
         let format = Format::accepted_by(accept);

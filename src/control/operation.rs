@@ -85,6 +85,8 @@ pub(super) struct Operation {
     pub(super) takes: Takes,
     pub(super) dry_runs: DryRuns,
     pub(super) answers: Vec<Answers>,
+    /// Whether a rosterd that does not lead carries it out.
+    pub(super) is_for_all: bool,
     /// Errors of this operation, besides those of every operation.
     pub(super) fails: &'static [(u16, &'static str)],
     pub(super) handler: MethodRouter<Arc<Control>>,
@@ -115,6 +117,7 @@ impl Operation {
             takes: Takes::Nothing,
             dry_runs: DryRuns::Refused,
             answers: Vec::new(),
+            is_for_all: !matches!(effect, Effect::Records(_)),
             fails: &[],
             handler,
         }
@@ -127,6 +130,11 @@ impl Operation {
 
     pub(super) fn dry_runs(self, dry_runs: DryRuns) -> Self {
         Self { dry_runs, ..self }
+    }
+
+    /// Lets every rosterd on a shared store carry it out, and not the leader alone.
+    pub(super) fn on_every_node(self) -> Self {
+        Self { is_for_all: true, ..self }
     }
 
     pub(super) fn takes<T: JsonSchema>(self) -> Self {

@@ -10,8 +10,10 @@ use axum::response::{IntoResponse, Response};
 
 use super::api;
 use crate::engine::{
-    AccountError, ClaimError, DirectoryChangeError, EngineError, TargetError, UserError,
+    AccountError, ClaimError, DirectoryChangeError, EngineError, LeaderError, TargetError,
+    UserError,
 };
+use crate::model::Leader;
 use crate::store::StoreError;
 use crate::telemetry::chain;
 
@@ -27,11 +29,23 @@ pub(super) struct Refusal {
     kind: &'static str,
     status: StatusCode,
     detail: String,
+    /// The leader, where another rosterd is to be asked.
+    leader: Option<Leader>,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { kind: "about:blank", status, detail: detail.into() }
+        Self { kind: "about:blank", status, detail: detail.into(), leader: None }
+    }
+
+    pub(super) fn not_leader(leader: Option<Leader>) -> Self {
+        let detail = match &leader {
+            Some(Leader { node, since, .. }) => format!(
+                "nothing was done, because rosterd on {node} leads since {since}: ask there; this one answers reads and sign-ins, user suspend and directory pause"
+            ),
+            None => "nothing was done, because no rosterd leads at this moment: ask again in some seconds".to_owned(),
+        };
+        Self { kind: api::NOT_LEADER, leader, ..Self::new(StatusCode::CONFLICT, detail) }
     }
 
     pub(super) fn no_store(outage: String) -> Self {
@@ -53,10 +67,17 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let Self { kind, status, detail } = self;
+        let Self { kind, status, detail, leader } = self;
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
-        let problem =
-            api::Problem { kind: kind.to_owned(), title, status: status.as_u16(), detail };
+        let since = leader.as_ref().map(|leader| leader.since.to_string());
+        let problem = api::Problem {
+            kind: kind.to_owned(),
+            title,
+            status: status.as_u16(),
+            detail,
+            leader: leader.map(|leader| leader.node),
+            since,
+        };
         // Serializing a struct of texts and a number cannot fail.
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response()
@@ -65,6 +86,12 @@ impl IntoResponse for Refusal {
 
 impl From<EngineError> for Refusal {
     fn from(error: EngineError) -> Self {
+        if matches!(error, EngineError::Store(StoreError::NotLeader)) {
+            return Self {
+                kind: api::NOT_LEADER,
+                ..Self::new(StatusCode::CONFLICT, chain(&error))
+            };
+        }
         let status = status_of(&error);
         if status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!("control socket request failed in the store: {}", chain(&error));
@@ -80,6 +107,7 @@ fn status_of(error: &EngineError) -> StatusCode {
     match error {
         E::NotFound { .. }
         | E::User(UserError::Unknown { .. })
+        | E::Leader(LeaderError::Unknown { .. })
         | E::TargetChange(TargetError::Unknown(_)) => StatusCode::NOT_FOUND,
         E::Invitation(_)
         | E::Page(_)
@@ -141,6 +169,13 @@ fn status_of(error: &EngineError) -> StatusCode {
             | TargetError::NoCounterpart { .. },
         )
         | E::Undo(_)
+        | E::Leader(
+            LeaderError::NotShared
+            | LeaderError::Nobody(_)
+            | LeaderError::NeverLeads(_)
+            | LeaderError::NotTaken(_),
+        )
+        | E::TermEnded
         | E::BindSuspended(_)
         | E::Unsettled(_)
         | E::Reloaded

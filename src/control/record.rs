@@ -71,7 +71,7 @@ pub(super) async fn recorded(
     tracing::info!("{} requested POST /v1{}: event {}", asked.actor, asked.pattern, asked.kind);
     let event = Event::about(asked.kind, subject, &cause, Value::Null, after);
     let events = [event];
-    let recording = control.engine.store.record(&events, &control.engine.clock);
+    let recording = control.engine.store.record_anywhere(&events, &control.engine.clock);
     match watch_events(&asked.actor, asked.via, recording).await.0 {
         Ok(()) => response,
         // An export without an event is withheld. A change is made already, so the caller learns

@@ -69,7 +69,8 @@ async fn refuse_browsers(request: Request, next: Next) -> Response {
 /// Returns the router of the operations, each behind its gate.
 fn router(control: &Arc<Control>) -> Router<Arc<Control>> {
     operations().into_iter().fold(Router::new(), |router, operation| {
-        let Operation { path, roles, effect, query, takes, dry_runs, handler, .. } = operation;
+        let Operation { path, roles, effect, query, takes, dry_runs, is_for_all, handler, .. } =
+            operation;
         let at = Gate {
             control: Arc::clone(control),
             pattern: path,
@@ -78,6 +79,7 @@ fn router(control: &Arc<Control>) -> Router<Arc<Control>> {
             takes_query: query.is_some(),
             takes_document: !matches!(takes, Takes::Nothing),
             dry_runs,
+            is_for_all,
             handler: handler.clone(),
         };
         router.route(&format!("/v1{path}"), handler.route_layer(from_fn_with_state(at, gate)))

@@ -86,7 +86,7 @@ impl Daemon {
 
 fn refused(error: ClientError) -> api::Problem {
     match error {
-        ClientError::Problem(problem) => problem,
+        ClientError::Problem(problem) => *problem,
         other => panic!("{other:?}"),
     }
 }

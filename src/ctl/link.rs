@@ -121,6 +121,8 @@ impl Failure {
             title: title.to_owned(),
             status,
             detail: self.sentence(),
+            leader: None,
+            since: None,
         }
     }
 

@@ -18,6 +18,7 @@ pub mod explain;
 pub mod held;
 pub mod hook;
 pub mod id;
+mod leader;
 pub(crate) mod link;
 mod new_file;
 pub mod plan;
@@ -126,6 +127,8 @@ enum Command {
     /// Reload the configuration of rosterd; an invalid file changes nothing
     Reload,
     #[command(subcommand)]
+    Leader(leader::Command),
+    #[command(subcommand)]
     Run(run::Command),
     #[command(subcommand)]
     Event(event::Command),
@@ -145,7 +148,7 @@ enum Command {
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Every day", &["status", "sync", "plan", "held", "console"]),
     ("People", &["user", "search", "sign-in"]),
-    ("Setup", &["account", "domain", "directory", "target", "hook", "reload"]),
+    ("Setup", &["account", "domain", "directory", "target", "hook", "reload", "leader"]),
     ("Records", &["run", "event", "report", "backup", "completions", "version", "help"]),
 ];
 
@@ -280,6 +283,7 @@ impl Command {
             }
             Self::Backup(arguments) => backup::call(arguments, socket, daemon, output).await,
             Self::Reload => reload::call(daemon, output).await,
+            Self::Leader(command) => leader::call(command, daemon, output).await,
             Self::Completions(arguments) => shell::completions(arguments, output),
             Self::Version => {
                 let version = env!("CARGO_PKG_VERSION");

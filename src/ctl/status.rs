@@ -1,21 +1,27 @@
 //! `rosterctl status`: the state of daemon, directories and hooks.
 
-use super::target;
 use super::text::{
     Page, View, bold, count, dim, green, is_for_ever, number, red, time_and_age, time_or_never,
     took, yellow,
 };
+use super::{leader, target};
 use crate::control::api::{
     DirectoryState, DirectoryStatus, HookCounts, Phase, Progress, QuietWait, RunUnderWay,
     ServerStatus, Status,
 };
 
 pub fn page(status: &Status, view: &View) -> Page {
-    let Status { version, started_at, directories, targets, hooks, store } = status;
+    let Status { version, started_at, directories, targets, hooks, store, cluster } = status;
     let mut page = Page::default();
     page.line(format!("rosterd {version}, running since {}", time_and_age(started_at, view)));
     for sentence in &store.attention {
         page.sentence(&format!("  {} ", yellow("!")), sentence, view);
+    }
+    if let Some(cluster) = cluster {
+        page.line(leader::line(cluster, view));
+        for sentence in &cluster.attention {
+            page.sentence(&format!("  {} ", yellow("!")), sentence, view);
+        }
     }
     if directories.is_empty() {
         page.line("");

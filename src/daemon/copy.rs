@@ -30,5 +30,5 @@ pub async fn copy_store(
         }),
         file @ StoreAt::File(_) => file,
     };
-    Ok(copy(&with_files(from), &with_files(to), keys, told).await?)
+    Ok(copy(&with_files(from), &with_files(to), keys, told).await.map_err(Box::new)?)
 }

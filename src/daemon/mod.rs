@@ -14,15 +14,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::control::{self, Callers};
-use crate::engine::{DirectoryConfig, Engine, EngineError, Rules, TargetConfig};
+use crate::engine::{DirectoryConfig, Engine, EngineError, Rules, TargetConfig, Term};
 use crate::hooks::{Hook, Runner};
-use crate::model::StoreAt;
+use crate::model::{Sharing, StoreAt};
 use crate::store::{CopyError, LogKeys, Store, StoreError};
 use crate::telemetry::chain;
 
@@ -51,6 +51,8 @@ pub struct Setup {
     pub log_keys: Option<PathBuf>,
     /// The folder of the daemon's state (STATE_DIRECTORY of systemd).
     pub state: Option<PathBuf>,
+    /// The part of this rosterd in sharing the store.
+    pub cluster: Sharing,
 }
 
 /// The process that runs the programs of hooks and gates. A reload does not change it.
@@ -84,7 +86,7 @@ pub enum DaemonError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Copy(#[from] CopyError),
+    Copy(#[from] Box<CopyError>),
     /// The control socket, or the port of the metrics.
     #[error(transparent)]
     Control(#[from] control::ServeError),
@@ -123,7 +125,8 @@ struct Daemon {
     /// The file of the event log's keys.
     log_keys: Option<PathBuf>,
     /// Whether the store is ready, so that tasks run.
-    is_working: bool,
+    is_open: bool,
+    cluster: Sharing,
     socket: PathBuf,
     metrics: Option<SocketAddr>,
     tasks: JoinSet<Result<(), DaemonError>>,
@@ -137,62 +140,6 @@ fn read_keys(file: Option<&Path>) -> Result<LogKeys, DaemonError> {
     Ok(LogKeys::of(&text))
 }
 
-/// The time between two looks at a store on a server.
-const LOOK: Duration = Duration::from_secs(2);
-
-/// Opens a store on a server, and watches whether it answers. Another one may take writes later.
-async fn watch_store(
-    store: Arc<Store>,
-    opened: Arc<Notify>,
-    until: CancellationToken,
-) -> Result<(), DaemonError> {
-    let node = node();
-    let mut is_open = false;
-    while !until.is_cancelled() {
-        match look(&store, &node, is_open).await {
-            Ok(()) => {
-                if store.outage().is_some() {
-                    tracing::info!("store answers, and rosterd on {node} leads");
-                }
-                store.note_outage(None);
-                is_open = true;
-                opened.notify_one();
-            }
-            Err(error) if error.is_final() => return Err(error.into()),
-            Err(error) => {
-                let told = chain(&error);
-                if store.outage().as_ref() != Some(&told) {
-                    match error {
-                        StoreError::Standby(_) => tracing::info!("{told}"),
-                        _ => tracing::error!("{told}"),
-                    }
-                }
-                store.note_outage(Some(told));
-            }
-        }
-        tokio::select! {
-            () = until.cancelled() => {}
-            () = tokio::time::sleep(LOOK) => {}
-        }
-    }
-    Ok(())
-}
-
-async fn look(store: &Store, node: &str, is_open: bool) -> Result<(), StoreError> {
-    store.watch_server().await?;
-    if !is_open {
-        store.await_turn().await?;
-        store.prepare().await?;
-    }
-    store.lead(node).await
-}
-
-/// Returns the name of this machine.
-fn node() -> String {
-    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    name.unwrap_or_else(|| "unknown".to_owned())
-}
-
 /// Runs until `stop`. Calls `on_ready` when the control socket answers, even while a directory
 /// cannot be reached.
 pub async fn run(
@@ -202,7 +149,7 @@ pub async fn run(
     stop: CancellationToken,
     on_ready: impl FnOnce(),
 ) -> Result<(), DaemonError> {
-    let store = Arc::new(Store::at(&setup.store)?);
+    let store = Arc::new(Store::shared(&setup.store, setup.cluster.lease)?);
     if let Some(folder) = &setup.state {
         store.note_head_in(folder);
     }
@@ -227,10 +174,12 @@ pub async fn run(
         runner,
         log_keys,
         state: _,
+        cluster,
     } = setup;
     let Reload { read, reloader, mut asked } = reload;
     let engine = Engine::new(Arc::clone(&store), clock, directories, rules, stop.clone())
         .with_runner(runner.into());
+    let engine = if store.is_remote() { engine.with_cluster(cluster.clone()) } else { engine };
     let engine = Arc::new(engine);
     engine.reconfigure_hooks(hooks);
     engine.reconfigure_targets(targets);
@@ -241,7 +190,8 @@ pub async fn run(
         read,
         store_at,
         log_keys,
-        is_working: false,
+        is_open: false,
+        cluster,
         socket: control.socket,
         metrics,
         tasks: JoinSet::new(),
@@ -260,11 +210,16 @@ pub async fn run(
         });
     }
     let opened = Arc::new(Notify::new());
-    if store.is_remote() {
-        let (watched, opened) = (Arc::clone(&store), Arc::clone(&opened));
-        daemon.spawn("store", |until| watch_store(watched, opened, until));
-    } else {
-        daemon.begin_work().await?;
+    let (told, mut terms) = watch::channel(None);
+    // Beats go on until the last task of the term has ended.
+    let parted = CancellationToken::new();
+    let mut sharing = tokio::spawn({
+        let (engine, opened) = (Arc::clone(&daemon.engine), Arc::clone(&opened));
+        engine.share_store(opened, told, parted.clone())
+    });
+    if !store.is_remote() {
+        daemon.open()?;
+        daemon.begin_term(daemon.engine.only_term()).await?;
     }
     let engine = Arc::clone(&daemon.engine);
     let status = notify::SystemdStatus::new(Arc::clone(&engine));
@@ -289,11 +244,25 @@ pub async fn run(
     let outcome = loop {
         tokio::select! {
             () = daemon.stop.cancelled() => break Ok(()),
-            () = opened.notified(), if !daemon.is_working => {
-                if let Err(error) = daemon.begin_work().await {
+            () = opened.notified(), if !daemon.is_open => {
+                if let Err(error) = daemon.open() {
                     break Err(error);
                 }
             }
+            Ok(()) = terms.changed(), if daemon.is_open => {
+                let term = terms.borrow_and_update().clone();
+                if let Some(term) = term
+                    && let Err(error) = daemon.begin_term(term).await
+                {
+                    tracing::error!("term could not begin: {}", chain(&error));
+                    daemon.engine.give_up_term().await;
+                }
+            }
+            ended = &mut sharing, if store.is_remote() => break match ended {
+                Ok(Ok(())) => Err(DaemonError::TaskExited("cluster".to_owned())),
+                Ok(Err(error)) => Err(error.into()),
+                Err(panic) => Err(DaemonError::TaskPanicked(panic.to_string())),
+            },
             Some(ask) = asked.recv() => daemon.reload(ask).await,
             ended = daemon.tasks.join_next() => match ended {
                 Some(Ok(Ok(()))) | None => {}
@@ -318,6 +287,7 @@ pub async fn run(
         tracing::warn!("shutdown timed out after {DRAIN:?}; open transactions are rolled back");
         daemon.tasks.shutdown().await;
     }
+    parted.cancel();
     store.resign().await;
     store.close().await;
     tracing::info!("rosterd stopped");
@@ -338,36 +308,46 @@ impl Daemon {
         });
     }
 
-    /// Ends what a former process left, and starts all tasks. The store is ready.
-    async fn begin_work(&mut self) -> Result<(), DaemonError> {
-        self.engine.store.adopt().await?;
-        let cut = self.engine.store.cancel_cut_runs(self.engine.clock.now()).await?;
-        if cut > 0 {
-            tracing::warn!(
-                "cancelled {cut} runs that the last shutdown interrupted; the next runs repeat them"
-            );
-        }
-        self.engine.key_log(read_keys(self.log_keys.as_deref())?).await?;
-        self.engine.settle_lost_commits().await?;
+    /// Ends what a former process left, and starts the tasks of each node. The store is ready.
+    fn open(&mut self) -> Result<(), DaemonError> {
+        self.is_open = true;
+        self.engine.store.use_log_keys(read_keys(self.log_keys.as_deref())?);
         self.engine.end_leftovers();
-        for (name, task) in self.engine.periodic_tasks() {
+        for (name, task) in self.engine.lasting_tasks() {
             self.spawn(name, |_| async move {
                 task.await;
                 Ok(())
             });
         }
-        self.is_working = true;
-        self.spawn_directories();
-        self.spawn_hooks();
-        self.spawn_targets();
         Ok(())
+    }
+
+    /// Starts the tasks of a term, which end with it.
+    async fn begin_term(&mut self, term: Term) -> Result<(), DaemonError> {
+        self.engine.settle_lost_commits().await?;
+        self.engine.key_log(read_keys(self.log_keys.as_deref())?).await?;
+        self.engine.open_term(&term).await?;
+        for (_, task) in self.engine.periodic_tasks(&term.token) {
+            self.tasks.spawn(async move {
+                task.await;
+                Ok(())
+            });
+        }
+        self.spawn_all();
+        Ok(())
+    }
+
+    /// Starts the tasks of all entries that have none, while this rosterd leads.
+    fn spawn_all(&mut self) {
+        if self.is_open && self.engine.leads() {
+            self.spawn_directories();
+            self.spawn_hooks();
+            self.spawn_targets();
+        }
     }
 
     /// Starts the task of each directory that has none.
     fn spawn_directories(&mut self) {
-        if !self.is_working {
-            return;
-        }
         for directory in self.engine.configured().directories.values() {
             if directory.claim_task() {
                 let (engine, directory) = (Arc::clone(&self.engine), Arc::clone(directory));
@@ -385,9 +365,6 @@ impl Daemon {
 
     /// Starts the task of each target that has none.
     fn spawn_targets(&mut self) {
-        if !self.is_working {
-            return;
-        }
         for target in self.engine.targets().values() {
             if target.claim_task() {
                 let (engine, target) = (Arc::clone(&self.engine), Arc::clone(target));
@@ -405,9 +382,6 @@ impl Daemon {
 
     /// Starts the task of each hook that has none.
     fn spawn_hooks(&mut self) {
-        if !self.is_working {
-            return;
-        }
         for hook in self.engine.hooks().values() {
             if hook.claim_task() {
                 let (engine, hook) = (Arc::clone(&self.engine), Arc::clone(hook));

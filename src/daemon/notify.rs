@@ -59,6 +59,7 @@ impl Periodic for SystemdStatus {
                 if self.watchdog.is_some() {
                     send(&[NotifyState::Watchdog]);
                 }
+                self.engine.note_health(&line);
                 if line != self.sent {
                     send(&[NotifyState::Status(&line)]);
                     self.sent = line;

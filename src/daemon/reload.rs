@@ -55,7 +55,9 @@ impl Daemon {
                 Value::Null,
                 Value::Null,
             );
-            if let Err(error) = self.engine.store.record(&[event], &self.engine.clock).await {
+            if let Err(error) =
+                self.engine.store.record_anywhere(&[event], &self.engine.clock).await
+            {
                 tracing::error!("reload failed to record its event: {}", chain(&error));
             }
         }
@@ -104,14 +106,18 @@ impl Daemon {
             runner: _,
             log_keys,
             state: _,
+            cluster,
         } = setup;
         let needs_restart = [
             ("store.url", store != self.store_at),
             ("control.socket", control.socket != self.socket),
             ("metrics.listen", metrics != self.metrics),
+            ("cluster", cluster != self.cluster),
         ];
         self.callers.regroup(&control);
         match read_keys(log_keys.as_deref()) {
+            // The leader marks the first entry with another key.
+            Ok(keys) if !self.engine.leads() => self.engine.store.use_log_keys(keys),
             Ok(keys) => {
                 if let Err(error) = self.engine.key_log(keys).await {
                     tracing::error!("event log failed to change its key: {}", chain(&error));
@@ -120,11 +126,9 @@ impl Daemon {
             Err(error) => tracing::error!("{error}; the previous keys stay in use"),
         }
         let directories = self.engine.reconfigure(directories, rules);
-        self.spawn_directories();
         let hooks = self.engine.reconfigure_hooks(hooks);
-        self.spawn_hooks();
         let targets = self.engine.reconfigure_targets(targets);
-        self.spawn_targets();
+        self.spawn_all();
         Reloaded {
             directories,
             hooks,

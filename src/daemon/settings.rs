@@ -38,6 +38,7 @@ pub fn setup(config: &Config) -> Setup {
         runner: RunnerAt::default(),
         log_keys: config.log_keys.clone(),
         state: std::env::var_os("STATE_DIRECTORY").map(PathBuf::from),
+        cluster: config.cluster.clone(),
     }
 }
 

@@ -122,16 +122,33 @@ impl Engine {
     /// Returns the earlier refusal because of which the present secret is not sent.
     async fn no_bind(&self, directory: &Directory) -> Result<Option<BindSuspended>, EngineError> {
         let name = &directory.config.name;
-        let Some(BindRefused { secret: refused, told, retry_at }) =
-            self.store.directory(name).await?.bind_refused
-        else {
+        let Some(refused) = self.store.directory(name).await?.bind_refused else {
             return Ok(None);
         };
-        let is_due = retry_at.is_some_and(|at| at <= self.clock.now());
-        let is_tried = is_due || refused != secret(&directory.config.settings);
+        let is_due = refused.retry_at.is_some_and(|at| at <= self.clock.now());
+        let secret = secret(&directory.config.settings);
+        let is_tried = is_due
+            || refused.secret != secret && {
+                let is_accepted = directory.work.accepted().as_ref() == Some(&secret);
+                is_accepted || self.is_newer(directory, &refused)
+            };
+        let BindRefused { told, retry_at, .. } = refused;
         let file_kind = directory.config.settings.credential.file_kind();
         let directory = name.clone();
         Ok((!is_tried).then_some(BindSuspended { directory, refusal: told, file_kind, retry_at }))
+    }
+
+    /// Returns whether the file of the secret was changed after a refusal. The nodes of a shared store would
+    /// otherwise try their old secrets in turn.
+    fn is_newer(&self, directory: &Directory, refused: &BindRefused) -> bool {
+        if !self.shares_store() {
+            return true;
+        }
+        let file = directory.config.settings.credential.file();
+        let changed = std::fs::metadata(file).and_then(|metadata| metadata.modified());
+        changed.is_ok_and(|changed| {
+            refused.at.is_none_or(|at| self.clock.of_system(changed.into()) > at)
+        })
     }
 
     async fn note_bind(
@@ -144,20 +161,33 @@ impl Engine {
         if let Some(refusal) = refusal {
             self.store.counters.bind_refused(directory.config.name.as_str(), &refusal.label());
         }
+        if is_bound {
+            directory.work.accepted().replace(secret.clone());
+        }
+        let own = secret.clone();
         let refused = refusal.and_then(|refusal| {
             let retry_at = match refusal.retry() {
                 Retry::Anytime => return None,
                 Retry::Occasionally => Some(self.clock.now().plus(LONGEST_BIND_PAUSE)),
                 Retry::Never => None,
             };
-            Some(BindRefused { secret, told: refusal.to_string(), retry_at })
+            let at = Some(self.clock.now());
+            Some(BindRefused { secret, told: refusal.to_string(), retry_at, at })
         });
+        if refused.is_some() {
+            directory.work.accepted().take();
+        }
         let note = |state: &mut crate::store::DirectoryState| match refused {
             Some(refused) => state.bind_refused = Some(refused),
-            None if is_bound => state.bind_refused = None,
+            // The refused secret of another node stays refused.
+            None if is_bound => {
+                let _ = state
+                    .bind_refused
+                    .take_if(|was| was.secret == own || self.is_newer(directory, was));
+            }
             None => {}
         };
-        Ok(self.store.change_directory(&directory.config.name, note).await?)
+        Ok(self.store.note_directory(&directory.config.name, note).await?)
     }
 }
 

@@ -59,7 +59,8 @@ impl Engine {
         let mut outcomes = BTreeMap::new();
         let mut former = self.configured();
         self.configured.send_modify(|configured| {
-            let (directories, found) = configured.directories.replaced(directories, &self.stop);
+            let (directories, found) =
+                configured.directories.replaced(directories, &self.turn.token());
             outcomes = found;
             let present = Arc::new(Configured { directories, rules });
             former = std::mem::replace(configured, present);
@@ -80,7 +81,7 @@ impl Engine {
         let mut outcomes = BTreeMap::new();
         let mut former = self.hooks();
         self.hooks.send_modify(|registry| {
-            let (present, found) = registry.replaced(hooks, &self.stop);
+            let (present, found) = registry.replaced(hooks, &self.turn.token());
             outcomes = found;
             self.store.subscribe(present.values().map(|hook| hook.subscription()).collect());
             former = std::mem::replace(registry, Arc::new(present));

@@ -142,7 +142,9 @@ pub(in crate::engine) struct Work {
     /// Held by a full run from its beginning to its end: full reads of one directory never overlap.
     pub(in crate::engine) full_read_lock: Mutex<()>,
     /// Held during a bind: two refused binds at the same moment would count twice in AD.
-    pub(in crate::engine) bind_lock: Mutex<()>,
+    pub(in crate::engine) bind_lock: Arc<Mutex<()>>,
+    /// The mark of the secret that AD last accepted from this process.
+    accepted: std::sync::Mutex<Option<String>>,
     dns: std::sync::Mutex<DnsAnswer>,
     /// The health of the servers.
     pub(in crate::engine) servers: Servers,
@@ -185,6 +187,11 @@ pub(in crate::engine) struct Queue {
 }
 
 impl Work {
+    /// Returns the mark of the secret that AD last accepted from this process.
+    pub(in crate::engine) fn accepted(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns the last answer of DNS about the servers.
     pub(in crate::engine) fn dns(&self) -> std::sync::MutexGuard<'_, DnsAnswer> {
         self.dns.lock().unwrap_or_else(PoisonError::into_inner)
@@ -218,6 +225,11 @@ impl Configurable for Directory {
             has_task: AtomicBool::new(false),
             names: LookupConnection::default(),
         }
+    }
+
+    fn renewed(&self, term: &CancellationToken) -> Self {
+        let work = Work { bind_lock: Arc::clone(&self.work.bind_lock), ..Work::default() };
+        Self { work: Arc::new(work), ..Self::with(self.config.clone(), None, term) }
     }
 
     fn config(&self) -> &DirectoryConfig {

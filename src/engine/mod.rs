@@ -21,6 +21,7 @@ mod sign_in;
 mod status;
 pub mod sync;
 mod targets;
+mod term;
 mod triggers;
 
 use std::sync::Arc;
@@ -32,11 +33,12 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::directory::DirectoryError;
 use crate::hooks::Runner;
-use crate::model::{DirectoryName, Timestamp};
+use crate::model::{DirectoryName, Sharing, Timestamp};
 use crate::store::{AccountRefused, ClaimRefused, Store, StoreError};
 
 use periodic::FailedTasks;
 use sign_in::{Attempts, Budget, Refusals};
+use term::Turn;
 use triggers::clock_step::ClockStep;
 
 pub use crate::directory::CheckReport;
@@ -71,6 +73,7 @@ pub use sync::stages::{DryRun, PlannedRun, Request, Scope};
 pub use targets::record::{PlannedStep, TargetPlan};
 pub use targets::run::{TargetRequest, TargetScope};
 pub use targets::{Target, TargetConfig};
+pub use term::{ClusterStatus, LeaderError, Term};
 pub use triggers::changes::FollowError;
 pub use triggers::following::Following;
 
@@ -130,8 +133,12 @@ pub enum EngineError {
     Target(String),
     #[error(transparent)]
     TargetChange(#[from] TargetError),
+    #[error(transparent)]
+    Leader(#[from] LeaderError),
     #[error("rosterd is stopping")]
     Stopping,
+    #[error("another rosterd leads now, and its next run does the rest")]
+    TermEnded,
     #[error("the configuration was reloaded meanwhile, and the next run goes by the new one")]
     Reloaded,
     /// The error of a manual run that several callers wait for.
@@ -176,6 +183,7 @@ pub struct Engine {
     refusals: Refusals,
     clock_step: ClockStep,
     failed_tasks: FailedTasks,
+    turn: Turn,
     /// The place where the programs of hooks and gates run.
     pub runner: Runner,
 }
@@ -189,7 +197,8 @@ impl Engine {
         rules: Rules,
         stop: CancellationToken,
     ) -> Self {
-        let (directories, _) = Registry::default().replaced(directories, &stop);
+        let turn = Turn::of(&stop);
+        let (directories, _) = Registry::default().replaced(directories, &turn.token());
         Self {
             started_at: clock.now(),
             attempts: Attempts::new(&clock),
@@ -204,6 +213,7 @@ impl Engine {
             refusals: Refusals::default(),
             clock_step: ClockStep::default(),
             failed_tasks: FailedTasks::default(),
+            turn,
             runner: Runner::default(),
         }
     }
@@ -212,6 +222,13 @@ impl Engine {
     #[must_use]
     pub fn with_runner(mut self, runner: Runner) -> Self {
         self.runner = runner;
+        self
+    }
+
+    /// Takes part in sharing the store.
+    #[must_use]
+    pub fn with_cluster(mut self, cluster: Sharing) -> Self {
+        self.turn = self.turn.in_cluster(cluster);
         self
     }
 

@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, EngineError};
+use crate::store::StoreError;
 use crate::telemetry::chain;
 
 /// A function that is repeated.
@@ -54,15 +56,26 @@ impl Engine {
     }
 
     /// Repeats a task until the daemon stops. A round under way is not cut off.
-    pub async fn drive(self: Arc<Self>, mut task: impl Periodic) {
+    pub async fn drive(self: Arc<Self>, task: impl Periodic) {
+        let until = self.stop.clone();
+        self.drive_until(task, until).await;
+    }
+
+    /// Repeats a task until the end of a term, or of the daemon. A round under way is not cut off.
+    pub(in crate::engine) async fn drive_until(
+        self: Arc<Self>,
+        mut task: impl Periodic,
+        until: CancellationToken,
+    ) {
         let name = task.name();
-        while !self.stop.is_cancelled() {
+        while !until.is_cancelled() {
             let ended = task.round().await;
             let is_news = self.failed_tasks.note(name, ended.is_err());
             let period = task.period();
             match ended {
                 Ok(()) if is_news => tracing::info!(task = name, "{name} has recovered"),
-                Ok(()) => {}
+                // Another node has begun to lead in this round.
+                Ok(()) | Err(EngineError::Store(StoreError::NotLeader)) => {}
                 Err(error) => tracing::error!(
                     task = name,
                     "{name} failed: {}; the next attempt follows in {}",
@@ -71,7 +84,7 @@ impl Engine {
                 ),
             }
             tokio::select! {
-                () = self.stop.cancelled() => {}
+                () = until.cancelled() => {}
                 () = task.woken() => {}
                 () = sleep(period) => {}
             }

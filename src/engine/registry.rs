@@ -24,6 +24,10 @@ pub trait Configurable {
     /// Makes an entry that takes over the state of the former one.
     fn with(config: Self::Config, former: Option<&Self>, engine: &CancellationToken) -> Self;
 
+    /// Makes an entry of the same configuration for another term, without the state of this one.
+    #[must_use]
+    fn renewed(&self, term: &CancellationToken) -> Self;
+
     /// Returns the present configuration.
     fn config(&self) -> &Self::Config;
 
@@ -81,6 +85,13 @@ impl<T: Configurable> Registry<T> {
             entries.insert(name, entry);
         }
         (Self(entries), outcomes)
+    }
+
+    /// Returns the same entries for another term.
+    pub(in crate::engine) fn renewed(&self, term: &CancellationToken) -> Self {
+        let entry =
+            |(name, entry): (&T::Name, &Arc<T>)| (name.clone(), Arc::new(entry.renewed(term)));
+        Self(self.0.iter().map(entry).collect())
     }
 
     /// Cancels the tasks of every entry that `present` does not contain any more. Called after

@@ -94,7 +94,9 @@ impl Engine {
                 })
                 .collect(),
         };
-        if self.store.directory(name).await?.found_servers.as_ref() != Some(&found) {
+        // Nodes of several sites would replace each other's order.
+        let is_known = self.store.directory(name).await?.found_servers.as_ref() == Some(&found);
+        if self.leads() && !is_known {
             self.store.change_directory(name, |state| state.found_servers = Some(found)).await?;
         }
         let is_due = directory

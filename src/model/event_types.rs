@@ -1,7 +1,7 @@
 //! The types of events.
 
 /// All types of events.
-pub const EVENT_TYPES: [&str; 79] = [
+pub const EVENT_TYPES: [&str; 82] = [
     "account.created",
     "account.renamed",
     "account.converted",
@@ -77,6 +77,9 @@ pub const EVENT_TYPES: [&str; 79] = [
     "store.backed_up",
     "store.rewound",
     "store.loss_accepted",
+    "cluster.led",
+    "cluster.step_down",
+    "cluster.taken",
     "configuration.reloaded",
     "operation.requested",
     "log.keyed",

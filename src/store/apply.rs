@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::approvals::approvals_of;
 use super::changes::Recorded;
 use super::conflicts::refused;
-use super::database::{Store, Writing};
+use super::database::{Commits, Store, Writing};
 use super::error::{Doing as _, StoreError};
 use super::pending_addresses::add_pending_addresses;
 use super::person_rows::write_people;
@@ -95,7 +95,7 @@ impl Store {
         let is_bulk = applied.written > 2 * BATCH as u64;
         let rest: Vec<&PersonRow> = people.into_values().flatten().collect();
         for rows in rest.chunks(BATCH) {
-            let mut writing = self.begin().await?;
+            let mut writing = self.begin_as(writer.right, Commits::Safely).await?;
             write_people(&mut writing, rows, &BTreeSet::new(), writer).await?;
             writing.commit().await?;
         }
@@ -113,7 +113,7 @@ impl Store {
         writer: &Writer<'_>,
         applied: &mut Applied,
     ) -> Result<(), StoreError> {
-        let mut writing = self.begin().await?;
+        let mut writing = self.begin_as(writer.right, Commits::Safely).await?;
         let mut now = *applied;
         let dropped = apply_batch(&mut writing, batch, rows, writer, &mut now).await?;
         // The person of a refused creation has no user to point to.

@@ -62,6 +62,11 @@ impl Store {
         Ok(Some(head))
     }
 
+    /// Chains further entries with these keys. The leader has marked the first of them.
+    pub fn use_log_keys(&self, keys: LogKeys) {
+        self.set_log_keys(keys);
+    }
+
     pub(super) fn set_log_keys(&self, keys: LogKeys) {
         *self.log_keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
     }

@@ -20,7 +20,7 @@ use super::value::Value;
 use crate::model::StoreAt;
 
 /// Tables about the machines that share a database, which no other database has.
-const OF_THE_SERVER: [&str; 3] = ["_sqlx_migrations", "leaders", "write_lock"];
+const OF_THE_SERVER: [&str; 4] = ["_sqlx_migrations", "leaders", "nodes", "write_lock"];
 
 /// Tables that refer to no other, or that others refer to, in this order.
 const FIRST: [&str; 2] = ["accounts", "users"];
@@ -178,7 +178,7 @@ async fn alone(at: &StoreAt) -> Result<Store, CopyError> {
     };
     let store = Store::at(at).map_err(refused)?;
     store.watch_server().await.map_err(refused)?;
-    store.await_turn().await.map_err(refused)?;
+    store.refuse_leader().await.map_err(refused)?;
     Ok(store)
 }
 

@@ -1,6 +1,6 @@
 //! Counters, which only grow, whatever the clocks say.
 
-use super::database::{Commits, Store};
+use super::database::{Commits, Right, Store};
 use super::error::{Doing as _, StoreError};
 use super::rows::Columns;
 use super::sql::Sql;
@@ -12,7 +12,8 @@ impl Store {
     /// It is committed without waiting for the disk. Rows with the number are committed after it, so
     /// none has a number that a power cut has lost.
     pub async fn next_observation(&self) -> Result<ObservationNumber, StoreError> {
-        let mut writing = self.begin_to(Commits::Lightly).await?;
+        // Each node numbers what it reads, for an explanation or a plan.
+        let mut writing = self.begin_as(Right::Anyone, Commits::Lightly).await?;
         let sql = Sql::new(
             "INSERT INTO counters (name, value) VALUES ('observation', 1) ON CONFLICT (name) DO UPDATE SET value = counters.value + 1 RETURNING value",
         );

@@ -9,21 +9,18 @@ use std::time::Duration;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Transaction};
 use tokio::sync::{Mutex, MutexGuard, watch};
-#[cfg(feature = "postgres")]
-use uuid::Uuid;
 
 use super::error::{Doing as _, StoreError};
 use super::flavour::Flavour;
 use super::head::{Added, Seen};
 #[cfg(feature = "postgres")]
 use super::hosts::{self, Hosts};
-#[cfg(feature = "postgres")]
 use super::lease::{self, Fence};
 use super::log_keys::{LogHead, LogKeys};
 use super::sql::Sql;
 use super::subscription::{Follower, Subscription};
 use super::{event_watch, files, limits, schema};
-use crate::model::{Actor, DatabaseServer, StoreAt};
+use crate::model::{Actor, DatabaseServer, Sharing, StoreAt};
 use crate::telemetry::{Counters, chain};
 
 #[derive(Debug)]
@@ -44,11 +41,12 @@ pub struct Store {
     place: Place,
     instance: String,
     /// The connection that tests whether a server answers.
-    watching: Mutex<Option<AnyConnection>>,
-    #[cfg(feature = "postgres")]
+    pub(super) watching: Mutex<Option<AnyConnection>>,
     pub(super) fence: RwLock<Fence>,
     /// The end of the log that this process has seen committed.
     pub(super) seen: std::sync::Mutex<Seen>,
+    /// The time for which a leader may be silent.
+    pub(super) lease: Duration,
     /// The error of the last write, until a commit succeeds.
     write_error: std::sync::Mutex<Option<String>>,
     /// The reason why the store does not answer.
@@ -107,6 +105,11 @@ impl Store {
 
     /// Returns a store that is not connected yet: [`Self::prepare`] makes it ready.
     pub fn at(at: &StoreAt) -> Result<Self, StoreError> {
+        Self::shared(at, Sharing::LEASE)
+    }
+
+    /// Returns a store that others share, whose leader may be silent for this time.
+    pub fn shared(at: &StoreAt, lease: Duration) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let place = match at {
             StoreAt::File(path) => {
@@ -130,8 +133,9 @@ impl Store {
         let flavour = place.flavour();
         Ok(Self {
             counters: Counters::default(),
-            readers: pool(flavour, 4, READER_CACHE, &options),
-            writer: Mutex::new(pool(flavour, 1, WRITER_CACHE, &options)),
+            readers: pool(flavour, 4, READER_CACHE, lease, &options),
+            writer: Mutex::new(pool(flavour, 1, WRITER_CACHE, lease, &options)),
+            lease,
             writes_lightly: AtomicBool::new(false),
             subscriptions: RwLock::new([].into()),
             followers: RwLock::new([].into()),
@@ -141,9 +145,9 @@ impl Store {
             instance: instance(at),
             place,
             watching: Mutex::default(),
-            #[cfg(feature = "postgres")]
             fence: RwLock::new(match flavour {
                 Flavour::Sqlite => Fence::Open,
+                #[cfg(feature = "postgres")]
                 Flavour::Postgres => Fence::Waiting,
             }),
             seen: std::sync::Mutex::default(),
@@ -161,13 +165,15 @@ impl Store {
                 let options: AnyConnectOptions = url.parse().map_err(|_| StoreError::Url)?;
                 let mut first =
                     AnyConnection::connect_with(&options).await.doing("open its database")?;
-                prepare(&mut first, self.flavour, READER_CACHE).await.doing("open its database")?;
+                prepare(&mut first, self.flavour, READER_CACHE, self.lease)
+                    .await
+                    .doing("open its database")?;
                 first.close().await.doing("open its database")?;
                 schema::migrate(&*self.writer.lock().await, self.flavour).await?;
             }
             #[cfg(feature = "postgres")]
             Place::Server(hosts) => {
-                let (mut first, options) = hosts.connect().await?;
+                let (mut first, options) = hosts.connect(self.lease).await?;
                 if let Err(error) = hosts::refuse_pooled(&mut first, &options).await {
                     return Err(if hosts::is_pooled(&error) {
                         StoreError::Pooled
@@ -196,7 +202,6 @@ impl Store {
 
     /// Lets an operator's command write, while no daemon works on the store.
     pub(super) fn open_fence(&self) {
-        #[cfg(feature = "postgres")]
         self.set_fence(Fence::Open);
     }
 
@@ -236,7 +241,7 @@ impl Store {
                 *watching = Some(conn);
                 return Ok(());
             }
-            let (mut conn, options) = hosts.connect().await?;
+            let (mut conn, options) = hosts.connect(self.lease).await?;
             self.use_host(options).await;
             self.watch_log(&mut conn).await?;
             *watching = Some(conn);
@@ -244,93 +249,12 @@ impl Store {
         Ok(())
     }
 
-    /// Refuses while another process leads. The schema is its own until then.
-    pub async fn await_turn(&self) -> Result<(), StoreError> {
-        #[cfg(feature = "postgres")]
-        if let Some(conn) = self.watching.lock().await.as_mut()
-            && let Some(node) = lease::leader(conn).await.doing("read who leads")?
-        {
-            return Err(StoreError::Standby(node));
-        }
-        Ok(())
-    }
-
-    /// Leads, or goes on leading. Call it after [`Self::watch_server`], five times in a lease.
-    ///
-    /// A process that has lost its lease never leads again: what it has in memory is of the past.
-    #[cfg_attr(
-        not(feature = "postgres"),
-        expect(clippy::unused_async, reason = "a file has a lock")
-    )]
-    pub async fn lead(&self, node: &str) -> Result<(), StoreError> {
-        #[cfg(feature = "postgres")]
-        {
-            let mut watching = self.watching.lock().await;
-            let Some(mut conn) = watching.take() else {
-                return match self.place {
-                    Place::File { .. } => Ok(()),
-                    Place::Server(_) => {
-                        Err(StoreError::Unreachable("its connection was lost".to_owned()))
-                    }
-                };
-            };
-            let fence = self.fence();
-            let fence = match fence {
-                Fence::Waiting | Fence::Open => {
-                    let holder = Uuid::new_v4();
-                    let taken = lease::take(&mut conn, holder, node).await;
-                    if !taken.doing("take the lease")? {
-                        let other = lease::leader(&mut conn).await.doing("read who leads")?;
-                        *watching = Some(conn);
-                        return Err(StoreError::Standby(other.unwrap_or_default()));
-                    }
-                    Fence::Holder(holder)
-                }
-                Fence::Holder(holder) => {
-                    let kept = lease::prolong(&mut conn, holder).await;
-                    if kept.doing("keep its lease")? { fence } else { Fence::Lost }
-                }
-                Fence::Lost => Fence::Lost,
-            };
-            *watching = Some(conn);
-            self.set_fence(fence);
-            if fence == Fence::Lost {
-                return Err(StoreError::NotLeader);
-            }
-        }
-        let _ = node;
-        Ok(())
-    }
-
-    /// Lets another rosterd lead at once.
-    pub async fn resign(&self) {
-        #[cfg(feature = "postgres")]
-        if let Fence::Holder(holder) = self.fence()
-            && let Some(conn) = self.watching.lock().await.as_mut()
-            && let Err(error) = lease::release(conn, holder).await
-        {
-            tracing::warn!("lease runs out by itself: {error}");
-        }
-    }
-
-    #[cfg(feature = "postgres")]
-    fn set_fence(&self, fence: Fence) {
+    pub(super) fn set_fence(&self, fence: Fence) {
         *self.fence.write().unwrap_or_else(PoisonError::into_inner) = fence;
     }
 
-    #[cfg(feature = "postgres")]
-    fn fence(&self) -> Fence {
+    pub(super) fn fence(&self) -> Fence {
         *self.fence.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns a transaction whose process leads, or refuses it.
-    #[cfg(feature = "postgres")]
-    async fn fenced(
-        &self,
-        mut tx: Transaction<'static, Any>,
-    ) -> Result<Transaction<'static, Any>, StoreError> {
-        lease::prove(&mut tx, self.fence()).await?;
-        Ok(tx)
     }
 
     /// Makes further connections to this host. Those to another one fail their next test.
@@ -402,21 +326,41 @@ impl Store {
         }
     }
 
+    /// Begins a transaction of the leader.
     pub(super) async fn begin(&self) -> Result<Writing<'_>, StoreError> {
         self.begin_to(Commits::Safely).await
     }
 
     pub(super) async fn begin_to(&self, commits: Commits) -> Result<Writing<'_>, StoreError> {
-        let begun = self.begin_writing(commits).await;
-        if let Err(error) = &begun {
-            note(&self.write_error, Some(error));
+        self.begin_as(Right::Leader, commits).await
+    }
+
+    /// Begins a transaction that needs no leader.
+    pub(super) async fn begin_anyone(&self) -> Result<Writing<'_>, StoreError> {
+        self.begin_as(Right::Anyone, Commits::Safely).await
+    }
+
+    pub(super) async fn begin_as(
+        &self,
+        right: Right,
+        commits: Commits,
+    ) -> Result<Writing<'_>, StoreError> {
+        let begun = self.begin_writing(right, commits).await;
+        match &begun {
+            // The store could be written, by another process.
+            Ok(_) | Err(StoreError::NotLeader) => {}
+            Err(error) => note(&self.write_error, Some(error)),
         }
         begun
     }
 
-    async fn begin_writing(&self, commits: Commits) -> Result<Writing<'_>, StoreError> {
+    async fn begin_writing(
+        &self,
+        right: Right,
+        commits: Commits,
+    ) -> Result<Writing<'_>, StoreError> {
         let guard = self.writer.lock().await;
-        let tx = match self.begin_on(&guard, commits).await {
+        let mut tx = match self.begin_on(&guard, commits).await {
             Ok(tx) => tx,
             Err(_) => {
                 // A transaction that SQLite rolled back (a full disk) leaves an unusable connection.
@@ -426,8 +370,9 @@ impl Store {
                 self.begin_on(&guard, commits).await.doing("begin to write")?
             }
         };
-        #[cfg(feature = "postgres")]
-        let tx = self.fenced(tx).await?;
+        if right == Right::Leader {
+            lease::prove(&mut tx, self.fence()).await?;
+        }
         let subscriptions =
             Arc::clone(&self.subscriptions.read().unwrap_or_else(PoisonError::into_inner));
         let followers = Arc::clone(&self.followers.read().unwrap_or_else(PoisonError::into_inner));
@@ -450,12 +395,18 @@ impl Store {
 }
 
 /// Returns a pool that connects when it is used.
-fn pool(flavour: Flavour, size: u32, cache: u32, options: &AnyConnectOptions) -> AnyPool {
+fn pool(
+    flavour: Flavour,
+    size: u32,
+    cache: u32,
+    lease: Duration,
+    options: &AnyConnectOptions,
+) -> AnyPool {
     let pool = AnyPoolOptions::new()
         .max_connections(size)
         .idle_timeout(None)
         .max_lifetime(None)
-        .after_connect(move |conn, _| Box::pin(prepare(conn, flavour, cache)));
+        .after_connect(move |conn, _| Box::pin(prepare(conn, flavour, cache, lease)));
     let pool = match flavour {
         Flavour::Sqlite => pool.acquire_timeout(Duration::from_secs(30)),
         #[cfg(feature = "postgres")]
@@ -483,6 +434,17 @@ fn instance(at: &StoreAt) -> String {
         StoreAt::Server(DatabaseServer { hosts, database, .. }) => format!("{hosts:?}{database}"),
     };
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(place.as_bytes()))
+}
+
+/// The right to write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Right {
+    /// Only the leader writes this, and proves in the transaction that it leads.
+    #[default]
+    Leader,
+    /// Every rosterd on the store writes this: a brake, or the bookkeeping of sign-ins. It concerns
+    /// few rows, and what it decides by is read in the same transaction.
+    Anyone,
 }
 
 /// The durability of a commit.
@@ -552,6 +514,7 @@ async fn prepare(
     conn: &mut AnyConnection,
     flavour: Flavour,
     cache: u32,
+    lease: Duration,
 ) -> Result<(), sqlx::Error> {
     match flavour {
         Flavour::Sqlite => {
@@ -567,9 +530,10 @@ async fn prepare(
                 sqlx::query(pragma).execute(&mut *conn).await?;
             }
             Sql::new(&format!("PRAGMA cache_size = -{cache}")).execute(&mut *conn).await?;
+            let _ = lease;
             Ok(())
         }
         #[cfg(feature = "postgres")]
-        Flavour::Postgres => limits::set(conn).await,
+        Flavour::Postgres => limits::set(conn, lease).await,
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::database::{Store, Writing};
+use super::database::{Commits, Right, Store, Writing};
 use super::error::{Doing as _, StoreError};
 use super::recording::append;
 use super::rows::{Columns, Row as _, StoredRow as _, row};
@@ -73,6 +73,9 @@ pub struct BindRefused {
     pub told: String,
     /// The time of the next attempt with the same secret; `None` for never.
     pub retry_at: Option<Timestamp>,
+    /// The time of the refusal; absent where an earlier version stored it.
+    #[serde(default)]
+    pub at: Option<Timestamp>,
 }
 
 /// The longest wait before a secret is tried again that AD refused for a temporary reason.
@@ -200,6 +203,16 @@ impl Store {
         if change_in(&mut writing, name, change).await? { writing.commit().await } else { Ok(()) }
     }
 
+    /// Changes what each node notes about a directory, such as a refused bind.
+    pub async fn note_directory(
+        &self,
+        name: &DirectoryName,
+        change: impl FnOnce(&mut DirectoryState) + Send,
+    ) -> Result<(), StoreError> {
+        let mut writing = self.begin_anyone().await?;
+        if change_in(&mut writing, name, change).await? { writing.commit().await } else { Ok(()) }
+    }
+
     /// Sets or ends a pause, with its event. Returns false and writes nothing if another caller
     /// changed the pause, so that `was` is no longer stored.
     pub async fn pause_directory(
@@ -210,7 +223,9 @@ impl Store {
         event: Event,
         clock: &Clock,
     ) -> Result<bool, StoreError> {
-        let mut writing = self.begin().await?;
+        // A pause is a brake. Its end starts runs, and is the leader's.
+        let right = if until.is_some() { Right::Anyone } else { Right::Leader };
+        let mut writing = self.begin_as(right, Commits::Safely).await?;
         let found = select(name).first(&mut *writing.tx).await.doing("read a directory's state")?;
         let mut state =
             found.as_ref().map_or_else(|| Ok(DirectoryState::default()), DirectoryState::of)?;

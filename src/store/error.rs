@@ -41,7 +41,9 @@ pub enum StoreError {
         "the store lacks commits that were confirmed: nothing was saved; rosterd starts again, and tells what was lost"
     )]
     Rewound,
-    #[error("rosterd on {0} leads: ask there; this one takes over within 17s if that one is gone")]
+    #[error(
+        "rosterd on {0} leads, and its store is of an earlier version: this one waits until it stops"
+    )]
     Standby(String),
     #[error("the store did not confirm a commit: it may be done; look before you repeat it")]
     Unconfirmed(#[source] sqlx::Error),
@@ -132,9 +134,13 @@ impl<T> Doing<T> for Result<T, sqlx::Error> {
 }
 
 /// Returns the code of an error of PostgreSQL.
-#[cfg(feature = "postgres")]
 pub(super) fn sqlstate(error: &sqlx::Error) -> Option<String> {
     error.as_database_error()?.code().map(Into::into)
+}
+
+/// Returns whether a store is so new that it has no tables yet.
+pub(super) fn is_without_tables(error: &sqlx::Error) -> bool {
+    sqlstate(error).as_deref() == Some("42P01")
 }
 
 /// Returns SQLite's primary result code (sqlite.org/rescode.html).

@@ -22,6 +22,8 @@ pub(super) struct Seen {
     pub(super) brakes: VecDeque<Brake>,
     /// Whether each transaction is compared with the head.
     pub(super) is_watched: bool,
+    /// Whether the log lacks the head, and nothing was done about it yet.
+    pub(super) is_missed: bool,
     pub(super) is_saved: bool,
     pub(super) saved_at: Option<Instant>,
     pub(super) file: Option<PathBuf>,

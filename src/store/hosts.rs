@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use reqwest::Url;
 use sqlx::any::AnyConnectOptions;
@@ -34,14 +35,17 @@ impl Hosts {
     }
 
     /// Connects to the first host that takes writes, beginning with the one in use.
-    pub(super) async fn connect(&self) -> Result<(AnyConnection, AnyConnectOptions), StoreError> {
+    pub(super) async fn connect(
+        &self,
+        lease: Duration,
+    ) -> Result<(AnyConnection, AnyConnectOptions), StoreError> {
         let count = self.server.hosts.len();
         let first = self.current.load(Ordering::Relaxed);
         let mut told = Vec::new();
         for index in (0..count).map(|turn| (first + turn) % count) {
             let host = &self.server.hosts[index];
             let options = self.options_of(host)?;
-            match connect(&options).await {
+            match connect(&options, lease).await {
                 Ok(Some(conn)) => {
                     if self.current.swap(index, Ordering::Relaxed) != index {
                         tracing::info!("store is on {} now, which takes writes", host.name);
@@ -90,9 +94,12 @@ fn password(file: &Path) -> Result<String, StoreError> {
 }
 
 /// Connects to a server; `None` if it takes no writes.
-async fn connect(options: &AnyConnectOptions) -> Result<Option<AnyConnection>, sqlx::Error> {
+async fn connect(
+    options: &AnyConnectOptions,
+    lease: Duration,
+) -> Result<Option<AnyConnection>, sqlx::Error> {
     let mut conn = within(CONNECT, AnyConnection::connect_with(options)).await?;
-    limits::set(&mut conn).await?;
+    limits::set(&mut conn, lease).await?;
     Ok(limits::takes_writes(&mut conn).await?.then_some(conn))
 }
 

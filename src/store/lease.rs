@@ -9,42 +9,84 @@ use std::time::Duration;
 use sqlx::{AnyConnection, Executor as _, Row as _};
 use uuid::Uuid;
 
-use super::error::{StoreError, sqlstate};
+use super::error::{StoreError, is_without_tables};
 use super::limits::{CONNECT, STATEMENT, within};
 use super::sql::Sql;
-
-/// The time for which a leader may be silent before another one takes over.
-pub(super) const LEASE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
+use crate::model::{Leader, Node, Timestamp};
 
 /// The proof that may be asked of a writing transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Fence {
-    /// This process does not lead yet.
+    /// This process does not lead.
     Waiting,
     /// One process has the store, by the lock of its file, or for a moment by an operator's command.
     Open,
     /// The holder of the lease.
     Holder(Uuid),
-    /// The lease was lost. This process writes nothing any more.
-    Lost,
+}
+
+/// The result of a look at the lease.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Look {
+    /// The last leader. Its lease may have run out.
+    pub leader: Leader,
+    /// Whether nobody leads.
+    pub is_free: bool,
+    /// Whether this process leads.
+    pub is_own: bool,
+    /// The node that is to lead instead; empty for any other one.
+    pub wanted: Option<String>,
+    /// The present time of the database.
+    pub now: Timestamp,
+    /// The number of the last event.
+    pub head: u64,
 }
 
 /// The present time of the database, in microseconds.
 const NOW: &str = "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT";
 
-fn until() -> String {
-    format!("{NOW} + {}", LEASE.as_micros())
+fn until(lease: Duration) -> String {
+    format!("{NOW} + {}", lease.as_micros())
 }
 
-/// Asks who leads; `None` if the lease has run out.
+/// Asks who leads; `None` if the lease has run out, or the store is new.
 pub(super) async fn leader(conn: &mut AnyConnection) -> Result<Option<String>, sqlx::Error> {
     let asked = Sql::new("SELECT node FROM leaders WHERE runs_out >= ").push(NOW);
     match within(CONNECT, asked.first(conn)).await {
         Ok(row) => row.map(|row| row.try_get(0)).transpose(),
-        // A new store has no tables yet.
-        Err(error) if sqlstate(&error).as_deref() == Some("42P01") => Ok(None),
+        Err(error) if is_without_tables(&error) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Looks at the lease, the clock and the log.
+pub(super) async fn look(conn: &mut AnyConnection, fence: Fence) -> Result<Look, sqlx::Error> {
+    let holder = match fence {
+        Fence::Holder(holder) => Some(holder),
+        Fence::Waiting | Fence::Open => None,
+    };
+    let asked = Sql::new("SELECT node, epoch, since, wanted, ")
+        .push("(CASE WHEN runs_out < ")
+        .push(NOW)
+        .push(" THEN 1 ELSE 0 END)::BIGINT, (CASE WHEN holder = ")
+        .bind(holder)
+        .push(" THEN 1 ELSE 0 END)::BIGINT, ")
+        .push(NOW)
+        .push(", (SELECT COALESCE(MAX(seq), 0) FROM events)::BIGINT FROM leaders");
+    let row = within(CONNECT, asked.first(conn)).await?.ok_or(sqlx::Error::RowNotFound)?;
+    let int = |at: usize| row.try_get::<i64, _>(at);
+    Ok(Look {
+        leader: Leader {
+            node: row.try_get(0)?,
+            epoch: int(1)?.unsigned_abs(),
+            since: Timestamp(int(2)?),
+        },
+        wanted: row.try_get(3)?,
+        is_free: int(4)? == 1,
+        is_own: int(5)? == 1,
+        now: Timestamp(int(6)?),
+        head: int(7)?.unsigned_abs(),
+    })
 }
 
 /// Takes a lease that has run out. Returns whether this process leads now.
@@ -54,18 +96,21 @@ pub(super) async fn take(
     conn: &mut AnyConnection,
     holder: Uuid,
     node: &str,
+    lease: Duration,
 ) -> Result<bool, sqlx::Error> {
     within(
         STATEMENT,
         conn.execute(sqlx::raw_sql("BEGIN; LOCK TABLE write_lock IN EXCLUSIVE MODE")),
     )
     .await?;
-    let taken = Sql::new("UPDATE leaders SET epoch = epoch + 1, holder = ")
+    let taken = Sql::new("UPDATE leaders SET epoch = epoch + 1, wanted = NULL, holder = ")
         .bind(holder)
         .push(", node = ")
         .bind(node)
+        .push(", since = ")
+        .push(NOW)
         .push(", runs_out = ")
-        .push(&until())
+        .push(&until(lease))
         .push(" WHERE runs_out < ")
         .push(NOW);
     let taken = taken.execute(&mut *conn).await?;
@@ -74,8 +119,12 @@ pub(super) async fn take(
 }
 
 /// Prolongs a lease. Returns whether its holder still leads. Waits for no transaction.
-pub(super) async fn prolong(conn: &mut AnyConnection, holder: Uuid) -> Result<bool, sqlx::Error> {
-    let beat = Sql::new("UPDATE leaders SET runs_out = ").push(&until());
+pub(super) async fn prolong(
+    conn: &mut AnyConnection,
+    holder: Uuid,
+    lease: Duration,
+) -> Result<bool, sqlx::Error> {
+    let beat = Sql::new("UPDATE leaders SET runs_out = ").push(&until(lease));
     let beat = beat.push(" WHERE holder = ").bind(holder);
     Ok(within(CONNECT, beat.execute(conn)).await? == 1)
 }
@@ -86,12 +135,45 @@ pub(super) async fn release(conn: &mut AnyConnection, holder: Uuid) -> Result<()
     within(CONNECT, ended.execute(conn)).await.map(drop)
 }
 
+/// Asks the leader of this term to make room.
+pub(super) async fn want(
+    conn: &mut AnyConnection,
+    epoch: u64,
+    node: &str,
+) -> Result<(), sqlx::Error> {
+    let wish = Sql::new("UPDATE leaders SET wanted = ").bind(node);
+    let wish = wish.push(" WHERE epoch = ").bind(epoch);
+    within(CONNECT, wish.execute(conn)).await.map(drop)
+}
+
+/// Ends the lease of this term, whose leader does not make room by itself.
+pub(super) async fn revoke(conn: &mut AnyConnection, epoch: u64) -> Result<(), sqlx::Error> {
+    let ended = Sql::new("UPDATE leaders SET runs_out = 0 WHERE epoch = ").bind(epoch);
+    within(CONNECT, ended.execute(conn)).await.map(drop)
+}
+
+/// Writes the row of a node, with the present time of the database.
+pub(super) async fn note_node(conn: &mut AnyConnection, node: &Node) -> Result<(), sqlx::Error> {
+    let Node { node, version, configuration, takeover, health, heard: _ } = node;
+    let sql = Sql::new(
+        "INSERT INTO nodes (node, version, configuration, takeover, health, heard) VALUES (",
+    );
+    let sql = sql.bind(node.as_str()).push(", ").bind(version.as_str()).push(", ");
+    let sql = sql.bind(configuration.as_str()).push(", ").bind(*takeover).push(", ");
+    let sql = sql.bind(health.as_str()).push(", ").push(NOW).push(
+        ") ON CONFLICT (node) DO UPDATE SET version = excluded.version, \
+         configuration = excluded.configuration, takeover = excluded.takeover, \
+         health = excluded.health, heard = excluded.heard",
+    );
+    within(CONNECT, sql.execute(conn)).await.map(drop)
+}
+
 /// Refuses a transaction of a process that leads no longer.
 pub(super) async fn prove(conn: &mut AnyConnection, fence: Fence) -> Result<(), StoreError> {
     let holder = match fence {
         Fence::Open => return Ok(()),
         Fence::Holder(holder) => holder,
-        Fence::Waiting | Fence::Lost => return Err(StoreError::NotLeader),
+        Fence::Waiting => return Err(StoreError::NotLeader),
     };
     let asked = Sql::new("SELECT 1 FROM leaders WHERE holder = ").bind(holder).first(conn).await;
     match asked {

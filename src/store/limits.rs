@@ -16,10 +16,7 @@ pub(super) const STATEMENT: Duration = Duration::from_secs(if cfg!(test) { 4 } e
 pub(super) const LIST: Duration = Duration::from_mins(1);
 
 /// The limits that the server keeps for each connection, in its own units.
-///
-/// A transaction that waits for a frozen or vanished client holds its rows until the first limit.
 const SESSION: &str = "
-    SET idle_in_transaction_session_timeout = '5s';
     SET lock_timeout = '10s';
     SET statement_timeout = '60s';
     SET tcp_user_timeout = '10s';
@@ -42,8 +39,13 @@ pub(super) async fn within<T>(
 }
 
 /// Sets the limits of a new connection to a server.
-pub(super) async fn set(conn: &mut AnyConnection) -> Result<(), sqlx::Error> {
+///
+/// A transaction that waits for a frozen or vanished client holds its rows for half of the lease.
+pub(super) async fn set(conn: &mut AnyConnection, lease: Duration) -> Result<(), sqlx::Error> {
+    let idle = "SET idle_in_transaction_session_timeout = ";
+    let idle = sqlx::AssertSqlSafe(format!("{idle}{}", (lease / 2).as_millis()));
     within(CONNECT, async {
+        conn.execute(sqlx::raw_sql(idle)).await?;
         conn.execute(sqlx::raw_sql(SESSION)).await?;
         conn.execute(sqlx::raw_sql(CLIENT_CHECK)).await.map(drop)
     })

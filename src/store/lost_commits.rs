@@ -110,8 +110,10 @@ impl Store {
             if let Some(noted) = noted
                 && compare(conn, noted).await? != Compared::Whole
             {
+                self.seen().is_missed = true;
                 return if is_watched { Err(StoreError::Rewound) } else { Ok(None) };
             }
+            self.seen().is_missed = false;
             let Some(head) = end(conn).await? else { return Ok(None) };
             let brakes = brakes_after(conn, noted.map_or(head.seq, |noted| noted.seq)).await?;
             Ok(Some((head, brakes)))
@@ -153,6 +155,18 @@ impl Store {
         let is_synchronous = self.seen().is_synchronous;
         let warning = "PostgreSQL has no synchronous standby (synchronous_standby_names): a failover can lose the last commits, such as a suspension by an operator";
         (is_synchronous == Some(false)).then(|| warning.to_owned())
+    }
+
+    /// Returns whether the store lacks what this process has seen committed.
+    pub fn lacks_commits(&self) -> bool {
+        self.seen().is_missed
+    }
+
+    /// Returns whether an event tells of the missing commits.
+    pub async fn is_loss_told(&self) -> Result<bool, StoreError> {
+        let Some(noted) = self.seen().head else { return Ok(true) };
+        let mut conn = self.readers.acquire().await.doing("read the event log")?;
+        Ok(matches!(compare(&mut conn, noted).await?, Compared::Whole | Compared::Told))
     }
 
     /// Returns what was committed, and is missing.
@@ -213,7 +227,7 @@ impl Store {
             let head = self.log_head().await?;
             let mut seen = self.seen();
             seen.note(head, []);
-            seen.is_watched = true;
+            (seen.is_watched, seen.is_missed) = (true, false);
             self.save_head(&mut seen, true);
         }
         Ok(())

@@ -92,4 +92,11 @@ impl Store {
         append(&mut writing, events, clock).await?;
         writing.commit().await
     }
+
+    /// Records events on whatever node they occur.
+    pub async fn record_anywhere(&self, events: &[Event], clock: &Clock) -> Result<(), StoreError> {
+        let mut writing = self.begin_anyone().await?;
+        append(&mut writing, events, clock).await?;
+        writing.commit().await
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::database::{Store, Writing};
+use super::database::{Commits, Right, Store, Writing};
 use super::error::{Doing as _, StoreError};
 use super::rows::{Columns, Row as _, StoredRow as _, as_json, row};
 use super::sql::Sql;
@@ -164,7 +164,11 @@ const PROGRESS: [&str; 12] = [
 
 impl Store {
     pub async fn save_run(&self, run: &Run) -> Result<(), StoreError> {
-        let mut writing = self.begin().await?;
+        self.save_run_as(run, Right::Leader).await
+    }
+
+    pub async fn save_run_as(&self, run: &Run, right: Right) -> Result<(), StoreError> {
+        let mut writing = self.begin_as(right, Commits::Safely).await?;
         write_run(&mut writing, run).await?;
         writing.commit().await?;
         self.count_run(run);

@@ -71,7 +71,18 @@ const STEPS: &[SchemaStep] = schema_steps![
     "numbers of runs" in "0067_numbers_of_runs.sql",
     "people without a SID" in "0080_people_without_sid.sql",
     "changes of plans" in "0081_changes_of_plans.sql",
+    "cluster" in "0070_cluster.sql",
 ];
+
+/// Returns whether all steps were taken. A store that is new has none.
+pub(super) async fn is_current(pool: &AnyPool) -> Result<bool, sqlx::Error> {
+    let asked = super::sql::Sql::new("SELECT COUNT(*) FROM _sqlx_migrations WHERE success");
+    match asked.count(pool).await {
+        Ok(taken) => Ok(taken >= STEPS.len() as u64),
+        Err(error) if super::error::is_without_tables(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
 
 pub(super) async fn migrate(pool: &AnyPool, flavour: Flavour) -> Result<(), StoreError> {
     let steps = STEPS.iter().map(|step| {

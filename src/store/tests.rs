@@ -175,6 +175,7 @@ impl Fresh {
 
     async fn apply(&self, changes: Vec<Change>) -> Applied {
         let writer = Writer {
+            right: Right::Leader,
             run: RunId(self.clock.new_id()),
             directory: None,
             account: self.reference(),
@@ -675,6 +676,7 @@ async fn a_taken_address_drops_no_other_change(f: Fresh) {
     first.version = None;
     f.apply(vec![first]).await;
     let writer = Writer {
+        right: Right::Leader,
         run: RunId(f.clock.new_id()),
         directory: None,
         account: f.reference(),

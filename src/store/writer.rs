@@ -1,5 +1,6 @@
 //! The run, actor and observation in whose name changes are written.
 
+use super::database::Right;
 use crate::clock::Clock;
 use crate::model::{
     AccountRef, Actor, DirectoryName, EventCause, ObservationNumber, RunId, Timestamp,
@@ -10,6 +11,7 @@ pub struct Writer<'a> {
     pub run: RunId,
     /// `None` for an operator's write.
     pub directory: Option<&'a DirectoryName>,
+    pub right: Right,
     /// The account of new users.
     pub account: AccountRef,
     pub actor: Actor,

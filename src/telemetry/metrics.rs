@@ -47,6 +47,8 @@ pub struct Snapshot {
     pub started_at: Timestamp,
     /// Whether the last write of the store succeeded.
     pub writable: bool,
+    /// Whether this rosterd leads; `None` where the store is a file.
+    pub leads: Option<bool>,
     /// `None` when the store does not answer.
     pub store: Option<StoreSnapshot>,
 }
@@ -166,7 +168,7 @@ pub fn page(
     format: Format,
 ) -> String {
     let mut registry = Registry::default();
-    let Snapshot { started_at, writable, store } = snapshot;
+    let Snapshot { started_at, writable, leads, store } = snapshot;
     of_process(&mut registry, *started_at);
     gauges(
         &mut registry,
@@ -180,6 +182,14 @@ pub fn page(
         "Whether the last write of the store succeeded",
         [(Vec::new(), (*writable).into())],
     );
+    if let Some(leads) = leads {
+        gauges(
+            &mut registry,
+            "rosterd_cluster_leader",
+            "Whether this rosterd leads the shared store; the sum over all nodes is 1",
+            [(Vec::new(), (*leads).into())],
+        );
+    }
     if let Some(StoreSnapshot { bytes, events, directories, accounts, hooks, targets }) = store {
         let bytes = bytes.map(|bytes| (Vec::new(), bytes as i64));
         gauges_in(

@@ -537,6 +537,7 @@ impl StoreFixture {
         let name = corp();
         let account = self.account.clone();
         let writer = Writer {
+            right: rosterd::store::Right::Leader,
             run,
             directory: Some(&name),
             account,
@@ -594,6 +595,7 @@ impl StoreFixture {
                 let (run, account) = (RunId(self.clock.new_id()), self.account.clone());
                 let observed_from = ObservationNumber::default();
                 let writer = Writer {
+                    right: rosterd::store::Right::Leader,
                     run,
                     directory: None,
                     account,

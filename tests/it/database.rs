@@ -9,7 +9,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use adsim::{Fault, Sim, What, When};
-use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -56,11 +55,9 @@ impl Place {
     /// Writes the configuration of a daemon that has a folder of its own.
     fn configure_in(&self, folder: &Path, address: impl std::fmt::Display) {
         let (user, _, name) = parts(&self.url);
-        let file = format!("sqlite://{}/rosterd.db", self.folder.path().display());
-        let text = configuration(&self.sim, self.folder.path(), "", "");
+        let file = format!("sqlite://{}/rosterd.db", folder.display());
+        let text = configuration(&self.sim, folder, "", "");
         let text = text.replace(&file, &format!("{user}@{address}/{name}"));
-        let socket = |folder: &Path| folder.join("control.sock").display().to_string();
-        let text = text.replace(&socket(self.folder.path()), &socket(folder));
         std::fs::write(folder.join("rosterd.toml"), text).unwrap();
     }
 }
@@ -243,39 +240,4 @@ fn a_pooler_by_transaction_is_refused_in_one_sentence() {
     let daemon = Daemon::start_without_store(place.folder.path());
     until("the daemon works", || state(&daemon).filter(|state| state == "no-account"));
     daemon.import();
-}
-
-#[test]
-fn a_second_daemon_on_a_database_waits_and_takes_over() {
-    let Some(place) = Place::new() else { return };
-    let (_, server, _) = parts(&place.url);
-    place.configure(server);
-    let mut first = Daemon::start_without_store(place.folder.path());
-    until("the first daemon works", || state(&first).filter(|state| state == "no-account"));
-    first.import();
-
-    let folder = tempfile::tempdir().unwrap();
-    place.configure_in(folder.path(), server);
-    let mut second = Daemon::start_without_store(folder.path());
-    let waits = |daemon: &Daemon| {
-        let (code, told) = daemon.ctl("status");
-        (code != 0 && detail(&told).contains(" leads: ask there")).then_some(())
-    };
-    until("the second daemon waits", || waits(&second));
-
-    // It is killed, and leaves its lease to run out.
-    first.signal(Signal::SIGKILL);
-    first.wait();
-    until("the second daemon leads", || state(&second));
-    second.done("sync corp");
-    assert_eq!(second.done("status")["directories"][0]["state"], "ok");
-
-    let first = Daemon::start_without_store(place.folder.path());
-    until("the first daemon waits", || waits(&first));
-    second.signal(Signal::SIGTERM);
-    assert!(second.wait().success());
-    let begun = std::time::Instant::now();
-    until("the first daemon leads", || state(&first));
-    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
-    first.done("sync corp");
 }

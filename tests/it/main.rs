@@ -11,6 +11,8 @@ mod budgets;
 mod changes;
 mod client;
 mod clock;
+#[cfg(feature = "postgres")]
+mod cluster;
 mod completion;
 mod config;
 mod console;

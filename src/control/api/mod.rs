@@ -11,6 +11,7 @@
 mod accounts;
 mod callers;
 mod changes;
+mod cluster;
 mod contacts;
 mod directories;
 mod domains;
@@ -35,6 +36,7 @@ pub use accounts::{
 };
 pub use callers::Caller;
 pub use changes::{Change, ChangedPerson};
+pub use cluster::{Cluster, ClusterLeader, ClusterNode, StepDown};
 pub use contacts::{Contact, Contacts};
 pub use directories::{
     Check, CheckStep, Directories, DirectoryRenaming, DirectoryStatus, ManagedCounts, Pause,
@@ -51,7 +53,7 @@ pub use hooks::{
 };
 pub use invitations::{Invitation, InvitationOutcome, Invitations, NewInvitations};
 pub use plans::{ConfigurationPart, Plan, Previewing, Quarantined};
-pub use problem::{NO_STORE, Problem, UNKNOWN_ROUTE};
+pub use problem::{NO_STORE, NOT_LEADER, Problem, UNKNOWN_ROUTE};
 pub use quarantine::{Quarantine, QuarantinedEntry};
 pub use reload::{Reloaded, ReloadedDirectory, ReloadedHook, ReloadedTarget};
 pub use runs::{Accepted, Changes, Read, Run, RunDetail, Runs};

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::cluster::Cluster;
 use super::directories::DirectoryStatus;
 use super::hooks::HookCounts;
 use super::targets::TargetStatus;
@@ -25,6 +26,9 @@ pub struct Status {
     /// The store itself.
     #[serde(default)]
     pub store: StoreStatus,
+    /// The rosterds on a shared store; absent where the store is a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
 }
 
 /// The state of the store.

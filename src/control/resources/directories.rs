@@ -36,6 +36,7 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
         .with_query::<CheckQuery>()
         .answers::<api::Check>("The steps, including failed ones"),
         change("/directories/{name}/pause", pause, "Pause a directory: no runs start")
+            .on_every_node()
             .may_take::<api::Pause>()
             .answers::<api::DirectoryStatus>("The status of the directory afterwards"),
         change("/directories/{name}/resume", resume, "Resume a paused directory")

@@ -12,6 +12,7 @@ pub mod explain;
 pub mod held;
 pub mod hooks;
 pub mod invitations;
+pub mod leader;
 pub mod metrics;
 pub mod plans;
 pub mod quarantine;
@@ -41,6 +42,7 @@ pub(super) fn operations() -> Vec<Operation> {
         held::operations,
         hooks::operations,
         invitations::operations,
+        leader::operations,
         metrics::operations,
         plans::operations,
         quarantine::operations,

@@ -15,6 +15,7 @@ use crate::model::DirectoryName;
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
         act("configuration.reloaded", "/reload", reload, "Reload the configuration")
+            .on_every_node()
             .answers::<api::Reloaded>("The effect on each directory, hook and target")
             .fails(&[(422, "The file has problems; nothing changes")]),
     ]

@@ -5,7 +5,7 @@ use axum::extract::State;
 
 use super::request::{Answer, Shared};
 use super::time::time;
-use super::{directories, targets};
+use super::{directories, leader, targets};
 use crate::control::api;
 use crate::control::operation::{Operation, read};
 use crate::engine::HookStatus;
@@ -30,6 +30,7 @@ async fn get(State(control): Shared) -> Answer<api::Status> {
         &hooks,
         attention,
         store,
+        control.engine.cluster_status().await?.map(leader::convert),
     )))
 }
 
@@ -40,6 +41,7 @@ pub(in crate::control) fn convert(
     hooks: &[HookStatus],
     attention: Option<String>,
     store: api::StoreStatus,
+    cluster: Option<api::Cluster>,
 ) -> api::Status {
     let (removed, hooks): (Vec<_>, Vec<_>) =
         hooks.iter().partition(|hook| hook.kept_until.is_some());
@@ -59,5 +61,6 @@ pub(in crate::control) fn convert(
         targets,
         hooks,
         store,
+        cluster,
     }
 }

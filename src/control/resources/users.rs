@@ -38,6 +38,7 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
             suspend,
             "Suspend a user, at once or at a later time, whatever the directory shows",
         )
+        .on_every_node()
         .may_take::<api::Suspension>()
         .answers::<api::User>("The user")
         .fails(&[REFUSED]),

@@ -10,7 +10,7 @@ use crate::model::{
     RunMode, RunState, Trigger, User,
 };
 use crate::reconcile::Admitted;
-use crate::store::{Applied, Run, Writer};
+use crate::store::{Applied, Right, Run, Writer};
 
 /// The origin of a run that reads no directory.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,17 @@ impl<'a> OperatorRun<'a> {
     }
 }
 
+/// Returns the right by which changes are written. A suspension is a brake, which each node pulls, and
+/// each node decides on sign-ins.
+fn right_to(trigger: Trigger, changes: &[Change]) -> Right {
+    let is_brake = |change: &Change| matches!(change.kind, ChangeKind::Suspend { .. });
+    match trigger {
+        Trigger::SignIn => Right::Anyone,
+        Trigger::Operator if changes.iter().all(is_brake) => Right::Anyone,
+        _ => Right::Leader,
+    }
+}
+
 impl Engine {
     /// Writes changes and returns their run.
     ///
@@ -49,8 +60,10 @@ impl Engine {
         let now = self.clock.now();
         let id = RunId(self.clock.new_id());
         let asked = self.directories_of(account, &changes);
+        let right = right_to(trigger, &changes);
         let admitted = Admitted::by_operator(changes, actor.clone());
         let writer = Writer {
+            right,
             run: id,
             directory: None,
             account: account.clone(),
@@ -83,14 +96,14 @@ impl Engine {
             full_read_reason: None,
         };
         // Stored first: a crash leaves no changes without a run.
-        self.store.save_run(&run).await?;
+        self.store.save_run_as(&run, right).await?;
         let mut applied = Applied::default();
         let done = self.store.apply(&admitted, &writer, &mut applied).await;
         run.state = if done.is_ok() { RunState::Succeeded } else { RunState::Failed };
         (run.counts, run.dropped, run.finished_at) =
             (applied.counts, applied.dropped, Some(self.clock.now()));
         run.error = done.as_ref().err().map(ToString::to_string);
-        self.store.save_run(&run).await?;
+        self.store.save_run_as(&run, right).await?;
         done?;
         Ok(run)
     }

@@ -205,6 +205,7 @@ fn sample_type(wanted: &str) -> &str {
         Some("digest.") => "digest.daily",
         Some("hook.") => "hook.dead_lettered",
         Some("store.") => "store.backed_up",
+        Some("cluster.") => "cluster.led",
         Some("configuration.") => "configuration.reloaded",
         Some("operation.") => "operation.requested",
         Some(_) => "user.suspended",

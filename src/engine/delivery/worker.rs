@@ -56,6 +56,8 @@ pub struct ConfiguredHook {
     pub config: Hook,
     pub(in crate::engine) work: Arc<Work>,
     cancel: CancellationToken,
+    /// The term in which this rosterd delivers.
+    term: CancellationToken,
     has_task: AtomicBool,
 }
 
@@ -81,8 +83,13 @@ impl Configurable for ConfiguredHook {
             config,
             work: former.map(|former| Arc::clone(&former.work)).unwrap_or_default(),
             cancel: engine.child_token(),
+            term: engine.clone(),
             has_task: AtomicBool::new(false),
         }
+    }
+
+    fn renewed(&self, term: &CancellationToken) -> Self {
+        Self::with(self.config.clone(), None, term)
     }
 
     fn config(&self) -> &Hook {
@@ -129,9 +136,16 @@ struct WorkerState {
 }
 
 impl Engine {
+    /// Returns the mark of the programs that this rosterd starts. Another one on the same machine, and on
+    /// the same store, has another mark.
+    pub(in crate::engine) fn instance(&self) -> String {
+        let store = self.store.instance();
+        self.turn.cluster().map_or_else(|| store.to_owned(), |c| format!("{store}-{}", c.node))
+    }
+
     /// Ends the programs that an earlier process left running. Called before the first delivery.
     pub fn end_leftovers(&self) {
-        let count = leftovers::end_leftovers(self.store.instance());
+        let count = leftovers::end_leftovers(&self.instance());
         if count > 0 {
             tracing::warn!(
                 "ended {count} programs of hooks or gates that an earlier rosterd left running"
@@ -169,18 +183,21 @@ impl Engine {
                 () = sleep(wait.min(MAX_WAIT)) => {}
             }
         }
-        let is_stop = self.stop.is_cancelled();
+        // Another rosterd may deliver at any moment: what is under way is killed.
+        let grace = if self.stop.is_cancelled() {
+            SHUTDOWN_GRACE
+        } else if hook.term.is_cancelled() {
+            Duration::ZERO
+        } else {
+            hook.config.timeout + SHUTDOWN_GRACE
+        };
         let rest = async {
             while let Some(ended) = state.attempts.join_next_with_id().await {
                 self.record_attempts(&hook, &mut state, ended).await;
             }
         };
         // An attempt that does not end in time is cut off, and delivered again.
-        let _ = tokio::time::timeout(
-            if is_stop { SHUTDOWN_GRACE } else { hook.config.timeout + SHUTDOWN_GRACE },
-            rest,
-        )
-        .await;
+        let _ = tokio::time::timeout(grace, rest).await;
     }
 
     /// Starts the attempts that are due, and returns the wait for the next one.
@@ -190,6 +207,9 @@ impl Engine {
         state: &mut WorkerState,
     ) -> Result<Duration, StoreError> {
         let name = &hook.config.name;
+        if !self.is_trusted() {
+            return Ok(STORE_RETRY);
+        }
         self.check_clock().await?;
         let now = self.clock.now();
         state.limit_to(now);
@@ -248,7 +268,7 @@ impl Engine {
     pub(in crate::engine) async fn deliver_once(&self, hook: &Hook, message: &Message) -> Attempt {
         match &hook.receiver {
             Receiver::Exec(program) => {
-                runner::deliver(&self.runner, hook, program, message, self.store.instance()).await
+                runner::deliver(&self.runner, hook, program, message, &self.instance()).await
             }
             Receiver::Webhook(server) => {
                 webhook::deliver(server, message, hook.timeout, self.clock.now()).await

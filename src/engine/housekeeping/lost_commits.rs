@@ -14,11 +14,11 @@ pub const LOSS_ACCEPTED: &str = "store.loss_accepted";
 
 impl Engine {
     /// Tells what the store has lost since this machine last worked with it, puts brakes on again that
-    /// were lost, and has each later transaction compared with the log.
+    /// were lost, and has each later transaction compared with the log. Only a leader tells.
     pub async fn settle_lost_commits(&self) -> Result<(), EngineError> {
         if let Some(mut loss) = self.store.lost_commits().await? {
             let event = |loss: &Loss| self.about_store(REWOUND, &Actor::rosterd(), document(loss));
-            if self.store.tell_loss(&mut loss, event, &self.clock).await? {
+            if self.leads() && self.store.tell_loss(&mut loss, event, &self.clock).await? {
                 let first = loss.first.map_or_else(String::new, |first| format!("{first} to "));
                 tracing::error!(
                     "store has lost the events {first}{}, which were committed; all runs only plan until you approve: rosterctl event list --type {REWOUND}",

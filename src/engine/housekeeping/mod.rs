@@ -12,6 +12,8 @@ pub(super) mod server_checks;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::engine::Engine;
 use crate::engine::admin::domains::ClaimCheck;
 use crate::engine::delivery::removed_hooks::RemovedHooks;
@@ -29,19 +31,33 @@ use server_checks::ServerChecks;
 pub type TaskFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Engine {
-    /// Returns the periodic tasks of the engine, each with its name.
-    pub fn periodic_tasks(self: &Arc<Self>) -> Vec<(&'static str, TaskFuture)> {
-        fn of(engine: &Arc<Engine>, task: impl Periodic + 'static) -> (&'static str, TaskFuture) {
-            (task.name(), Box::pin(Arc::clone(engine).drive(task)))
-        }
+    /// Returns the periodic tasks of the leader, each with its name. They end with the term.
+    pub fn periodic_tasks(
+        self: &Arc<Self>,
+        term: &CancellationToken,
+    ) -> Vec<(&'static str, TaskFuture)> {
         vec![
-            of(self, ClaimCheck::new(self)),
-            of(self, Reminders::new(self)),
-            of(self, DailyDigest::new(self)),
-            of(self, RetentionTask::new(self)),
-            of(self, RemovedHooks::new(self)),
-            of(self, ServerChecks::new(self)),
-            of(self, SignInReports::new(self)),
+            of(self, ClaimCheck::new(self), term),
+            of(self, Reminders::new(self), term),
+            of(self, DailyDigest::new(self), term),
+            of(self, RetentionTask::new(self), term),
+            of(self, RemovedHooks::new(self), term),
         ]
     }
+
+    /// Returns the periodic tasks of each node, with their names. They end with the daemon.
+    pub fn lasting_tasks(self: &Arc<Self>) -> Vec<(&'static str, TaskFuture)> {
+        vec![
+            of(self, ServerChecks::new(self), &self.stop),
+            of(self, SignInReports::new(self), &self.stop),
+        ]
+    }
+}
+
+fn of(
+    engine: &Arc<Engine>,
+    task: impl Periodic + 'static,
+    until: &CancellationToken,
+) -> (&'static str, TaskFuture) {
+    (task.name(), Box::pin(Arc::clone(engine).drive_until(task, until.clone())))
 }

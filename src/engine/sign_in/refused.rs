@@ -232,6 +232,10 @@ impl Engine {
             .iter()
             .map(|window| window.event(now))
             .collect();
-        if events.is_empty() { Ok(()) } else { self.store.record(&events, &self.clock).await }
+        if events.is_empty() {
+            Ok(())
+        } else {
+            self.store.record_anywhere(&events, &self.clock).await
+        }
     }
 }

@@ -4,7 +4,7 @@ use crate::engine::sync::stages::{AppliedRun, ObservedRun, PlannedRun};
 use crate::engine::{Directory, Engine, EngineError, Phase};
 use crate::model::{AccountRef, Actor};
 use crate::reconcile::Verdict;
-use crate::store::{Applied, Run, Writer};
+use crate::store::{Applied, Right, Run, Writer};
 
 impl Engine {
     /// Writes the admitted changes, after those that the run has `applied` before. After an error `run`
@@ -32,6 +32,7 @@ impl Engine {
 
         directory.work.progress.send_modify(|p| p.phase = Phase::Applying);
         let writer = Writer {
+            right: Right::Leader,
             run: run.id,
             directory: Some(&directory.config.name),
             account: AccountRef {

@@ -52,7 +52,7 @@ impl Engine {
         let GateQuestion { digest, plan } = question;
         for gate in &self.configured().rules.gates {
             if let GateVerdict::Hold { reason, printed } =
-                ask(&self.runner, gate, &plan, self.store.instance()).await
+                ask(&self.runner, gate, &plan, &self.instance()).await
             {
                 return GateAnswer::Held(if printed.is_empty() {
                     reason

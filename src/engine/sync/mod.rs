@@ -110,6 +110,12 @@ impl Engine {
     }
 
     fn cancelled(&self) -> EngineError {
-        if self.stop.is_cancelled() { EngineError::Stopping } else { EngineError::Reloaded }
+        if self.stop.is_cancelled() {
+            EngineError::Stopping
+        } else if self.leads() {
+            EngineError::Reloaded
+        } else {
+            EngineError::TermEnded
+        }
     }
 }

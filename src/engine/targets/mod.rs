@@ -107,6 +107,8 @@ pub struct Target {
     pace: Pace,
     pub(in crate::engine) work: Arc<TargetWork>,
     pub(in crate::engine) cancel: CancellationToken,
+    /// The term in which this rosterd sends.
+    pub(in crate::engine) term: CancellationToken,
     /// The secret with which the target showed our accounts.
     pub(in crate::engine) recognised: Mutex<Option<String>>,
     has_task: AtomicBool,
@@ -166,10 +168,15 @@ impl Configurable for Target {
             pace: Pace::new(config.rate, config.concurrency),
             work: former.map(|former| Arc::clone(&former.work)).unwrap_or_default(),
             cancel: engine.child_token(),
+            term: engine.clone(),
             recognised: Mutex::default(),
             has_task: AtomicBool::new(false),
             config,
         }
+    }
+
+    fn renewed(&self, term: &CancellationToken) -> Self {
+        Self::with(self.config.clone(), None, term)
     }
 
     fn config(&self) -> &TargetConfig {
@@ -223,7 +230,7 @@ impl Engine {
         let mut outcomes = BTreeMap::new();
         let mut former = self.targets();
         self.targets.send_modify(|registry| {
-            let (present, found) = registry.replaced(targets, &self.stop);
+            let (present, found) = registry.replaced(targets, &self.turn.token());
             outcomes = found;
             let follower = |target: &Arc<Target>| Follower {
                 target: target.config.name.clone(),

@@ -143,7 +143,9 @@ impl Engine {
             }
         }
         let rest = async { while state.under_way.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(SHUTDOWN_GRACE, rest).await;
+        let is_over = target.term.is_cancelled() && !self.stop.is_cancelled();
+        let grace = if is_over { Duration::ZERO } else { SHUTDOWN_GRACE };
+        let _ = tokio::time::timeout(grace, rest).await;
     }
 
     /// Starts the work that is due, and returns the wait for the next.
@@ -153,6 +155,9 @@ impl Engine {
         state: &mut PushState,
     ) -> Result<Duration, Halt> {
         let name = &target.config.name;
+        if !self.is_trusted() {
+            return Ok(SECRET_INTERVAL);
+        }
         let now = self.clock.now();
         let pause = state.paused_until.saturating_sub(self.clock.passed());
         if !pause.is_zero() {

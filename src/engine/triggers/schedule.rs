@@ -120,7 +120,12 @@ impl Engine {
             Next::Startup => {
                 done.startup = true;
                 done.scheduled = now;
-                Request::full(Trigger::Startup, None)
+                // A takeover goes on from the stored position, however many people there are.
+                if self.shares_store() {
+                    self.scheduled(directory).await
+                } else {
+                    Request::full(Trigger::Startup, None)
+                }
             }
             // Ticks missed during a long run or a pause are one tick.
             Next::Scheduled => {

@@ -154,6 +154,15 @@ pub struct Desired {
 /// The clock of a server is known to the second, so that a moment less ahead may have passed.
 const CLOCK_RESOLUTION: Duration = Duration::from_secs(1);
 
+/// Returns whether a moment has passed by the clock of the server.
+fn passed(at: Timestamp, policy: &Policy) -> Finding {
+    match policy.now {
+        Some(now) if at <= now => Finding::Holds,
+        Some(now) if at > now.plus(CLOCK_RESOLUTION) => Finding::Refuted,
+        _ => Finding::Unknown,
+    }
+}
+
 /// Decides about one entry.
 pub fn decide(person: Person, policy: &Policy) -> Desired {
     let (mail, addresses) = Choices::first(&person.mail, |address| policy.claims.covers(address));
@@ -391,26 +400,20 @@ impl Desired {
     ) {
         let holds = |is: bool| if is { Finding::Holds } else { Finding::Refuted };
         self.set(Reason::Disabled, control.map_or(Finding::Unknown, |c| holds(c.is_disabled())));
-        let expired = match (expires, policy.now) {
-            (Some(Expiry::Never), _) => Finding::Refuted,
-            (Some(Expiry::At(end)), Some(now)) if end <= now => Finding::Holds,
-            (Some(Expiry::At(end)), Some(now)) if end > now.plus(CLOCK_RESOLUTION) => {
-                Finding::Refuted
-            }
-            (Some(Expiry::At(_)), _) | (None, _) => Finding::Unknown,
+        let expired = match expires {
+            Some(Expiry::At(end)) => passed(end, policy),
+            Some(Expiry::Never) => Finding::Refuted,
+            None => Finding::Unknown,
         };
         self.set(Reason::Expired, expired);
     }
 
     /// Adds the leave date, which suspends as `expired` does. No value leaves the finding as it is.
     fn set_leave(&mut self, read: Leave, policy: &Policy) {
-        let finding = match (&read, policy.now) {
-            (Leave::At { at, .. }, Some(now)) if *at <= now => Finding::Holds,
-            (Leave::At { at, .. }, Some(now)) if *at > now.plus(CLOCK_RESOLUTION) => {
-                Finding::Refuted
-            }
-            (Leave::Never, _) => Finding::Refuted,
-            (Leave::At { .. }, _) | (Leave::Unreadable(_), _) => Finding::Unknown,
+        let finding = match &read {
+            Leave::At { at, .. } => passed(*at, policy),
+            Leave::Never => Finding::Refuted,
+            Leave::Unreadable(_) => Finding::Unknown,
         };
         let both = match (self.finding(Reason::Expired), finding) {
             (Finding::Holds, _) | (_, Finding::Holds) => Finding::Holds,

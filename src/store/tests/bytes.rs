@@ -208,6 +208,7 @@ async fn changes_plans_rejections_and_events_keep_their_bytes(f: Fresh) {
     let consent = Consent { by: &alice().into(), comment: ODD, needed: 1, valid_from: SEEN };
     f.store.approve_plan(&plan, None, consent, &f.clock).await.unwrap();
     let writer = Writer {
+        right: Right::Leader,
         run: run(2),
         directory: Some(&name),
         account: f.reference(),

@@ -130,40 +130,40 @@ async fn a_former_leader_that_wakes_up_writes_nothing() {
     let Some(url) = database().await else { return };
     let (at, clock) = (StoreAt::parse(&url).unwrap(), Clock::system());
     let node = async || {
-        let store = Store::at(&at).unwrap();
+        let store = Store::shared(&at, Duration::from_secs(3)).unwrap();
         store.watch_server().await.unwrap();
         store
     };
     let (a, b) = (node().await, node().await);
     assert!(matches!(a.record(&[told()], &clock).await, Err(StoreError::Database { .. })));
-    a.prepare().await.unwrap();
+    a.prepare_shared().await.unwrap();
     assert!(matches!(a.record(&[told()], &clock).await, Err(StoreError::NotLeader)));
-    a.await_turn().await.unwrap();
-    a.lead("a").await.unwrap();
+    assert!(a.look().await.unwrap().is_free);
+    assert!(a.bid("a").await.unwrap());
     a.record(&[told()], &clock).await.unwrap();
-    for refused in [b.await_turn().await, b.lead("b").await] {
-        assert!(matches!(&refused, Err(StoreError::Standby(node)) if node == "a"), "{refused:?}");
-    }
+    b.prepare_shared().await.unwrap();
+    assert!(!b.bid("b").await.unwrap());
+    let look = b.look().await.unwrap();
+    assert_eq!((look.leader.node.as_str(), look.is_free, look.is_own), ("a", false, false));
     // The leader freezes in a transaction, which keeps the lock of the writer.
     let frozen = a.begin().await.unwrap();
     let begun = std::time::Instant::now();
-    let takes_over = async || {
-        b.watch_server().await?;
-        b.lead("b").await
-    };
-    while takes_over().await.is_err() {
+    while !b.bid("b").await.unwrap() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
     b.record(&[told()], &clock).await.unwrap();
     frozen.commit().await.unwrap_err();
     assert!(matches!(a.record(&[told()], &clock).await, Err(StoreError::NotLeader)));
-    assert!(matches!(a.lead("a").await, Err(StoreError::NotLeader)));
+    assert!(!a.look().await.unwrap().is_own);
+    assert!(!a.prolong().await.unwrap());
     assert_eq!(b.event_count().await.unwrap(), 2);
+    // A brake needs no lease.
+    a.record_anywhere(&[told()], &clock).await.unwrap();
     // A leader that stops leaves its place at once.
     b.resign().await;
     let c = node().await;
-    c.await_turn().await.unwrap();
-    c.lead("c").await.unwrap();
+    assert!(c.bid("c").await.unwrap());
+    assert_eq!(c.look().await.unwrap().leader.epoch, 3);
     c.record(&[told()], &clock).await.unwrap();
 }

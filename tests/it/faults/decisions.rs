@@ -374,6 +374,7 @@ async fn an_operators_write_is_a_run_before_it_changes_anything() {
         evidence: Vec::new(),
     };
     let writer = Writer {
+        right: rosterd::store::Right::Leader,
         run: cut.id,
         directory: None,
         account,

@@ -100,6 +100,7 @@ async fn logon_names_missing_from_an_older_store_are_added_without_an_event() {
     };
     let observed_from = firm.engine.store.next_observation().await.unwrap();
     let writer = || Writer {
+        right: rosterd::store::Right::Leader,
         run: RunId(firm.clock.new_id()),
         directory: None,
         account: rosterd::model::AccountRef { id: account.id, handle: account.handle.clone() },

@@ -90,6 +90,7 @@ fn everything(format: Format) -> String {
     let snapshot = Snapshot {
         started_at: Timestamp(1_795_530_000_000_000),
         writable: true,
+        leads: Some(true),
         store: Some(store),
     };
     page(
