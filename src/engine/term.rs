@@ -322,7 +322,9 @@ impl Engine {
         if std::mem::replace(&mut watch.head, look.head) < look.head {
             self.store.note_news();
         }
-        let leader = (!look.is_free).then(|| look.leader.clone());
+        // A former term of this node has ended, whatever its lease says.
+        let is_former = look.leader.node == cluster.node && !self.leads();
+        let leader = (!look.is_free && !is_former).then(|| look.leader.clone());
         self.turn.leader.send_if_modified(|was| {
             let is_new = *was != leader;
             if is_new && let Some(Leader { node, epoch, .. }) = &leader {

@@ -43,7 +43,7 @@ async fn texts(conn: &mut SqliteConnection, sql: String) -> Vec<String> {
 }
 
 async fn tables(conn: &mut SqliteConnection) -> Vec<String> {
-    let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT IN ('_sqlx_migrations', 'leaders', 'write_lock') ORDER BY name";
+    let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT IN ('_sqlx_migrations', 'leaders', 'nodes', 'write_lock') ORDER BY name";
     texts(conn, sql.to_owned()).await
 }
 
