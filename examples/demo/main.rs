@@ -14,6 +14,7 @@
 mod company;
 #[path = "../../tests/support/folder.rs"]
 mod folder;
+mod operator;
 
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -23,53 +24,13 @@ use std::time::Duration;
 
 use adsim::{NewPerson, Sim};
 use clap::Parser as _;
+use operator::{Operator, section};
 use rosterd::clock::Clock;
 use rosterd::config::Config;
 use rosterd::ctl::{self, Terminal};
 use rosterd::daemon::{self, Reload};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-
-/// Runs commands and shows their output.
-struct Operator {
-    socket: String,
-}
-
-impl Operator {
-    async fn run(&self, command: &str) -> ctl::Exit {
-        println!("\n\x1b[1m$ rosterctl {command}\x1b[0m");
-        let words = shell_words(command);
-        let line = ["rosterctl", "--socket", &self.socket, "--yes"]
-            .into_iter()
-            .map(str::to_owned)
-            .chain(words);
-        let cli = ctl::Cli::parse_from(line);
-        let clock = Clock::system();
-        let mut terminal = Terminal::standard(move || clock.now().to_utc());
-        terminal.interactive = false;
-        // A pager would hide the scenes before.
-        terminal.height = None;
-        let exit = ctl::run(cli, &mut terminal).await;
-        if exit != ctl::Exit::Done {
-            println!("\x1b[2m(exit status {})\x1b[0m", exit.code());
-        }
-        exit
-    }
-}
-
-/// Splits at blanks, but keeps "quoted words" together.
-fn shell_words(line: &str) -> Vec<String> {
-    line.split('"')
-        .enumerate()
-        .flat_map(|(n, part)| {
-            if n % 2 == 1 {
-                vec![part.to_owned()]
-            } else {
-                part.split_whitespace().map(str::to_owned).collect()
-            }
-        })
-        .collect()
-}
 
 /// The scenes: each begins after Enter, or at once where there is no terminal.
 struct Scenes {
@@ -111,10 +72,6 @@ impl Scenes {
         section(text);
         !self.stop.is_cancelled()
     }
-}
-
-fn section(text: &str) {
-    println!("\n\x1b[36m── {text}\x1b[0m");
 }
 
 /// The configuration apart from paths and the directory.

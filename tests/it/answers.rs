@@ -105,7 +105,7 @@ fn a_wrong_answer_is_reported_with_its_fault() {
         ),
         (
             http("409 Conflict", &own, "[]"),
-            "wrong answer on SOCKET: the document has an unexpected form (invalid length 0, expected struct Problem with 4 elements): use the rosterctl of the same version as rosterd; this is OWN",
+            "wrong answer on SOCKET: the document has an unexpected form (invalid length 0, expected struct Problem with 6 elements): use the rosterctl of the same version as rosterd; this is OWN",
         ),
     ];
     for (answer, sentence) in table {

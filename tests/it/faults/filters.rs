@@ -2,6 +2,7 @@
 //! evidence.
 
 use std::path::Path;
+use std::time::Duration;
 
 use adsim::{Fault, What, When, names};
 use rosterd::config::Config;
@@ -138,6 +139,7 @@ async fn a_leaver_by_the_filter_returns_by_approval_alone_while_its_attribute_is
     let users = firm.users().await;
     let left = users[0].clone();
     firm.sim.edit(|ad| ad.set(dn_of(&left).as_str(), "employeeType", "left"));
+    firm.later(Duration::from_secs(3));
     tick(&firm).await;
     let expected = Some((Reason::OutOfScope, "employeeType".to_owned()));
     assert_eq!(cause(&firm, &left).await, expected);

@@ -4,13 +4,14 @@
 //! attribute. They are in the same OU, or in the base if no user of the OU ever had it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::directory::{Bases, DirectoryError, Right, Session};
 use crate::engine::sync::observe::baseline::shown;
 use crate::engine::sync::observe::connection::Connection;
 use crate::engine::sync::stages::ObservedRun;
 use crate::engine::{Directory, Engine, EngineError};
-use crate::model::{AttributeNames, Dn, Guid, Profile, Reason, User};
+use crate::model::{AttributeNames, Cause, Dn, Guid, Profile, Reason, Timestamp, User};
 use crate::reconcile::{AttributeCounts, Canary, Desired, Known, Ledger, Moment, Problem};
 
 /// Maximum number of OUs and attributes that one run asks about. Others keep their values until the
@@ -187,8 +188,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Marks people who are in scope again while nobody in their OU shows the attribute that kept them
-    /// out. A filter such as `(!(employeeType=left))` matches everybody when it cannot be read.
+    /// Marks people who are in scope again although their entry was not changed since they left, and
+    /// nobody in their OU shows the attribute that kept them out. A filter such as
+    /// `(!(employeeType=left))` matches everybody when it cannot be read.
     async fn doubt_returns(
         &self,
         directory: &Directory,
@@ -198,19 +200,17 @@ impl Engine {
         observed: &mut ObservedRun,
     ) -> Result<(), EngineError> {
         let Some((_, filter)) = connection.settings.filter.clone() else { return Ok(()) };
-        let is_filtered =
-            |name: &&str| filter.attributes().iter().any(|a| a.eq_ignore_ascii_case(name));
-        let mut places: BTreeMap<(Option<Dn>, String), BTreeSet<Guid>> = BTreeMap::new();
+        let is_filtered = |cause: &&Cause| {
+            let attribute = &cause.evidence.attribute;
+            filter.attributes().iter().any(|a| a.eq_ignore_ascii_case(attribute))
+        };
+        let mut places: BTreeMap<_, BTreeMap<Guid, Timestamp>> = BTreeMap::new();
         for d in alive.iter().filter_map(|guid| observed.seen.desired.get(guid)) {
-            let cause =
-                known.of_person(d.guid).and_then(|user| user.causes.get(Reason::OutOfScope));
-            let attribute =
-                cause.map(|cause| cause.evidence.attribute.as_str()).filter(is_filtered);
-            if let Some(attribute) = attribute
-                && d.is_in_scope()
-            {
-                let place = (d.dn.parent(), attribute.to_owned());
-                places.entry(place).or_default().insert(d.guid);
+            let user = known.of_person(d.guid).filter(|_| d.is_in_scope());
+            let cause = user.and_then(|user| user.causes.get(Reason::OutOfScope));
+            if let Some(cause) = cause.filter(is_filtered) {
+                let place = (d.dn.parent(), cause.evidence.attribute.clone());
+                places.entry(place).or_default().insert(d.guid, cause.since);
             }
         }
         for (asked, ((parent, attribute), people)) in places.into_iter().enumerate() {
@@ -226,8 +226,16 @@ impl Engine {
             if is_shown {
                 continue;
             }
-            for guid in people {
-                if let Some(desired) = observed.seen.desired.get_mut(&guid) {
+            for (guid, since) in people {
+                let changed_at = if self.is_connected(directory, connection).await {
+                    connection.session.changed_at(guid).await.ok().flatten()
+                } else {
+                    None
+                };
+                // The server tells whole seconds.
+                if changed_at.is_none_or(|at| at.plus(Duration::from_secs(1)) <= since)
+                    && let Some(desired) = observed.seen.desired.get_mut(&guid)
+                {
                     desired.returns_unwitnessed();
                 }
             }
