@@ -126,9 +126,10 @@ fn a_program_that_outlived_daemon_and_runner_is_killed_by_the_next_daemon() {
     site.daemon.wait();
     assert!(runs(first), "SIGKILL leaves it behind");
     site.daemon = Daemon::start(site.folder.path());
-    assert!(site.daemon.log().contains("that an earlier rosterd left running"));
-    // The signal was sent before the daemon answered; the kernel takes its time.
+    // The signal was sent before the daemon answered; the kernel takes its time, and so does the log.
     until("the next daemon ends it", || (!runs(first)).then_some(()));
+    let is_told = || site.daemon.log().contains("that an earlier rosterd left running");
+    until("the next daemon says so", || is_told().then_some(()));
     let (second, _) = staying(&site, 1);
     site.daemon.signal(Signal::SIGTERM);
     assert!(site.daemon.wait().success());
