@@ -6,10 +6,9 @@ use ldap3::Scope;
 
 use super::controls::SearchMode;
 use super::query::{Query, SearchEnd};
-use super::root_dse::generalized_time;
 use super::search::MAX_EMPTY_PAGES;
 use super::{Assertion, Decoder, DirectoryError, Malformed, Object, PERSON_FILTER, Session};
-use crate::model::{Dn, Guid, Person, Placement, Timestamp};
+use crate::model::{Dn, Guid, Person, Placement};
 use crate::reconcile::{Ledger, PageEnd};
 
 /// A person, or the remains of an entry that could not be decoded.
@@ -140,13 +139,6 @@ impl Session {
             Assertion::raw(&format!("({attribute}=*)")),
         ]);
         self.matches_any(below.as_str(), Scope::Subtree, &filter, false, |_| true).await
-    }
-
-    /// Returns when an entry was last changed, by the clock of this server (`whenChanged`).
-    pub async fn changed_at(&mut self, guid: Guid) -> Result<Option<Timestamp>, DirectoryError> {
-        let asked = ["whenChanged".to_owned()];
-        let object = self.object(&format!("<GUID={guid}>"), &asked).await?;
-        Ok(object.as_ref().and_then(|object| object.text("whenChanged")).and_then(generalized_time))
     }
 
     /// Passes on the GUIDs of all visible people below the bases. An unfinished base is an error.

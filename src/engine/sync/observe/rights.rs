@@ -12,7 +12,9 @@ use crate::engine::sync::observe::connection::Connection;
 use crate::engine::sync::stages::ObservedRun;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{AttributeNames, Cause, Dn, Guid, Profile, Reason, Timestamp, User};
-use crate::reconcile::{AttributeCounts, Canary, Desired, Known, Ledger, Moment, Problem};
+use crate::reconcile::{
+    AttributeCounts, Canary, Desired, Known, Ledger, Metadata, Moment, Problem,
+};
 
 /// Maximum number of OUs and attributes that one run asks about. Others keep their values until the
 /// next run.
@@ -226,13 +228,15 @@ impl Engine {
             if is_shown {
                 continue;
             }
+            let asked: BTreeSet<Guid> = people.keys().copied().collect();
+            let stamps = if self.is_connected(directory, connection).await {
+                connection.session.metadata(&asked).await.unwrap_or_default()
+            } else {
+                BTreeMap::new()
+            };
             for (guid, since) in people {
-                let changed_at = if self.is_connected(directory, connection).await {
-                    connection.session.changed_at(guid).await.ok().flatten()
-                } else {
-                    None
-                };
-                // The server tells whole seconds.
+                let changed_at = stamps.get(&guid).and_then(Metadata::changed_at);
+                // A stamp has whole seconds.
                 if changed_at.is_none_or(|at| at.plus(Duration::from_secs(1)) <= since)
                     && let Some(desired) = observed.seen.desired.get_mut(&guid)
                 {
