@@ -124,7 +124,12 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
                 plans_all_causes = planned.existing(user, granted, &mut proposal.plan.changes);
                 Some(user.id)
             }
-            (None, Some(unmanaged)) => planned.link(unmanaged, granted, &mut proposal.plan.changes),
+            (None, Some(unmanaged)) => {
+                let linked = planned.link(unmanaged, granted, &mut proposal.plan.changes);
+                // A link suspends as disabled or expired alone. The next run adds the other reasons.
+                whole &= d.holding().all(|r| matches!(r, Reason::Disabled | Reason::Expired));
+                linked
+            }
             (None, None) => planned.create(granted, &mut proposal.plan.changes),
         };
         if d.unwitnessed {
