@@ -1,6 +1,9 @@
 //! Identity is the account and the objectGUID: moves, renames, relinks, and names of several users.
 
 mod domains;
+mod estate;
+mod foreign_groups;
+mod migrations;
 mod moves;
 mod moves_law;
 mod renames;

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use super::domains::{Estate, Leaving};
+use super::estate::{Estate, Leaving};
 use super::*;
 
 const PEOPLE: usize = 4;
