@@ -8,7 +8,7 @@ use rosterd::model::{
 };
 
 use super::books::Books;
-use super::invariants::{Seen, holds};
+use super::seen::{Seen, holds};
 use super::truth::{Facts, Truth};
 use crate::world::Life;
 

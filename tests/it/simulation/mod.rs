@@ -26,6 +26,7 @@
 //! concurrent actions is first.
 
 mod books;
+mod brakes;
 mod chance;
 mod edits;
 mod history;
@@ -35,7 +36,9 @@ mod office;
 mod operators;
 mod oracle;
 mod sections;
+mod seen;
 mod sequences;
+mod suspensions;
 mod troubles;
 mod truth;
 
@@ -47,9 +50,10 @@ use rosterd::model::{Profile, RunMode, Status, Timestamp, User};
 
 use books::Books;
 use history::{ALL, Do, Edit, Layout, Stage, Step};
-use invariants::{CHECKS, SEQUENCES, Seen};
+use invariants::{CHECKS, SEQUENCES};
 use memory::Memory;
 use office::Office;
+use seen::Seen;
 
 /// Histories of an ordinary test run: about a minute on two cores.
 const HISTORIES: u64 = 16;

@@ -10,8 +10,8 @@ use rosterd::model::{
 use rosterd::reconcile::WithoutGroup;
 
 use super::books::Books;
-use super::invariants::holds;
 use super::office::Rulebook;
+use super::seen::holds;
 use super::truth::{Facts, Truth};
 use crate::world::Life;
 

@@ -9,9 +9,10 @@ use rosterd::model::{
 use rosterd::store::Run;
 
 use super::books::Written;
+use super::brakes::WINDOW;
 use super::history::{Do, Step};
-use super::invariants::{Seen, WINDOW, Wrong, holds};
 use super::memory::{TICKS, wanted};
+use super::seen::{Seen, Wrong, holds};
 use super::truth::{Facts, Truth};
 use crate::world::Life;
 
