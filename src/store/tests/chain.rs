@@ -11,6 +11,7 @@ on_both! {
     a_chain_without_a_key_is_sealed_by_the_first_entry_with_one
     events_of_one_transaction_have_the_names_before_and_after_it
     a_forgotten_user_is_not_named_again
+    an_edit_of_the_log_breaks_the_chain_at_its_place
 }
 
 const KEY: &str = "a key of at least thirty-two characters";
@@ -216,4 +217,79 @@ async fn a_forgotten_user_is_not_named_again(f: Fresh) {
     let named: Vec<&Json> = events.iter().map(|event| &event["before"]["primary_email"]).collect();
     assert_eq!(named.iter().filter(|name| name.is_null()).count(), 1, "{events:#?}");
     assert!(!format!("{events:?}").contains("ann@"), "{events:#?}");
+}
+
+async fn an_edit_of_the_log_breaks_the_chain_at_its_place(f: Fresh) {
+    f.apply((1..6).map(|n| f.creation(n, "A", &format!("a{n}@example.com"))).collect()).await;
+    let head = f.store.verify_events(None).await.unwrap().unwrap();
+    assert_eq!(head.seq, 6);
+    let all = |from: &str| format!("UPDATE events SET {from} WHERE seq = 3");
+    let edits = [
+        (vec![all("document = '{}'")], 3),
+        (vec![all("document = document || ' '")], 3),
+        (vec![all("kind = 'user.updated'")], 3),
+        (vec![all("subject = 'another subject'")], 3),
+        (vec![all("at = at + 1")], 3),
+        (vec![all("run_id = NULL")], 3),
+        (vec![all("id = (SELECT id FROM events WHERE seq = 4)")], 3),
+        (vec![all("hash = (SELECT hash FROM events WHERE seq = 4)")], 3),
+        (vec!["DELETE FROM events WHERE seq = 1".to_owned()], 1),
+        (vec!["DELETE FROM events WHERE seq = 4".to_owned()], 4),
+        (
+            vec![
+                "DELETE FROM events WHERE seq = 4".to_owned(),
+                "UPDATE events SET seq = seq - 1 WHERE seq > 4".to_owned(),
+            ],
+            4,
+        ),
+        (
+            vec![
+                "UPDATE events SET seq = 100 WHERE seq = 2".to_owned(),
+                "UPDATE events SET seq = 2 WHERE seq = 3".to_owned(),
+                "UPDATE events SET seq = 3 WHERE seq = 100".to_owned(),
+            ],
+            2,
+        ),
+    ];
+    for (edit, broken_at) in edits {
+        let writer = f.store.writer.lock().await;
+        sqlx::query("CREATE TABLE saved AS SELECT * FROM events").execute(&*writer).await.unwrap();
+        for statement in &edit {
+            sqlx::query(sqlx::AssertSqlSafe(statement.clone())).execute(&*writer).await.unwrap();
+        }
+        drop(writer);
+        let verified = f.store.verify_events(None).await.unwrap();
+        assert_eq!(verified.map_err(|broken| broken.seq), Err(broken_at), "{edit:?}");
+        let writer = f.store.writer.lock().await;
+        for statement in
+            ["DELETE FROM events", "INSERT INTO events SELECT * FROM saved", "DROP TABLE saved"]
+        {
+            sqlx::query(statement).execute(&*writer).await.unwrap();
+        }
+        drop(writer);
+        assert_eq!(
+            f.store.verify_events(Some(head)).await.unwrap(),
+            Ok(head),
+            "{edit:?} was undone"
+        );
+    }
+    let writer = f.store.writer.lock().await;
+    sqlx::query("DELETE FROM events WHERE seq > 4").execute(&*writer).await.unwrap();
+    drop(writer);
+    assert_eq!(
+        f.store.verify_events(None).await.unwrap().map(|head| head.seq),
+        Ok(4),
+        "of itself, the log does not know its end"
+    );
+    assert_eq!(
+        f.store.verify_events(Some(head)).await.unwrap().map_err(|broken| broken.seq),
+        Err(5),
+        "the noted head shows the cut"
+    );
+    let other = LogHead { seq: 3, hash: [7; 32] };
+    assert_eq!(
+        f.store.verify_events(Some(other)).await.unwrap().map_err(|broken| broken.seq),
+        Err(3),
+        "it is another log"
+    );
 }
