@@ -10,16 +10,18 @@
 //! No answer of a target proves that an account is absent, but 404 for its id and a list that was
 //! read whole. RFC 7643 and RFC 7644 define the terms.
 
+mod answer;
 mod capabilities;
 mod cleared;
 mod guard;
 mod listing;
 mod mapping;
+mod request;
 mod resource;
 mod steps;
-mod wire;
 mod wish;
 
+pub use answer::{Answer, AnswerBody, Outcome, Refusal, meaning};
 pub use capabilities::{Capabilities, Declared, Lesson, Paging, Quirks};
 pub use cleared::{Clearance, Cleared, Permission};
 pub use guard::{FoundStep, FurtherSteps, Ruling, TargetBounds, cluster_of, is_quarantine, rule};
@@ -27,9 +29,7 @@ pub use listing::{Listed, Listing, NextPage, PageQuery, Partial};
 pub use mapping::{
     AttributePath, DEFAULT_MAPPING, Mapping, MappingError, Template, Unfit, Wanted, fields,
 };
+pub use request::{Method, Operation, Request, Requests};
 pub use resource::{ENTERPRISE_USER, Resource, USER};
 pub use steps::{Account, Decision, Sighting, Situation, Step, Wish, steps};
-pub use wire::{
-    Answer, AnswerBody, Method, Operation, Outcome, Refusal, Request, Requests, meaning,
-};
 pub use wish::Followed;
