@@ -10,6 +10,7 @@
 //! No answer of a target proves that an account is absent, but 404 for its id and a list that was
 //! read whole. RFC 7643 and RFC 7644 define the terms.
 
+mod account;
 mod answer;
 mod capabilities;
 mod cleared;
@@ -21,6 +22,7 @@ mod resource;
 mod steps;
 mod wish;
 
+pub use account::{Account, Sighting};
 pub use answer::{Answer, AnswerBody, Outcome, Refusal, meaning};
 pub use capabilities::{Capabilities, Declared, Lesson, Paging, Quirks};
 pub use cleared::{Clearance, Cleared, Permission};
@@ -31,5 +33,5 @@ pub use mapping::{
 };
 pub use request::{Method, Operation, Request, Requests};
 pub use resource::{ENTERPRISE_USER, Resource, USER};
-pub use steps::{Account, Decision, Sighting, Situation, Step, Wish, steps};
-pub use wish::Followed;
+pub use steps::{Decision, Situation, Step, steps};
+pub use wish::{Followed, Wish};

@@ -3,58 +3,13 @@
 //! A step changes only an account that rosterd created or adopted. A sighting is what the target
 //! showed; where it was not asked, nothing is concluded.
 
-use super::mapping::{AttributePath, Mapping, Wanted};
-use super::resource::Resource;
+use super::account::{Account, Sighting};
+use super::mapping::{AttributePath, Wanted};
+use super::wish::Wish;
 use crate::model::{
     Adopt, Counterpart, CounterpartState, DriftAction, InactiveReason, LeaverAction,
     MatchAttribute, ProvisionProblem, RemoteId, StepKind, StepOrigin, UserId,
 };
-
-/// The state that the account of a user should have.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Wish {
-    Present(Wanted),
-    /// The account must not be active. The names of the user find accounts to deactivate.
-    Inactive(InactiveReason, Option<Wanted>),
-    /// Nothing is created or changed: the user is invited or excluded.
-    Nothing,
-}
-
-impl Wish {
-    /// Returns the names by which the account of the user is found.
-    pub fn wanted(&self) -> Option<&Wanted> {
-        match self {
-            Self::Present(wanted) | Self::Inactive(_, Some(wanted)) => Some(wanted),
-            Self::Inactive(_, None) | Self::Nothing => None,
-        }
-    }
-}
-
-/// An account as the target showed it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Account {
-    pub id: RemoteId,
-    pub user_name: Option<String>,
-    pub external_id: Option<String>,
-    pub emails: Vec<String>,
-    pub active: Option<bool>,
-    /// The fingerprint of the mapped attributes.
-    pub echo: u64,
-    /// The resource, from which an update takes the attributes that differ.
-    pub resource: Resource,
-}
-
-/// The sight of the accounts of one user.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Sighting {
-    /// The target was not asked.
-    Unasked,
-    /// The target showed these accounts: the one of the counterpart's id, or the candidates of a
-    /// search or a list that was read whole. Candidates may match or not.
-    Seen(Vec<Account>),
-    /// The account of the counterpart's id is gone: 404 of a SCIM service, twice.
-    Gone,
-}
 
 /// The rules of a target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -340,44 +295,13 @@ fn account<'a>(accounts: &'a [Account], id: &RemoteId) -> Option<&'a Account> {
     accounts.iter().find(|account| account.id == *id)
 }
 
-impl Account {
-    /// Returns the account of a resource; `None` without an id.
-    pub fn of(resource: Resource, mapping: &Mapping) -> Option<Self> {
-        Some(Self {
-            id: RemoteId(resource.id()?),
-            user_name: resource.text("userName").map(str::to_owned),
-            external_id: resource.text("externalId").map(str::to_owned),
-            emails: resource.emails().into_iter().map(str::to_owned).collect(),
-            active: resource.active(),
-            echo: mapping.echo(&resource),
-            resource,
-        })
-    }
-
-    /// Returns whether an attribute, `userName`, `externalId` or `emails.value`, has this text.
-    pub fn has(&self, attribute: &str, text: &str) -> bool {
-        match attribute {
-            "externalId" => self.external_id.as_deref() == Some(text),
-            "emails.value" => self.emails.iter().any(|email| email.eq_ignore_ascii_case(text)),
-            _ => self.user_name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(text)),
-        }
-    }
-
-    /// Returns whether the account has one of the names of a user.
-    pub fn may_belong_to(&self, wanted: &Wanted) -> bool {
-        wanted.external_id.as_deref().is_some_and(|id| self.has("externalId", id))
-            || self.has("userName", &wanted.user_name)
-            || wanted.email().is_some_and(|email| self.has("emails.value", email))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
     use crate::model::LinkOrigin;
-    use crate::reconcile::provision::Template;
+    use crate::reconcile::provision::{Mapping, Resource, Template};
 
     fn mapping() -> Mapping {
         let attribute = |path: &str| {

@@ -2,10 +2,29 @@
 
 use std::collections::BTreeSet;
 
-use super::mapping::{Mapping, Unfit};
-use super::steps::Wish;
+use super::mapping::{Mapping, Unfit, Wanted};
 use crate::model::{AccountId, Handle, InactiveReason, ProvisionProblem, Status, Tier, User};
 use crate::reconcile::Exclude;
+
+/// The state that the account of a user should have.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Wish {
+    Present(Wanted),
+    /// The account must not be active. The names of the user find accounts to deactivate.
+    Inactive(InactiveReason, Option<Wanted>),
+    /// Nothing is created or changed: the user is invited or excluded.
+    Nothing,
+}
+
+impl Wish {
+    /// Returns the names by which the account of the user is found.
+    pub fn wanted(&self) -> Option<&Wanted> {
+        match self {
+            Self::Present(wanted) | Self::Inactive(_, Some(wanted)) => Some(wanted),
+            Self::Inactive(_, None) | Self::Nothing => None,
+        }
+    }
+}
 
 /// The users whom a target follows.
 #[derive(Clone, Debug)]
