@@ -71,7 +71,7 @@ pub use sign_in::{Decision, Denied, FLOOR, REPORTED_EVERY, RefusalReason, SignIn
 pub use status::{DirectoryCondition, DirectoryStatus, QuietWait};
 pub use sync::stages::{DryRun, PlannedRun, Request, Scope};
 pub use targets::record::{PlannedStep, TargetPlan};
-pub use targets::run::{TargetRequest, TargetScope};
+pub use targets::request::{TargetRequest, TargetScope};
 pub use targets::{Target, TargetConfig};
 pub use term::{ClusterStatus, LeaderError, Term};
 pub use triggers::changes::FollowError;

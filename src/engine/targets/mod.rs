@@ -14,9 +14,11 @@ pub(in crate::engine) mod groups;
 mod pace;
 pub(in crate::engine) mod push;
 pub(in crate::engine) mod record;
+pub(in crate::engine) mod request;
 pub(in crate::engine) mod run;
 pub(in crate::engine) mod schedule;
 pub(in crate::engine) mod search;
+mod sight;
 pub(in crate::engine) mod work;
 
 use std::collections::{BTreeMap, BTreeSet};

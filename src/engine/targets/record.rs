@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 
 use crate::engine::targets::Target;
-use crate::engine::targets::run::{ObservedTarget, Storing, TargetRequest, TargetScope};
+use crate::engine::targets::request::{TargetRequest, TargetScope};
+use crate::engine::targets::run::{ObservedTarget, Storing};
 use crate::engine::{Engine, EngineError};
 use crate::model::{
     Actor, ChangeCounts, Digest, DirectoryName, Event, EventCause, HeldChange, HoldReason,

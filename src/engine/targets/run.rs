@@ -11,13 +11,14 @@ use std::sync::PoisonError;
 
 use crate::engine::targets::Target;
 use crate::engine::targets::exchange::{Exchange, Extent, Halt};
+use crate::engine::targets::request::{TargetRequest, TargetScope};
 use crate::engine::targets::search::halt;
+use crate::engine::targets::sight::Sight;
 use crate::engine::targets::work::Work;
 use crate::engine::{Engine, EngineError};
 use crate::model::{
-    Actor, Address, AddressKey, CounterpartRow, CounterpartState, Digest, Event, EventCause,
-    Holdable as _, Lane, Names, PlanId, ProposedStep, ProvisionProblem, StepKind, Tier, Timestamp,
-    Trigger, User, UserId,
+    Address, AddressKey, CounterpartRow, CounterpartState, Digest, Holdable as _, Lane, Names,
+    ProposedStep, ProvisionProblem, StepKind, Tier, Trigger, User, UserId,
 };
 use crate::reconcile::provision::{
     Account, Clearance, Cleared, Followed, FoundStep, FurtherSteps, Outcome, Permission, Request,
@@ -33,50 +34,11 @@ const PAGE: u64 = 500;
 /// that a plan has a limit in memory.
 pub const MAX_PROPOSED: usize = 10_000;
 
-/// Above this number of users a full run is faster.
-const MAX_SCOPED: usize = 200;
-
 /// Accounts in a row that cannot be read before the fault is one of the target.
 const MAX_UNREAD: u32 = 10;
 
 /// How often a request of a run is repeated while the target is busy.
 const PATIENCE: u32 = 20;
-
-/// The users whom a run of a target is about.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum TargetScope {
-    All,
-    Users(BTreeSet<UserId>),
-}
-
-/// A run of a target to begin.
-#[derive(Clone, Debug)]
-pub struct TargetRequest {
-    pub trigger: Trigger,
-    pub scope: TargetScope,
-    pub actor: Option<Actor>,
-    /// The plan whose approved steps the run admits, if they are still proposed.
-    pub approves: Option<PlanId>,
-}
-
-impl TargetRequest {
-    pub fn full(trigger: Trigger, actor: Option<Actor>) -> Self {
-        Self { trigger, scope: TargetScope::All, actor, approves: None }
-    }
-
-    pub fn users(trigger: Trigger, users: BTreeSet<UserId>, actor: Option<Actor>) -> Self {
-        Self { trigger, scope: TargetScope::Users(users), actor, approves: None }
-    }
-
-    /// Runs over users, or over all where that is faster.
-    pub fn over(trigger: Trigger, users: BTreeSet<UserId>, actor: Option<Actor>) -> Self {
-        if users.len() > MAX_SCOPED {
-            Self::full(trigger, actor)
-        } else {
-            Self::users(trigger, users, actor)
-        }
-    }
-}
 
 /// The findings and decisions of a run.
 #[derive(Debug, Default)]
@@ -575,85 +537,3 @@ fn adoptions_joined(steps: Vec<Step>) -> Vec<Step> {
     }
     joined
 }
-
-/// The findings of a run about one user.
-struct Sight<'a> {
-    seen: Option<&'a Account>,
-    problem: Option<ProvisionProblem>,
-    /// No step is left.
-    is_settled: bool,
-    now: Timestamp,
-}
-
-impl Work {
-    /// Takes what a run has seen. Returns the work if something of its row has changed.
-    fn seen(
-        mut self,
-        sight: &Sight<'_>,
-        wish: &Wish,
-        followed: &Followed,
-        target: &Target,
-    ) -> Option<Self> {
-        let before = self.row.clone();
-        let now = sight.now;
-        if let Some(account) = sight.seen {
-            self.row.seen_at = Some(now);
-            if account.active.is_some() {
-                self.row.account.active = account.active;
-            }
-            // Other rules that alter nothing need no request.
-            if let Wish::Present(wanted) = wish
-                && sight.is_settled
-                && self.row.account.sent != Some(wanted.fingerprint())
-            {
-                self.row.account.sent = Some(wanted.fingerprint());
-                self.row.account.echo = Some(account.echo);
-            }
-            if sight.is_settled {
-                self.row.found_at = None;
-            }
-        }
-        // The push tries these again, and ends them.
-        let is_open = self.row.due.at.is_some()
-            && matches!(
-                self.row.problem,
-                Some(
-                    ProvisionProblem::Refused
-                        | ProvisionProblem::Contested
-                        | ProvisionProblem::TakenInvisibly
-                        | ProvisionProblem::Ineffective
-                )
-            );
-        if !is_open {
-            self.row.problem = sight.problem;
-        }
-        let is_drift = matches!(
-            self.row.problem,
-            Some(ProvisionProblem::Drifted | ProvisionProblem::DeactivatedElsewhere)
-        );
-        if is_drift && self.row.problem != before.problem {
-            let cause = EventCause {
-                actor: Actor::rosterd(),
-                run: None,
-                account: Some(followed.handle.clone()),
-                at: now,
-            };
-            let after = serde_json::json!({
-                "target": target.config.name,
-                "remote_id": self.row.account.id,
-                "problem": self.row.problem,
-            });
-            let (kind, user) = ("provision.drifted", self.user());
-            self.events.push(Event::about(kind, user, &cause, serde_json::Value::Null, after));
-        }
-        // The time alone is written once a day, so that an unchanged run writes nothing.
-        let is_recent = before.seen_at.is_some_and(|at| now.since(at) < SEEN_INTERVAL);
-        if is_recent && self.differs_only_by_time() {
-            return None;
-        }
-        self.has_changed().then_some(self)
-    }
-}
-
-/// The interval at which the time of a sight is written.
-const SEEN_INTERVAL: std::time::Duration = std::time::Duration::from_hours(20);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::engine::targets::Target;
-use crate::engine::targets::run::TargetRequest;
+use crate::engine::targets::request::TargetRequest;
 use crate::model::{Timestamp, Trigger, UserId};
 use crate::telemetry::chain;
 
@@ -93,7 +93,7 @@ impl Engine {
                 None => return next.map_or(MAX_WAIT, |at| at.since(now)),
             }
         };
-        let is_full = request.scope == crate::engine::targets::run::TargetScope::All;
+        let is_full = request.scope == crate::engine::targets::request::TargetScope::All;
         let name = target.config.name.clone();
         match self.run_target(target, request).await {
             Ok(run) if run.error.is_none() => {
