@@ -8,10 +8,12 @@ mod counters;
 mod logs;
 mod metrics;
 mod process;
+mod snapshot;
 
 pub use counters::{Counters, Delivered};
 pub use logs::{chain, init};
-pub use metrics::{
-    AccountSeries, DirectorySeries, Format, HookSeries, ServerSeries, Snapshot, States,
-    StoreSnapshot, TargetSeries, page,
+pub use metrics::{Format, page};
+pub use snapshot::{
+    AccountSeries, DirectorySeries, HookSeries, ServerSeries, Snapshot, States, StoreSnapshot,
+    TargetSeries,
 };
