@@ -115,14 +115,20 @@ fn count(n: u64, one: &str, many: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }
 }
 
-/// Adds the first people, and the number of the others.
+/// Adds the first people with the notes on them, and the number of the others.
 fn add_people(lines: &mut Vec<String>, people: &[Value], of: u64) {
     if people.is_empty() {
         return;
     }
     lines.push(String::new());
     lines.push("Concerned:".to_owned());
-    lines.extend(people.iter().map(|names| format!("  {}", person(names))));
+    for names in people {
+        lines.push(format!("  {}", person(names)));
+        let note = text(&names["note"]);
+        if !note.is_empty() {
+            lines.push(format!("    note: {note}"));
+        }
+    }
     let others = of.saturating_sub(people.len() as u64);
     if others > 0 {
         lines.push(format!("  and {others} more"));

@@ -16,7 +16,7 @@ use super::transitions::{carry, insert_plan, lose, seize, set_state, waiting_now
 use crate::clock::Clock;
 use crate::model::{
     Actor, ChangeCounts, ChangeOutcome, Digest, DirectoryName, Event, EventCause, GivenApproval,
-    Guid, HeldChange, HoldReason, Holdable, Names, PlanId, PlanState, RunId,
+    Guid, HeldChange, HoldReason, Holdable, Names, PlanId, PlanState, RunId, UserId,
 };
 
 /// The circumstances of a held plan.
@@ -86,9 +86,10 @@ impl Store {
         let proposed: BTreeSet<Digest> = held.iter().map(|(digest, _)| *digest).collect();
         let now = clock.now();
         let baseline = self.baseline(directory, BaselineKind::Group).await?;
+        let notes = self.notes().await?;
         loop {
             let current = self.current_plan(directory).await?;
-            let mut stored = StoredPlan::default();
+            let mut stored = StoredPlan::new(&notes);
             if let Some(plan) = &current {
                 // An incomplete read covers few people, and still applies positive suspensions.
                 let applied = self.applied_by(run).await?;
@@ -193,7 +194,7 @@ impl Store {
                                 at: now,
                             };
                             let shown = h.change.shown();
-                            people.add(shown.email.as_deref(), &shown.names);
+                            people.add(shown.user, shown.email.as_deref(), &shown.names);
                             recorded.fields(&shown)
                         });
                         insert(&mut writing.tx, "changes", "", rows).await.doing("hold changes")?;
@@ -225,8 +226,7 @@ impl Store {
 }
 
 /// The open plan of a directory as a run finds it: digests, and the approvals that operators gave.
-#[derive(Default)]
-struct StoredPlan {
+struct StoredPlan<'a> {
     known: BTreeSet<Digest>,
     /// The changes of people about whom the run has not decided.
     carried: BTreeSet<Digest>,
@@ -234,16 +234,26 @@ struct StoredPlan {
     approved: BTreeSet<Digest>,
     approvals: KnownApprovals,
     /// The first people of the carried changes.
-    people: FirstPeople,
+    people: FirstPeople<'a>,
 }
 
-impl StoredPlan {
+impl<'a> StoredPlan<'a> {
+    fn new(notes: &'a BTreeMap<UserId, String>) -> Self {
+        Self {
+            known: BTreeSet::new(),
+            carried: BTreeSet::new(),
+            approved: BTreeSet::new(),
+            approvals: KnownApprovals::default(),
+            people: FirstPeople { notes, people: BTreeMap::new() },
+        }
+    }
+
     fn add(&mut self, row: HeldRow, is_carried: bool) {
-        let HeldRow { digest, email, names, approved, approvals, .. } = row;
+        let HeldRow { digest, user, email, names, approved, approvals, .. } = row;
         self.known.insert(digest);
         if is_carried {
             self.carried.insert(digest);
-            self.people.add(email.as_deref(), &names);
+            self.people.add(user, email.as_deref(), &names);
         }
         if approved {
             self.approved.insert(digest);
@@ -295,26 +305,33 @@ fn groups(summary: &[HeldSummary], baseline: &BTreeMap<String, Vec<BaselineObjec
     summary.iter().map(group).collect()
 }
 
-/// The first people of a plan by name, each with address and logon name.
-#[derive(Default)]
-struct FirstPeople(BTreeMap<(String, Option<String>), Names>);
+/// The first people of a plan: those with a note, then by name.
+struct FirstPeople<'a> {
+    notes: &'a BTreeMap<UserId, String>,
+    people: BTreeMap<PlaceOfPerson, (UserId, Names)>,
+}
 
-impl FirstPeople {
-    fn add(&mut self, email: Option<&str>, names: &Names) {
+/// Whether the person has no note, the name without case, and the address.
+type PlaceOfPerson = (bool, String, Option<String>);
+
+impl FirstPeople<'_> {
+    fn add(&mut self, user: UserId, email: Option<&str>, names: &Names) {
         let name = names.display_name.as_deref().or(email).unwrap_or_default().to_lowercase();
-        self.0.insert((name, email.map(str::to_owned)), names.clone());
-        if self.0.len() > NAMED {
-            self.0.pop_last();
+        let place = (!self.notes.contains_key(&user), name, email.map(str::to_owned));
+        self.people.insert(place, (user, names.clone()));
+        if self.people.len() > NAMED {
+            self.people.pop_last();
         }
     }
 
+    /// Returns each with name, address, logon name and note.
     fn named(self) -> Vec<Json> {
-        let named = |((_, email), names): ((String, Option<String>), Names)| {
+        let named = |((.., email), (user, names)): (PlaceOfPerson, (UserId, Names))| {
             serde_json::json!({
                 "display_name": names.display_name, "primary_email": email,
-                "sam_account_name": names.sam_account_name,
+                "sam_account_name": names.sam_account_name, "note": self.notes.get(&user),
             })
         };
-        self.0.into_iter().map(named).collect()
+        self.people.into_iter().map(named).collect()
     }
 }

@@ -139,6 +139,15 @@ async fn an_operator_sees_the_note_of_a_person_in_lists_plans_and_reports() {
         let (_, out, err) = rosterctl(&office, &command).await;
         assert!(out.contains(shown) && err.is_empty(), "rosterctl {command}:\n{out}{err}");
     }
+    let events = firm.events("run.held").await;
+    let reported = &events.last().expect("an event")["data"]["after"]["people"];
+    let noted = |person: &Value| person["note"].as_str().is_some_and(|note| note.contains("leave"));
+    let people = reported.as_array().expect("people");
+    assert_eq!(
+        people.iter().filter(|person| noted(person)).count(),
+        1,
+        "a mail has it: {reported}"
+    );
     // A narrow table wraps the text.
     for command in ["user list --noted", "report access-review"] {
         let (_, out, _) = rosterctl(&office, command).await;

@@ -164,7 +164,8 @@ fn a_mail_about_a_held_plan_says_what_waits_why_for_whom_and_what_to_type() {
             { "kind": "tier", "class": "downgrade", "reason": null, "cause": null, "held": "limit", "count": 1 },
         ],
         "people": [
-            { "display_name": "Ann Lee", "primary_email": "ann@example.com", "sam_account_name": "ann" },
+            { "display_name": "Ann Lee", "primary_email": "ann@example.com", "sam_account_name": "ann",
+              "note": "parental leave until March" },
             { "display_name": null, "primary_email": "bo@example.com", "sam_account_name": null },
         ],
     });
@@ -182,6 +183,7 @@ fn a_mail_about_a_held_plan_says_what_waits_why_for_whom_and_what_to_type() {
 
     Concerned:
       Ann Lee <ann@example.com>
+        note: parental leave until March
       bo@example.com
       and 150 more
 
