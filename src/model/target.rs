@@ -144,6 +144,8 @@ words! {
         Released = "released",
         Removed = "removed",
         Transferred = "transferred",
+        /// The user has not joined yet, or its link was undone.
+        Invited = "invited",
         /// The tier of the user does not belong to the target.
         OutOfScope = "out-of-scope",
     }

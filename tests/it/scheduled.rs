@@ -65,3 +65,25 @@ async fn a_suspension_is_scheduled_for_the_future_and_cancelled_once() {
     .await;
     task.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduled_suspension_waits_for_a_user_without_access() {
+    let firm = Firm::running(20, |c| c.schedule = crate::firm::no_full_runs()).await;
+    let user = firm.users().await.remove(0);
+    let at = firm.clock.now().plus(HOUR);
+    firm.engine.suspend_at(&user.id.to_string(), at, "last day", &alice()).await.unwrap();
+    firm.engine.release("example.com", Some("acme"), &alice()).await.unwrap();
+    firm.later(HOUR * 2);
+    let directory = firm.engine.directory("corp").unwrap();
+    let task = tokio::spawn(std::sync::Arc::clone(&firm.engine).run_triggers(directory));
+    firm.engine.claim("acme", "example.com", &alice()).await.unwrap();
+    firm.sync().await;
+    for plan in firm.engine.store.plans(false).await.unwrap() {
+        firm.engine.approve(plan.id, alice()).await.unwrap();
+    }
+    until("a suspension", async || {
+        (again(&firm, &user).await.status() == Status::Suspended).then_some(())
+    })
+    .await;
+    task.abort();
+}

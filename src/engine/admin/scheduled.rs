@@ -117,11 +117,10 @@ impl Engine {
         match self.suspend(&user.to_string(), &why, &scheduled.actor).await {
             // Otherwise another schedule or an operator was faster, or nothing is left to suspend.
             Ok(_)
-            | Err(EngineError::User(
-                UserError::AlreadySuspended(_)
-                | UserError::NotSuspendable { .. }
-                | UserError::Unknown { .. },
-            )) => {}
+            | Err(EngineError::User(UserError::AlreadySuspended(_) | UserError::Unknown { .. })) => {
+            }
+            // A user that is invited or released has no access. It is suspended when it gets some.
+            Err(EngineError::User(UserError::NotSuspendable { .. })) => return Ok(()),
             Err(error) => return Err(error),
         }
         self.store.remove_scheduled_suspension(&scheduled, None, &self.clock).await?;

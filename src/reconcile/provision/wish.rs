@@ -47,7 +47,7 @@ impl Followed {
         match user.status() {
             Status::Suspended => return out(InactiveReason::Suspended),
             Status::Released => return out(InactiveReason::Released),
-            Status::Invited => return Ok(Wish::Nothing),
+            Status::Invited => return out(InactiveReason::Invited),
             Status::Active => {}
         }
         let is_excluded = |address| self.exclude.matching(address).is_some();
