@@ -120,7 +120,8 @@ impl Session {
             let seen = match self
                 .matches_any(
                     parent.as_str(),
-                    Scope::Subtree,
+                    // The right to list an OU is one of its own, and not of the OUs below it.
+                    Scope::OneLevel,
                     &Assertion::raw(PERSON_FILTER),
                     false,
                     |_| true,

@@ -128,17 +128,36 @@ impl Session {
         .await
     }
 
-    /// Returns whether the attribute is visible on a person below this entry.
-    pub async fn attribute_is_visible(
+    /// Returns whether an entry shows the attribute that is in the container itself. Rights may differ
+    /// from one OU to the next.
+    pub async fn attribute_is_visible_in(
         &mut self,
-        below: &Dn,
+        container: &Dn,
+        attribute: &str,
+    ) -> Result<bool, DirectoryError> {
+        self.shows(container, Scope::OneLevel, attribute).await
+    }
+
+    /// Returns whether an entry anywhere below the container shows the attribute.
+    pub async fn attribute_is_visible_below(
+        &mut self,
+        container: &Dn,
+        attribute: &str,
+    ) -> Result<bool, DirectoryError> {
+        self.shows(container, Scope::Subtree, attribute).await
+    }
+
+    async fn shows(
+        &mut self,
+        container: &Dn,
+        scope: Scope,
         attribute: &str,
     ) -> Result<bool, DirectoryError> {
         let filter = Assertion::all([
             Assertion::raw(PERSON_FILTER),
             Assertion::raw(&format!("({attribute}=*)")),
         ]);
-        self.matches_any(below.as_str(), Scope::Subtree, &filter, false, |_| true).await
+        self.matches_any(container.as_str(), scope, &filter, false, |_| true).await
     }
 
     /// Passes on the GUIDs of all visible people below the bases. An unfinished base is an error.

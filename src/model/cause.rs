@@ -120,9 +120,14 @@ impl Causes {
         self.0.get(&reason)
     }
 
-    /// Adds a cause. An existing one of the same reason stays, with its beginning.
+    /// Adds a cause. An existing one of the same reason keeps its beginning, and gets the evidence.
     pub fn add(&mut self, cause: Cause) {
-        self.0.entry(cause.reason).or_insert(cause);
+        match self.0.get_mut(&cause.reason) {
+            Some(known) => known.evidence = cause.evidence,
+            None => {
+                self.0.insert(cause.reason, cause);
+            }
+        }
     }
 
     pub fn lift(&mut self, reason: Reason) -> Option<Cause> {

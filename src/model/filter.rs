@@ -122,6 +122,28 @@ impl Filter {
         self.assertions().into_iter().map(|(attribute, _)| attribute).collect()
     }
 
+    /// Returns the attributes whose values exclude an entry: those below an odd number of negations.
+    pub fn excluding_attributes(&self) -> BTreeSet<&str> {
+        let mut excluding = BTreeSet::new();
+        self.collect_excluding(false, &mut excluding);
+        excluding
+    }
+
+    fn collect_excluding<'a>(&'a self, is_negated: bool, into: &mut BTreeSet<&'a str>) {
+        match self {
+            Self::And(parts) | Self::Or(parts) => {
+                for part in parts {
+                    part.collect_excluding(is_negated, into);
+                }
+            }
+            Self::Not(part) => part.collect_excluding(!is_negated, into),
+            Self::Assertion { attribute, .. } if is_negated => {
+                into.insert(attribute);
+            }
+            Self::Assertion { .. } => {}
+        }
+    }
+
     /// Returns the value of the filter from the value of each assertion, by its index.
     pub fn value(&self, mut answer: impl FnMut(usize) -> Truth) -> Truth {
         self.combine(&mut 0, &mut answer)

@@ -80,6 +80,8 @@ pub struct Expectation {
     pub exempt: BTreeSet<String>,
     /// The counts of the last complete read.
     pub counts: AttributeCounts,
+    /// The attributes by which the filter excludes people. One that was shown once is remembered.
+    pub excluding: BTreeSet<String>,
 }
 
 /// A reason why a read was not complete.
@@ -177,6 +179,8 @@ pub struct Ledger {
     messages: BTreeMap<usize, String>,
     /// Attributes that a canary no longer shows, of those that an administrator can clear.
     faded: BTreeSet<(String, String)>,
+    /// Attributes that the filter excludes by, and that an entry shows.
+    shown: BTreeSet<String>,
     problems: Vec<(Option<usize>, Problem)>,
 }
 
@@ -194,6 +198,7 @@ impl Ledger {
             canaries: BTreeSet::new(),
             messages: BTreeMap::new(),
             faded: BTreeSet::new(),
+            shown: BTreeSet::new(),
             problems: Vec::new(),
         }
     }
@@ -252,6 +257,11 @@ impl Ledger {
     /// Notes the server's message about the page that is noted next.
     pub fn message(&mut self, base: usize, text: String) {
         self.messages.insert(base, text);
+    }
+
+    /// Notes that an entry shows an attribute by which the filter excludes people.
+    pub fn shown(&mut self, attribute: &str) {
+        self.shown.insert(attribute.to_owned());
     }
 
     /// Returns the bases without an entry.
@@ -315,8 +325,14 @@ impl Ledger {
     }
 
     fn counts(&self) -> AttributeCounts {
-        let seen =
-            self.expected.attributes.iter().zip(self.seen).map(|(a, n)| (a.clone(), n)).collect();
+        let attributes = self.expected.attributes.iter().zip(self.seen);
+        let mut seen: BTreeMap<String, u64> = attributes.map(|(a, n)| (a.clone(), n)).collect();
+        // The entries that show it are those that the filter leaves out of the read.
+        for attribute in &self.expected.excluding {
+            let before = self.expected.counts.seen.get(attribute).copied().unwrap_or(0);
+            let count = seen.entry(attribute.clone()).or_default();
+            *count = (*count).max(before.min(1)).max(u64::from(self.shown.contains(attribute)));
+        }
         AttributeCounts { people: self.entries(), seen }
     }
 
@@ -475,6 +491,7 @@ mod tests {
             universal: ["userAccountControl".to_owned()].into(),
             exempt: BTreeSet::new(),
             counts: AttributeCounts { people: 100, seen: [("mail".to_owned(), 80)].into() },
+            excluding: ["employeeType".to_owned()].into(),
         })
     }
 

@@ -199,7 +199,11 @@ fn individual_hold(
         return Some(HoldReason::OtherServer);
     }
     let needs_witness = match &change.kind {
-        ChangeKind::Reactivate { .. } => change.reason() == Some(Reason::OutOfScope),
+        ChangeKind::Reactivate { lifted, remaining, .. } => {
+            lifted.has(Reason::OutOfScope) || remaining.is_empty()
+        }
+        ChangeKind::Create(_) => true,
+        ChangeKind::Link { after, .. } => after.causes.is_empty(),
         _ => change.reason() == Some(Reason::Vanished),
     };
     (needs_witness && unwitnessed.contains(&change.user)).then_some(HoldReason::NoWitness)

@@ -26,7 +26,6 @@ pub struct AttributeId(pub u32);
 impl AttributeId {
     pub const OBJECT_CLASS: Self = Self(0);
     pub const IS_DELETED: Self = Self(0x0002_0030);
-    pub const SECURITY_DESCRIPTOR: Self = Self(0x0002_0119);
     pub const USER_ACCOUNT_CONTROL: Self = Self(0x0009_0008);
     pub const ACCOUNT_EXPIRES: Self = Self(0x0009_009f);
 
@@ -135,12 +134,6 @@ impl Metadata {
         let leaving: BTreeSet<AttributeId> = leaving.collect();
         self.0.retain(|attribute, _| leaving.contains(attribute));
         self
-    }
-
-    /// Returns when an attribute was written last. Rights are no attribute of the person.
-    pub fn changed_at(&self) -> Option<Timestamp> {
-        let stamps = self.0.iter().filter(|(id, _)| **id != AttributeId::SECURITY_DESCRIPTOR);
-        stamps.map(|(_, stamp)| stamp.at).max()
     }
 
     /// Returns when the attribute was written last.

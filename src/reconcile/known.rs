@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::knowledge::SKEW;
 use super::{Desired, Metadata, Takeover};
 use crate::model::{
-    AccountId, AddressKey, DirectoryName, Dn, Guid, Reason, Standing, Status, Timestamp, User,
-    UserId,
+    AccountId, AddressKey, ChangeVerb, DirectoryName, Dn, Guid, Reason, Rejection, Standing,
+    Status, Timestamp, User, UserId,
 };
 
 /// A stored person.
@@ -67,6 +67,12 @@ impl Known {
             }
         }
         self.users.insert(user.id, user);
+    }
+
+    /// Adds the suspensions among the rejections of an operator.
+    pub fn reject(&mut self, rejections: &[Rejection]) {
+        let suspensions = rejections.iter().filter(|r| r.kind == ChangeVerb::Suspend);
+        self.rejected.extend(suspensions.filter_map(|r| Some((r.user, r.reason?))));
     }
 
     /// Returns the user linked to the person in any directory of the account.

@@ -48,6 +48,8 @@ pub struct Observation {
     scope: Scope,
     /// The people without a decision.
     unknown: BTreeSet<Guid>,
+    /// The people about whom a later observation was recorded.
+    pub(super) outdated: BTreeSet<Guid>,
 }
 
 impl Observation {
@@ -71,6 +73,7 @@ impl Observation {
             only_suspends: false,
             scope,
             unknown: BTreeSet::new(),
+            outdated: BTreeSet::new(),
         }
     }
 
@@ -106,6 +109,13 @@ impl Observation {
     /// Marks people without a decision.
     pub fn add_unknown(&mut self, people: impl IntoIterator<Item = Guid>) {
         self.unknown.extend(people);
+    }
+
+    /// Leaves people to a later observation that was recorded first. It decided about them.
+    pub fn leave_to_later(&mut self, people: BTreeSet<Guid>) {
+        self.malformed.retain(|(guid, _)| !guid.is_some_and(|guid| people.contains(&guid)));
+        self.unknown.extend(&people);
+        self.outdated = people;
     }
 
     /// Takes back the decisions about people of whom the server lacks writes that another one showed.

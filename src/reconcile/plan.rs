@@ -8,7 +8,7 @@ use super::decide::Finding;
 use super::wishes::{quarantine, rivals, wishes};
 use super::{
     Desired, Entitlement, Fingerprint, Known, PersonRow, Policy, Primary, Proposal, Takeover,
-    TierWish, WithoutGroup,
+    TierRules, TierWish, WithoutGroup,
 };
 use crate::model::{
     Addresses, By, Cause, Causes, Change, ChangeClass, ChangeKind, Guid, Joined, Link, Names,
@@ -19,7 +19,15 @@ use crate::model::{
 const FREE_REACTIVATION: Duration = Duration::from_hours(7 * 24);
 
 /// Returns the people who would lose a tier or the last group. `memberOf` is no evidence of a loss.
-pub fn suspects(desired: &BTreeMap<Guid, Desired>, known: &Known) -> BTreeSet<Guid> {
+/// Without configured groups a tier is lost by the configuration, which needs no evidence.
+pub fn suspects(
+    desired: &BTreeMap<Guid, Desired>,
+    known: &Known,
+    tiers: &TierRules,
+) -> BTreeSet<Guid> {
+    if !tiers.grouped {
+        return BTreeSet::new();
+    }
     let loses = |d: &Desired, user: &User| match d.tier {
         TierWish::Without => !user.causes.has(Reason::NoGroup),
         TierWish::Entitled { tier, .. } => tier < user.tier,
@@ -148,6 +156,7 @@ pub fn plan(desired: &BTreeMap<Guid, Desired>, known: &Known, policy: &Policy) -
                 .into_iter()
                 .all(|r| d.finding(r) != Finding::Unknown);
         whole &= d.tier != TierWish::Unknown || !d.is_alive();
+        whole &= d.finding(Reason::OutOfScope) != Finding::Unknown || !d.is_alive();
         // A secondary address that another user holds may become free, which is no change of this entry.
         whole &= granted.is_none_or(|granted| granted.secondary == d.secondary);
         let changed = proposal.plan.changes.len() > start;
@@ -419,7 +428,8 @@ impl Planned<'_> {
         let new: Vec<Reason> = self
             .d
             .holding()
-            .filter(|r| !user.causes.has(*r) && !is_overridden(Override::Reason(*r)))
+            .filter(|r| !user.causes.has(*r) || self.is_backed_by_leave_date(user, *r))
+            .filter(|r| !is_overridden(Override::Reason(*r)))
             .collect();
         // An active user is suspended for the weightiest reason alone, so that one limit decides. Others
         // follow once it is suspended. A rejected reason is planned in addition, so that it does not hide
@@ -486,7 +496,7 @@ impl Planned<'_> {
         let is_lifted = |c: &&Cause| {
             c.reason != Reason::Operator
                 && self.d.finding(c.reason) == Finding::Refuted
-                && !self.d.has_lost_leave_date(c.reason, Some(&c.evidence.attribute), self.policy)
+                && !self.d.has_lost_leave_date(c.reason, Some(&c.evidence.attribute))
         };
         let lifted: Vec<Cause> = user.causes.iter().filter(is_lifted).cloned().collect();
         if lifted.is_empty() {
@@ -510,6 +520,15 @@ impl Planned<'_> {
         push(ChangeKind::Reactivate { lifted: lifted.into(), remaining, evidence }, class);
     }
 
+    /// Returns whether the leave date has passed as well, which the stored cause does not say yet. It has
+    /// to, because an emptied leave date lifts nothing.
+    fn is_backed_by_leave_date(&self, user: &User, reason: Reason) -> bool {
+        let stored = user.causes.get(reason).map(|cause| cause.evidence.attribute.as_str());
+        reason == Reason::Expired
+            && self.d.has_left_by_date()
+            && stored != self.policy.leave_date.attribute.as_deref()
+    }
+
     /// Returns whether every cause is refuted or overridden.
     fn is_in_order(&self, user: &User) -> bool {
         let is_out = |reason: Reason| {
@@ -523,7 +542,9 @@ impl Planned<'_> {
     /// clear an override.
     fn is_over(&self, decision: Override, granted: Option<&Addresses>) -> bool {
         match decision {
-            Override::Reason(reason) => self.d.finding(reason) == Finding::Refuted,
+            Override::Reason(reason) => {
+                self.d.finding(reason) == Finding::Refuted && !self.d.unwitnessed
+            }
             Override::Tier(tier) => self.wanted_tier().is_some_and(|wanted| wanted != tier),
             Override::Addresses(_) => {
                 granted.is_some_and(|granted| Override::addresses(granted) != decision)
@@ -533,7 +554,8 @@ impl Planned<'_> {
                 .profile
                 .as_ref()
                 .is_some_and(|profile| Override::attributes(profile) != decision),
-            Override::Return => !self.d.is_provisionable(self.policy),
+            // An absence is a conclusion, and the entry may show again.
+            Override::Return => self.d.holding().any(|reason| reason != Reason::Vanished),
             // A link override is cleared by an operator only.
             Override::Link(_) => false,
         }

@@ -108,6 +108,24 @@ impl Proposal {
         }
     }
 
+    /// Drops all that the plan has about these people, and what waits for their addresses.
+    pub(super) fn leave_out(&mut self, people: &BTreeSet<Guid>) {
+        if people.is_empty() {
+            return;
+        }
+        let is_out = |guid: Option<Guid>| guid.is_some_and(|guid| people.contains(&guid));
+        let (dropped, kept) = std::mem::take(&mut self.plan.changes)
+            .into_iter()
+            .partition(|change| is_out(change.guid));
+        self.plan.changes = kept;
+        let waiting = self.without_what_waits_for(dropped);
+        self.plan.quarantined.retain(|q| !people.contains(&q.object_guid));
+        self.people.retain(|person| !people.contains(&person.guid));
+        for person in self.people.iter_mut().filter(|person| waiting.contains(&person.guid)) {
+            person.put_off();
+        }
+    }
+
     /// Drops changes that need an address which a dropped change would have released, transitively.
     /// Returns their people.
     fn without_what_waits_for(&mut self, mut dropped: Vec<Change>) -> BTreeSet<Guid> {

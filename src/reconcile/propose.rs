@@ -16,8 +16,8 @@ use super::{
     Rejected, ServerIdentity, Used, Waiting, plan,
 };
 use crate::model::{
-    ChangeClass, ChangeVerb, Digest, Dn, Guid, HeldChange, HoldReason, Quarantine,
-    QuarantineReason, Rejection, Timestamp,
+    ChangeClass, Digest, Dn, Guid, HeldChange, HoldReason, Quarantine, QuarantineReason, Rejection,
+    Timestamp,
 };
 
 /// After a change of server, changes that a lagging replica could ask for wait at least this long.
@@ -119,8 +119,7 @@ impl<'a> Draft<'a> {
         known.takeovers.clone_from(&observation.takeovers);
         known.rivals.clone_from(&observation.rivals);
         known.successors.clone_from(&observation.successors);
-        let suspensions = rejections.iter().filter(|r| r.kind == ChangeVerb::Suspend);
-        known.rejected = suspensions.filter_map(|r| Some((r.user, r.reason?))).collect();
+        known.reject(&rejections);
         let mut proposal = plan_confirmed(observation, &known);
         if observation.failure.is_some()
             || observation.only_suspends
@@ -128,6 +127,7 @@ impl<'a> Draft<'a> {
         {
             proposal.restrict(|guid| observation.is_conclusive(guid));
         }
+        proposal.leave_out(&observation.outdated);
         let mut warnings = Vec::new();
         if !observation.closure_is_stable {
             // A joiner in a renamed group looks like a stranger, so an address may have contenders.
@@ -222,15 +222,9 @@ pub fn propose(draft: Draft<'_>, situation: Situation<'_>) -> Verdict {
         now,
     };
     let is_whole = observation.is_complete() && observation.knows_groups();
-    let ended = ended(
-        rejections,
-        &proposal,
-        &observation.desired,
-        &known,
-        &observation.policy,
-        is_whole,
-        |guid| observation.is_conclusive(guid),
-    );
+    let ended = ended(rejections, &proposal, &observation.desired, &known, is_whole, |guid| {
+        observation.is_conclusive(guid)
+    });
     let Guarded { admitted, held, grace_periods, quarantined } = guard(proposal, &bounds);
     Verdict { admitted, held, grace_periods, quarantined, ended, warnings }
 }
@@ -239,7 +233,7 @@ pub fn propose(draft: Draft<'_>, situation: Situation<'_>) -> Verdict {
 /// connection may have ended, or a tier changed, since the groups were read.
 fn plan_confirmed(observation: &Observation, known: &Known) -> Proposal {
     let Observation { desired, policy, .. } = observation;
-    let unconfirmed: Vec<Guid> = suspects(desired, known)
+    let unconfirmed: Vec<Guid> = suspects(desired, known, &policy.tiers)
         .into_iter()
         .filter(|guid| !observation.membership_confirmed.contains(guid))
         .collect();

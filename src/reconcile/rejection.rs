@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::decide::Finding;
-use super::{Desired, Fingerprint, Known, Policy, Proposal};
+use super::{Desired, Fingerprint, Known, Proposal};
 use crate::model::{ChangeVerb, Digest, Guid, Rejection};
 
 /// Returns the rejections that end with this proposal.
@@ -18,7 +18,6 @@ pub fn ended(
     proposal: &Proposal,
     desired: &BTreeMap<Guid, Desired>,
     known: &Known,
-    policy: &Policy,
     is_whole: bool,
     is_conclusive: impl Fn(Guid) -> bool,
 ) -> Vec<Rejection> {
@@ -45,7 +44,8 @@ pub fn ended(
                 let evidence = rejection.attribute.as_deref();
                 has_cause(reason)
                     || d.finding(reason) == Finding::Refuted
-                        && !d.has_lost_leave_date(reason, evidence, policy)
+                        && !d.unwitnessed
+                        && !d.has_lost_leave_date(reason, evidence)
             }
             (Some(d), ChangeVerb::Reactivate, Some(reason)) => {
                 d.finding(reason) == Finding::Holds || user.is_some() && !has_cause(reason)

@@ -6,7 +6,7 @@ use super::addresses::{self, Rivals, Wish};
 use super::decide::Finding;
 use super::{Desired, Known, Policy, Primary, Rival, Takeover};
 use crate::model::{
-    Address, AddressKey, Guid, Override, QuarantineReason, Reason, Standing, User, UserId,
+    Address, AddressKey, Guid, Override, QuarantineReason, Reason, Standing, Status, User, UserId,
 };
 
 /// Returns the wishes of users, joiners and people who turn out to be an unmanaged user.
@@ -104,6 +104,27 @@ impl Known {
     pub(super) fn takeover(&self, user: &User, policy: &Policy) -> Option<&Takeover> {
         let link = user.link.as_ref().filter(|link| link.directory != policy.directory)?;
         Some(self.takeovers.get(&link.guid).unwrap_or(&Takeover::Not))
+    }
+
+    /// Returns whether the scope lets the person in: a joiner, a suspended user, or somebody whom an
+    /// operator keeps although it is out of scope.
+    pub fn admits(&self, d: &Desired, policy: &Policy) -> bool {
+        let is_new = match self.of_person(d.guid) {
+            Some(user) if user.standing != Standing::Released => {
+                user.status() == Status::Suspended || self.is_excused(d.guid)
+            }
+            Some(_) | None => d.may_join(policy),
+        };
+        is_new && d.is_in_scope()
+    }
+
+    /// Returns whether an operator keeps the person active although it is out of scope.
+    pub fn is_excused(&self, person: Guid) -> bool {
+        let excuse = Override::Reason(Reason::OutOfScope);
+        self.of_person(person).is_some_and(|user| {
+            user.overrides.contains(&excuse)
+                || self.rejected.contains(&(user.id, Reason::OutOfScope))
+        })
     }
 
     /// Returns the unmanaged user that the person turns out to be: by the id of the person, else by address.

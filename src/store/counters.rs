@@ -24,4 +24,12 @@ impl Store {
         writing.commit().await?;
         Ok(ObservationNumber(number as u64))
     }
+
+    /// Returns the number that was issued last.
+    pub async fn last_observation(&self) -> Result<ObservationNumber, StoreError> {
+        let sql = Sql::new("SELECT value FROM counters WHERE name = 'observation'");
+        let row = sql.first(&self.readers).await.doing("read the number of observations")?;
+        let number = row.as_ref().map_or(Ok(0), |row| Columns::of(row).int())?;
+        Ok(ObservationNumber(number as u64))
+    }
 }

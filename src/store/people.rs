@@ -8,7 +8,9 @@ use super::error::{Doing as _, StoreError};
 use super::rows::{Columns, Row as _, row};
 use super::sql::{Sql, pieces};
 use super::users;
-use crate::model::{AccountId, AddressKey, DirectoryName, Dn, Guid, Sid, User, UserId};
+use crate::model::{
+    AccountId, AddressKey, DirectoryName, Dn, Guid, ObservationNumber, Sid, User, UserId,
+};
 use crate::reconcile::{Known, StoredPerson};
 
 /// A stored person who is found by its SID.
@@ -77,6 +79,27 @@ impl Store {
         Ok(people)
     }
 
+    /// Returns those of these people whom a later observation has recorded.
+    pub async fn observed_after(
+        &self,
+        directory: &DirectoryName,
+        number: ObservationNumber,
+        people: impl IntoIterator<Item = Guid>,
+    ) -> Result<BTreeSet<Guid>, StoreError> {
+        let mut later = BTreeSet::new();
+        for piece in pieces(people) {
+            let sql = Sql::new("SELECT guid FROM people WHERE directory = ")
+                .bind(directory.as_str())
+                .push(" AND observed_from > ")
+                .bind(number.0 as i64);
+            let rows = sql.push(" AND guid IN ").list(piece).all(&self.readers).await;
+            for row in rows.doing("read later observations")? {
+                later.insert(Columns::of(&row).read()?);
+            }
+        }
+        Ok(later)
+    }
+
     /// Loads the stored rows of these people, their users, and the holders of the addresses they want.
     pub async fn load(
         &self,
@@ -125,6 +148,30 @@ impl Store {
             }
         }
         Ok(known)
+    }
+
+    /// Returns whether a user of the directory is suspended because of an attribute, in one parent or
+    /// anywhere.
+    pub async fn suspends_by(
+        &self,
+        directory: &DirectoryName,
+        attribute: &str,
+        parent: Option<&Dn>,
+    ) -> Result<bool, StoreError> {
+        let mut sql = Sql::new("SELECT 1 FROM users WHERE status = 'suspended' AND directory = ")
+            .bind(directory.as_str())
+            .push(" AND causes LIKE ")
+            .bind(format!("%\"attribute\":\"{attribute}\"%"));
+        if let Some(parent) = parent {
+            sql = sql
+                .push(" AND guid IN (SELECT guid FROM people WHERE directory = ")
+                .bind(directory.as_str())
+                .push(" AND parent_key = ")
+                .bind(parent.key())
+                .push(")");
+        }
+        let row = sql.push(" LIMIT 1").first(&self.readers).await;
+        Ok(row.doing("look for a cause")?.is_some())
     }
 
     /// Returns at most 500 users of people below one parent.

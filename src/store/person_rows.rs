@@ -73,9 +73,11 @@ pub(super) async fn write_people(
             ("notes", (!notes.is_empty()).then(|| json(notes)).into()),
             ("metadata", metadata.as_ref().map(json).into()),
             ("object_sid", sid.as_ref().into()),
+            ("observed_from", (writer.observed_from.0 as i64).into()),
         ]
     };
     let tail = "ON CONFLICT (directory, guid) DO UPDATE SET fingerprint = excluded.fingerprint, user_id = excluded.user_id, \
+         observed_from = excluded.observed_from, \
          expires = CASE WHEN excluded.dn = '' THEN people.expires ELSE excluded.expires END, \
          quarantine = excluded.quarantine, notes = excluded.notes, metadata = excluded.metadata, \
          object_sid = COALESCE(excluded.object_sid, people.object_sid), \

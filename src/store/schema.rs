@@ -72,6 +72,7 @@ const STEPS: &[SchemaStep] = schema_steps![
     "people without a SID" in "0080_people_without_sid.sql",
     "changes of plans" in "0081_changes_of_plans.sql",
     "cluster" in "0070_cluster.sql",
+    "observed people" in "0082_observed_people.sql",
     "noted users" in "0083_noted_users.sql",
 ];
 

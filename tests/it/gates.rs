@@ -7,7 +7,7 @@ use adsim::NewPerson;
 use rosterd::model::{Gate, HoldReason, Program, RunState, Status};
 use serde_json::Value;
 
-use crate::firm::{Firm, alice};
+use crate::firm::{Firm, alice, dn_of};
 
 impl Firm {
     /// Configures this script as the gate of every plan.
@@ -127,4 +127,34 @@ async fn an_operator_does_not_wait_for_a_gate_and_a_changed_plan_is_asked_about_
     );
     let reasons = firm.user(&who).await.causes.iter().count();
     assert_eq!((reasons, firm.user(&other).await.status()), (2, Status::Suspended));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_waited_for_a_gate_replaces_nothing_that_was_read_since() {
+    let firm = Firm::running(40, |_| {}).await;
+    let (asked, go) = (firm.folder.path().join("asked"), firm.folder.path().join("go"));
+    // Only the first plan waits.
+    let script = "if [ ! -e ASKED ]; then touch ASKED; until [ -e GO ]; do sleep 0.05; done; fi"
+        .replace("ASKED", &asked.display().to_string())
+        .replace("GO", &go.display().to_string());
+    firm.set_gate(&script);
+    let user = firm.users().await.into_iter().find(|u| u.status() == Status::Active).unwrap();
+    let who = user.id.to_string();
+    firm.sim.edit(|ad| ad.set(dn_of(&user).as_str(), "title", "Chief"));
+    let end = firm.clock.now().plus(Duration::from_hours(1));
+    let meanwhile = async {
+        while !asked.exists() {
+            tokio::task::yield_now().await;
+        }
+        firm.sim.edit(|ad| {
+            ad.set_expiry(dn_of(&user).as_str(), adsim::Expiry::Ticks(end.to_filetime()))
+        });
+        firm.engine.sync_user(&who, &alice()).await.expect("a run");
+        std::fs::write(&go, "").unwrap();
+    };
+    let (run, ()) = tokio::join!(firm.sync(), meanwhile);
+    assert_eq!(run.error, None, "{run:?}");
+    let name = firm.engine.directory("corp").unwrap().config.name.clone();
+    let due = firm.engine.store.expiries(&name, firm.clock.now()).await.unwrap();
+    assert_eq!(due.len(), 1, "the older run has not read the expiry: {due:?}");
 }

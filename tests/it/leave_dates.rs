@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rosterd::model::{Field, QuarantineReason, Reason, Status};
+use rosterd::model::{Expiry, Field, QuarantineReason, Reason, Status, Timestamp};
 
 use crate::firm::{Firm, again, dn_of, guid_of};
 use crate::world::{Company, Loss, guid};
@@ -49,6 +49,28 @@ fn a_leave_date_is_lifted_by_a_later_one_and_never_by_its_absence() {
     company.person(3).leave = text("2099-12-31");
     company.run(&Loss::default());
     assert_eq!(company.status(3), Status::Active);
+}
+
+#[test]
+fn a_leave_date_keeps_a_user_out_whose_account_had_expired_as_well() {
+    let past = Expiry::At(Timestamp(1_000_000));
+    for dated_first in [true, false] {
+        let mut company = Company::running(30);
+        company.person(3).expires = past;
+        let leaves = |company: &mut Company| company.person(3).leave = text("2020-01-31");
+        if dated_first {
+            leaves(&mut company);
+        }
+        company.run(&Loss::default());
+        assert_eq!(company.status(3), Status::Suspended);
+        leaves(&mut company);
+        company.run(&Loss::default());
+        company.person(3).expires = Expiry::Never;
+        company.run(&Loss::default());
+        company.person(3).leave = Field::Absent;
+        company.run(&Loss::default());
+        assert_eq!(company.status(3), Status::Suspended, "dated first: {dated_first}");
+    }
 }
 
 #[test]

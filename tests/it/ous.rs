@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use adsim::NewPerson;
+use adsim::{Fault, NewPerson, What, When};
 use rosterd::engine::ReloadOutcome;
 use rosterd::model::{ChangeClass, Dn, HoldReason, Reason, RunState, Status, Tier, User};
 use rosterd::reconcile::{Limit, Ou, OuRule, OuRules};
@@ -139,6 +139,53 @@ async fn people_in_no_group_have_the_tier_of_their_ou() {
     firm.sync().await;
     let causes = again(&firm, &intern).await.causes;
     assert_eq!(causes.weightiest().map(|c| c.reason), Some(Reason::NoGroup));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_gives_a_tier_and_a_return_where_no_group_is_configured() {
+    let firm = Firm::running(40, |c| {
+        c.settings.groups = Vec::new();
+        (c.tiers.grouped, c.tiers.default_tier) = (false, Tier::Pro);
+    })
+    .await;
+    let ou = engineering(&firm);
+    let people = users_below(&firm, &ou).await;
+    let (away, here) = (&people[0], &people[1]);
+    firm.sim.edit(|ad| ad.disable(dn_of(away).as_str()));
+    firm.sync().await;
+    firm.reconfigure(|c| c.settings.rules = rule(&ou, Some(Tier::Basic), &[]));
+    firm.sync().await;
+    let plan = firm.engine.store.plans(false).await.unwrap().remove(0);
+    firm.engine.approve(plan.id, alice()).await.unwrap();
+    assert_eq!(again(&firm, here).await.tier, Tier::Basic);
+    firm.sim.edit(|ad| ad.enable(dn_of(away).as_str()));
+    let run = firm.sync().await;
+    let back = again(&firm, away).await;
+    assert_eq!((back.status(), back.tier), (Status::Active, Tier::Basic), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_who_moved_while_an_excluded_ou_was_unknown_is_read_again() {
+    let firm = Firm::running(40, |c| c.limits.grace_period = std::time::Duration::ZERO).await;
+    let leavers = firm.sim.edit(|ad| ad.add_ou("Staff", "Former"));
+    let ou = Dn::new(firm.sim.look(|ad| ad.dn("Former")));
+    firm.reconfigure(|c| c.settings.exclude_ou = vec![ou.clone()]);
+    assert_eq!(firm.sync().await.error, None);
+    let user = firm.users().await.remove(0);
+    firm.sim.edit(|ad| ad.move_to(dn_of(&user).as_str(), "Former"));
+    let busy =
+        Fault::new(When::search().based_at(&format!("<GUID={leavers}>")), What::result(51, "busy"));
+    firm.sim.faults().push(busy);
+    let who = user.id.to_string();
+    let run = firm.engine.sync_user(&who, &alice()).await.unwrap();
+    assert!(run.warnings.iter().any(|w| w.contains("could not be looked up")), "{run:?}");
+    assert_eq!(again(&firm, &user).await.status(), Status::Active);
+    let name = firm.engine.directory("corp").unwrap().config.name.clone();
+    let pending = firm.engine.store.pending(&name, firm.clock.now()).await.unwrap();
+    assert!(
+        pending.contains(&user.link.as_ref().unwrap().guid),
+        "AD reports no other change: {pending:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

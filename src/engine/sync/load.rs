@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::engine::sync::stages::Request;
+use crate::engine::sync::stages::{ObservedRun, Request};
 use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
 use crate::model::{AccountId, Address, Digest, DirectoryName, Guid, Rejection, Trigger, UserId};
 use crate::reconcile::{Known, Observation};
@@ -19,6 +19,25 @@ fn moving(seen: &Observation, known: &Known) -> BTreeMap<UserId, DirectoryName> 
 }
 
 impl Engine {
+    /// Leaves people to later observations that were recorded while this one was made, or while gates
+    /// were asked. The caller holds the apply lock.
+    pub(in crate::engine) async fn leave_to_later(
+        &self,
+        directory: &Directory,
+        observed: &mut ObservedRun,
+    ) -> Result<(), EngineError> {
+        if self.store.last_observation().await? <= observed.number {
+            return Ok(());
+        }
+        let seen = &observed.seen;
+        let malformed = seen.malformed.iter().filter_map(|(guid, _)| *guid);
+        let people: BTreeSet<Guid> = seen.desired.keys().copied().chain(malformed).collect();
+        let name = &directory.config.name;
+        let later = self.store.observed_after(name, observed.number, people).await?;
+        observed.seen.leave_to_later(later);
+        Ok(())
+    }
+
     /// Returns the rejections of the directory's users, and of those that it takes over.
     pub(in crate::engine) async fn rejections(
         &self,

@@ -68,6 +68,7 @@ impl Engine {
                 observed = self.observe(directory, request).await?;
                 continue;
             }
+            self.leave_to_later(directory, &mut observed).await?;
             let planned = self.plan(directory, request, &observed, &answer).await?;
             if let Some(question) = self.gate_question(directory, &planned, &answer) {
                 drop(lock);

@@ -1,6 +1,6 @@
 //! The evidence of a decision: the attribute of the entry that gives or refutes a reason.
 
-use super::{Desired, Facts, Leave, Policy};
+use super::{ACCOUNT_EXPIRES, Desired, Facts, Leave, Policy};
 use crate::model::{Dn, Evidence, Expiry, Guid, Placement, Reason};
 use crate::reconcile::TierWish;
 use crate::reconcile::exclude::Exclusion;
@@ -22,12 +22,12 @@ impl Desired {
             }
             (
                 Reason::Expired,
-                Facts::Alive { leave: Leave::At { value, decides: true, .. }, .. },
-            ) => {
-                (policy.leave_date.attribute.as_deref().unwrap_or("accountExpires"), value.clone())
+                Facts::Alive { leave: Leave::At { value, has_passed, decides, .. }, .. },
+            ) if *has_passed || *decides => {
+                (policy.leave_date.attribute.as_deref().unwrap_or(ACCOUNT_EXPIRES), value.clone())
             }
             (Reason::Expired, Facts::Alive { expires, .. }) => (
-                "accountExpires",
+                ACCOUNT_EXPIRES,
                 match expires {
                     Some(Expiry::At(at)) => at.to_string(),
                     Some(Expiry::Never) => "never".to_owned(),

@@ -89,6 +89,10 @@ impl Desired {
             Facts::Nowhere => 2,
         };
         hash.update(&[kind, u8::from(*unwitnessed)]);
+        // It backs a suspension of an account that had expired before.
+        if self.has_left_by_date() {
+            hash.update(&[20]);
+        }
         hash.update(&self.expires().map_or(i64::MAX, |t| t.0).to_le_bytes());
         NonZeroU64::new(hash.digest()).unwrap_or(NonZeroU64::MIN)
     }

@@ -65,7 +65,8 @@ pub(super) enum Leave {
     At {
         at: Timestamp,
         value: String,
-        /// Whether it decides, because accountExpires shows no expiry.
+        has_passed: bool,
+        /// Whether it decides alone, because accountExpires shows no expiry.
         decides: bool,
     },
     /// The value is no date.
@@ -77,7 +78,7 @@ impl LeaveDates {
         match field {
             Field::Absent => Leave::Never,
             Field::Text(value) => match leave_date(&value, self.zone) {
-                Some(at) => Leave::At { at, value, decides: true },
+                Some(at) => Leave::At { at, value, has_passed: false, decides: true },
                 None => Leave::Unreadable(value),
             },
             Field::Several(values) => Leave::Unreadable(values.join(", ")),
@@ -150,6 +151,9 @@ pub struct Desired {
     /// Whether an absence has no witness: of the entry, or of the value that kept it out of scope.
     pub(super) unwitnessed: bool,
 }
+
+/// The attribute by which AD itself ends an account.
+const ACCOUNT_EXPIRES: &str = "accountExpires";
 
 /// The clock of a server is known to the second, so that a moment less ahead may have passed.
 const CLOCK_RESOLUTION: Duration = Duration::from_secs(1);
@@ -298,9 +302,9 @@ impl Desired {
         }
     }
 
-    /// Notes that nobody shows the attribute that kept the person out of scope. The next run reads the
-    /// person again.
-    pub fn returns_unwitnessed(&mut self) {
+    /// Notes that the filter lets the person in, and nobody shows the attribute that it excludes by. The
+    /// next run reads the person again.
+    pub fn admitted_unwitnessed(&mut self) {
         (self.is_withheld, self.unwitnessed) = (true, true);
     }
 
@@ -424,23 +428,28 @@ impl Desired {
         self.set(Reason::Expired, both);
         if let Facts::Alive { leave, .. } = &mut self.facts {
             *leave = match read {
-                Leave::At { at, value, .. } => Leave::At { at, value, decides: !has_expired },
+                Leave::At { at, value, .. } => Leave::At {
+                    at,
+                    value,
+                    has_passed: finding == Finding::Holds,
+                    decides: !has_expired,
+                },
                 other => other,
             };
         }
     }
 
-    /// Returns whether a suspension as `expired` rests on the leave date, and the entry shows none any
-    /// more. The right to read it may be lost, so its absence lifts nothing. A later date does.
-    pub(super) fn has_lost_leave_date(
-        &self,
-        reason: Reason,
-        evidence: Option<&str>,
-        policy: &Policy,
-    ) -> bool {
+    /// Returns whether the leave date has passed.
+    pub(super) fn has_left_by_date(&self) -> bool {
+        matches!(&self.facts, Facts::Alive { leave: Leave::At { has_passed: true, .. }, .. })
+    }
+
+    /// Returns whether a suspension as `expired` rests on a leave date, and the entry shows none any more.
+    /// The right to read it may be lost, or this directory does not read it. Its absence lifts nothing.
+    /// A later date does.
+    pub(super) fn has_lost_leave_date(&self, reason: Reason, evidence: Option<&str>) -> bool {
         let shows_none = matches!(&self.facts, Facts::Alive { leave: Leave::Never, .. });
-        let attribute = policy.leave_date.attribute.as_deref();
-        reason == Reason::Expired && attribute.is_some() && attribute == evidence && shows_none
+        reason == Reason::Expired && evidence.is_some_and(|a| a != ACCOUNT_EXPIRES) && shows_none
     }
 
     fn set(&mut self, reason: Reason, finding: Finding) {

@@ -10,6 +10,8 @@ use crate::schema::AttributeId;
 pub(crate) struct Rights {
     /// Containers whose contents are not listed.
     subtrees: HashSet<Id>,
+    /// Containers whose own entries are not listed. Those of the containers below are.
+    unlisted: HashSet<Id>,
     entries: HashSet<Id>,
     attributes: Vec<(AttributeId, Option<Id>)>,
     members: HashSet<Id>,
@@ -27,6 +29,13 @@ impl Ad {
     pub fn show_subtree(&mut self, container: impl Into<Who>) {
         let id = self.need(container);
         self.rights.subtrees.remove(&id);
+    }
+
+    /// Hides the entries of a container, but not those of the containers below it: the reader lost the
+    /// right to list this container only.
+    pub fn hide_children(&mut self, container: impl Into<Who>) {
+        let id = self.need(container);
+        self.rights.unlisted.insert(id);
     }
 
     /// Hides one entry and everything below it.
@@ -111,6 +120,9 @@ impl Ad {
     /// Returns whether an entry exists and is not hidden, tombstone or not.
     pub(crate) fn listed(&self, id: Id) -> bool {
         if self.get(id).is_none() {
+            return false;
+        }
+        if self.get(id).is_some_and(|entry| self.rights.unlisted.contains(&entry.parent)) {
             return false;
         }
         if self.rights.subtrees.is_empty() && self.rights.entries.is_empty() {

@@ -4,14 +4,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use adsim::{Fault, What, When, names};
+use adsim::{Fault, NewPerson, What, When, names};
 use rosterd::config::Config;
 use rosterd::engine::DirectoryConfig;
-use rosterd::model::{Filter, GroupName, HoldReason, Reason, RunState, Status, Tier, User};
+use rosterd::model::{Filter, GroupName, HoldReason, Mode, Reason, RunState, Status, Tier, User};
 use rosterd::sources::Source;
 
 use super::{again, dn_of, followed, guid_of, held_plan, tick};
-use crate::firm::Firm;
+use crate::firm::{Firm, alice};
 
 fn filtered(config: &mut DirectoryConfig, text: &str) {
     config.settings.filter = Some((text.to_owned(), Filter::parse(text).expect("a filter")));
@@ -133,34 +133,114 @@ async fn a_filter_works_in_every_form_that_ads_own_tools_take() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_leaver_by_the_filter_returns_by_approval_alone_while_its_attribute_is_hidden() {
+/// Returns a company whose filter excludes people by employeeType, and three of its users.
+async fn excluding_leavers() -> (Firm, Vec<User>) {
     let firm = followed(40, |c| filtered(c, "(!(employeeType=left))")).await;
-    let users = firm.users().await;
-    let left = users[0].clone();
-    firm.sim.edit(|ad| ad.set(dn_of(&left).as_str(), "employeeType", "left"));
-    firm.later(Duration::from_secs(3));
+    let users = firm.users().await.into_iter().take(3).collect();
+    (firm, users)
+}
+
+fn leave(firm: &Firm, user: &User) {
+    firm.sim.edit(|ad| ad.set(dn_of(user).as_str(), "employeeType", "left"));
+}
+
+/// AD matches everybody to the negation of what cannot be read.
+fn hide(firm: &Firm) {
+    firm.sim.edit(|ad| ad.hide_attribute("employeeType", None));
+}
+
+async fn hold(firm: &Firm) -> Option<HoldReason> {
+    firm.engine.store.plan_summary(held_plan(firm).await.id).await.expect("a plan")[0].hold
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leavers_by_the_filter_return_by_approval_alone_while_its_attribute_is_hidden() {
+    let (firm, users) = excluding_leavers().await;
+    for user in &users {
+        leave(&firm, user);
+    }
+    // The second is disabled as well.
+    firm.sim.edit(|ad| ad.disable(dn_of(&users[1]).as_str()));
     tick(&firm).await;
     let expected = Some((Reason::OutOfScope, "employeeType".to_owned()));
-    assert_eq!(cause(&firm, &left).await, expected);
-    // AD matches everybody to the negation of what cannot be read.
-    firm.sim.edit(|ad| ad.hide_attribute("employeeType", None));
-    for run in [firm.sync().await, firm.sync().await] {
-        assert_eq!((run.held, run.counts.total()), (1, 0), "{run:?}");
-    }
-    let held = firm.engine.store.plan_summary(held_plan(&firm).await.id).await.expect("a plan");
-    assert_eq!(held[0].hold, Some(HoldReason::NoWitness), "{held:?}");
-    firm.sim.edit(|ad| ad.show_attribute("employeeType"));
-    assert_eq!((firm.sync().await.held, cause(&firm, &left).await), (0, expected));
-    // Another entry of the OU shows the attribute, so that its absence is seen.
-    let parent = |user: &User| user.link.as_ref().and_then(|link| link.dn.parent());
-    let other = users[1..].iter().find(|user| parent(user) == parent(&left)).expect("a neighbour");
+    assert_eq!(cause(&firm, &users[0]).await, expected);
+    hide(&firm);
+    // Another write on an entry says nothing about the hidden attribute.
     firm.sim.edit(|ad| {
-        ad.clear(dn_of(&left).as_str(), "employeeType");
-        ad.set(dn_of(other).as_str(), "employeeType", "staff");
+        ad.enable(dn_of(&users[1]).as_str());
+        ad.set(dn_of(&users[2]).as_str(), "title", "Former chief");
+    });
+    for run in [tick(&firm).await, firm.sync().await, firm.sync().await] {
+        let counts = (run.counts.reactivate, run.counts.create);
+        assert_eq!(counts, (0, 0), "{run:?}");
+    }
+    for user in &users {
+        assert_eq!(again(&firm, user).await.status(), Status::Suspended, "{}", dn_of(user));
+    }
+    assert_eq!(hold(&firm).await, Some(HoldReason::NoWitness));
+    firm.sim.edit(|ad| ad.show_attribute("employeeType"));
+    assert_eq!((firm.sync().await.held, cause(&firm, &users[0]).await), (0, expected));
+    // The entry itself shows another value, so that the old one is seen to be gone.
+    firm.sim.edit(|ad| ad.set(dn_of(&users[0]).as_str(), "employeeType", "staff"));
+    let run = tick(&firm).await;
+    assert_eq!((run.held, again(&firm, &users[0]).await.status()), (0, Status::Active), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_whose_attribute_is_hidden_lets_nobody_join() {
+    let (firm, _) = excluding_leavers().await;
+    firm.sim.edit(|ad| {
+        for who in ["ex1", "ex2"] {
+            let mail = format!("{who}@example.com");
+            ad.add_person(NewPerson::new(who).mail(&mail).ou("Finance").member_of(names::BASIC));
+            ad.set(who, "employeeType", "left");
+        }
+    });
+    let run = firm.sync().await;
+    assert_eq!((run.counts.create, run.held, run.error.as_deref()), (0, 0, None), "{run:?}");
+    hide(&firm);
+    firm.sim.edit(|ad| ad.set("ex1", "title", "Former chief"));
+    let incremental = tick(&firm).await;
+    let full = firm.sync().await;
+    assert_eq!((incremental.counts.create, full.counts.create), (0, 0), "{incremental:?} {full:?}");
+    assert_eq!((full.held, hold(&firm).await), (2, Some(HoldReason::NoWitness)), "{full:?}");
+    let told = full.warnings.iter().any(|w| w.contains("employeeType, which no entry shows"));
+    assert!(told, "{full:?}");
+    firm.sim.edit(|ad| ad.show_attribute("employeeType"));
+    assert_eq!(firm.sync().await.held, 0);
+    // A person of today joins, although nobody but leavers shows the attribute.
+    firm.sim.edit(|ad| {
+        ad.add_person(NewPerson::new("eve").mail("eve@example.com").member_of(names::BASIC))
     });
     let run = tick(&firm).await;
-    assert_eq!((run.held, again(&firm, &left).await.status()), (0, Status::Active), "{run:?}");
+    assert_eq!((run.counts.create, run.held), (1, 0), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operators_word_outlives_a_hidden_attribute_of_the_filter() {
+    let (firm, users) = excluding_leavers().await;
+    leave(&firm, &users[0]);
+    tick(&firm).await;
+    let who = users[0].id.to_string();
+    firm.engine.activate(&who, &alice()).await.expect("an activation");
+    // The other one was refused.
+    firm.reconfigure(|c| c.mode = Mode::PlanOnly);
+    leave(&firm, &users[1]);
+    firm.sync().await;
+    firm.engine.reject(held_plan(&firm).await.id, "an error of HR", &alice()).await.unwrap();
+    firm.reconfigure(|c| c.mode = Mode::Apply);
+    firm.sync().await;
+    hide(&firm);
+    firm.sync().await;
+    firm.sync().await;
+    firm.sim.edit(|ad| ad.show_attribute("employeeType"));
+    for _ in 0..2 {
+        firm.sync().await;
+        firm.later(Duration::from_hours(1));
+    }
+    for user in &users[..2] {
+        assert_eq!(again(&firm, user).await.status(), Status::Active, "{}", dn_of(user));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

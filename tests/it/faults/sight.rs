@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use adsim::{Fault, NewPerson, What, When, names};
 use rosterd::engine::Request;
-use rosterd::model::{Guid, Reason, RunState, Status, Tier, Trigger, User};
+use rosterd::model::{Guid, HoldReason, Reason, RunState, Status, Tier, Trigger, User};
 
 use super::{DAY, again, dn_of, followed, guid_of, held_plan, see_tombstones, tick};
 use crate::firm::Firm;
@@ -424,4 +424,26 @@ async fn a_joiner_after_a_failed_query_is_created_by_the_next_tick() {
         ("incremental", Status::Active),
         "{run:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_of_an_ou_below_is_no_witness_of_an_absence() {
+    let firm = followed(40, |c| c.limits.grace_period = Duration::ZERO).await;
+    firm.sim.edit(|ad| {
+        ad.hide_tombstones(true);
+        ad.add_ou("Sales", "Interns");
+        let intern = NewPerson::new("intern").mail("intern@example.com").ou("Interns");
+        ad.add_person(intern.member_of(names::BASIC));
+    });
+    firm.sync().await;
+    let before = firm.active().await;
+    // AD lets a reader list each container by a right of its own.
+    firm.sim.edit(|ad| ad.hide_children("Sales"));
+    for _ in 0..2 {
+        firm.sync().await;
+        firm.later(DAY);
+    }
+    let held = firm.engine.store.plan_summary(held_plan(&firm).await.id).await.expect("a plan");
+    assert!(held.iter().all(|group| group.hold == Some(HoldReason::NoWitness)), "{held:?}");
+    assert_eq!(firm.active().await, before);
 }

@@ -139,7 +139,7 @@ impl Company {
         }
         let people = seen.desired.keys().copied().collect();
         let known = self.load(&people, &BTreeSet::new());
-        for guid in suspects(&seen.desired, &known) {
+        for guid in suspects(&seen.desired, &known, &seen.policy.tiers) {
             let truth = &self.truth[&guid];
             let d = seen.desired.get_mut(&guid).expect("a suspect was decided");
             let groups = [(truth.pro, PRO), (truth.basic && !loss.no_basic_group, BASIC)];

@@ -7,7 +7,7 @@ use crate::engine::sync::observe::connection::Connection;
 use crate::engine::sync::observe::rights::note;
 use crate::engine::sync::stages::ObservedRun;
 use crate::engine::{Directory, Engine, EngineError, Phase};
-use crate::model::Guid;
+use crate::model::{Filter, Guid};
 use crate::reconcile::{Desired, Expectation, Index, Ledger, Moment, Observed, Problem, decide};
 use crate::store::DirectoryState;
 
@@ -38,6 +38,9 @@ impl Engine {
         let (canaries, lost_canaries) = self.canaries(directory, connection).await?;
         // A missing link is no lack of rights, because AD clears it when its target is deleted.
         let cleared = [&settings.attributes.manager, "memberOf"].into_iter().map(str::to_owned);
+        let filter = settings.filter.as_ref().map(|(_, filter)| filter);
+        let excluding: BTreeSet<String> =
+            filter.into_iter().flat_map(Filter::excluding_attributes).map(str::to_owned).collect();
         let mut ledger = Ledger::new(Expectation {
             bases: bases.dns.clone(),
             people: Vec::new(),
@@ -46,6 +49,7 @@ impl Engine {
             universal: Decoder::universal(),
             exempt: cleared.chain(links.iter().cloned()).collect(),
             counts: state.counts.clone(),
+            excluding: excluding.clone(),
         });
         if self.is_connected(directory, connection).await {
             // Without its canaries the read is incomplete. People are read nevertheless.
@@ -118,6 +122,11 @@ impl Engine {
                 Some(EngineError::TooLong(limit))
             }
         };
+        for attribute in &excluding {
+            if self.is_shown(directory, connection, &bases.dns, attribute).await {
+                ledger.shown(attribute);
+            }
+        }
         if ledger.shows_an_empty_base() {
             ledger.expect_people(self.store.people_below(name, &bases.dns).await?);
             self.check_filter(directory, connection, &ledger, &mut observed.warnings).await;

@@ -101,21 +101,22 @@ impl Engine {
             let closure = &observed.seen.policy.closure;
             !is_elsewhere || in_use.contains(group) || closure.tier_of(*group).is_some()
         };
-        let suspects: BTreeMap<Guid, MembershipQuery> = suspects(&observed.seen.desired, &known)
-            .into_iter()
-            .map(|guid| {
-                let d = &observed.seen.desired[&guid];
-                let entitled_by = known.stored(guid).and_then(|p| p.entitled_by);
-                (
-                    guid,
-                    MembershipQuery {
-                        dn: d.dn.clone(),
-                        groups: d.entitled_by().into_iter().collect(),
-                        entitled_by: entitled_by.filter(|group| is_known(guid, group)),
-                    },
-                )
-            })
-            .collect();
+        let suspects: BTreeMap<Guid, MembershipQuery> =
+            suspects(&observed.seen.desired, &known, &observed.seen.policy.tiers)
+                .into_iter()
+                .map(|guid| {
+                    let d = &observed.seen.desired[&guid];
+                    let entitled_by = known.stored(guid).and_then(|p| p.entitled_by);
+                    (
+                        guid,
+                        MembershipQuery {
+                            dn: d.dn.clone(),
+                            groups: d.entitled_by().into_iter().collect(),
+                            entitled_by: entitled_by.filter(|group| is_known(guid, group)),
+                        },
+                    )
+                })
+                .collect();
         if !suspects.is_empty() {
             // A renamed section has not used the groups of its people yet.
             in_use.extend(suspects.values().filter_map(|suspect| suspect.entitled_by));

@@ -4,17 +4,14 @@
 //! attribute. They are in the same OU, or in the base if no user of the OU ever had it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use crate::directory::{Bases, DirectoryError, Right, Session};
 use crate::engine::sync::observe::baseline::shown;
 use crate::engine::sync::observe::connection::Connection;
 use crate::engine::sync::stages::ObservedRun;
 use crate::engine::{Directory, Engine, EngineError};
-use crate::model::{AttributeNames, Cause, Dn, Guid, Profile, Reason, Timestamp, User};
-use crate::reconcile::{
-    AttributeCounts, Canary, Desired, Known, Ledger, Metadata, Moment, Problem,
-};
+use crate::model::{AttributeNames, Dn, Guid, Profile, User};
+use crate::reconcile::{AttributeCounts, Canary, Desired, Known, Ledger, Moment, Problem};
 
 /// Maximum number of OUs and attributes that one run asks about. Others keep their values until the
 /// next run.
@@ -146,9 +143,10 @@ impl Engine {
         if alive.is_empty() {
             return Ok(());
         }
-        let known =
+        let mut known =
             self.store.load(name, observed.seen.policy.account, &alive, &BTreeSet::new()).await?;
-        self.doubt_returns(directory, connection, &alive, &known, observed).await?;
+        known.reject(&self.rejections(name, &observed.seen, &known).await?);
+        self.doubt_admissions(directory, connection, bases, counts, &known, observed).await?;
         let names = connection.settings.attributes.clone();
         let mut places: BTreeMap<(Option<Dn>, &str), Place<'_>> = BTreeMap::new();
         for d in alive.iter().filter_map(|guid| observed.seen.desired.get(guid)) {
@@ -190,61 +188,93 @@ impl Engine {
         Ok(())
     }
 
-    /// Marks people who are in scope again although their entry was not changed since they left, and
-    /// nobody in their OU shows the attribute that kept them out. A filter such as
-    /// `(!(employeeType=left))` matches everybody when it cannot be read.
-    async fn doubt_returns(
+    /// Marks people whom the filter lets in perhaps only because it cannot read what it excludes by.
+    ///
+    /// AD matches everybody to `(!(employeeType=left))` when employeeType cannot be read. So nobody is
+    /// believed to have come into scope where the attribute was in use, and no entry shows it.
+    async fn doubt_admissions(
         &self,
         directory: &Directory,
         connection: &mut Connection,
-        alive: &BTreeSet<Guid>,
+        bases: &Bases,
+        counts: &AttributeCounts,
         known: &Known,
         observed: &mut ObservedRun,
     ) -> Result<(), EngineError> {
         let Some((_, filter)) = connection.settings.filter.clone() else { return Ok(()) };
-        let is_filtered = |cause: &&Cause| {
-            let attribute = &cause.evidence.attribute;
-            filter.attributes().iter().any(|a| a.eq_ignore_ascii_case(attribute))
-        };
-        let mut places: BTreeMap<_, BTreeMap<Guid, Timestamp>> = BTreeMap::new();
-        for d in alive.iter().filter_map(|guid| observed.seen.desired.get(guid)) {
-            let user = known.of_person(d.guid).filter(|_| d.is_in_scope());
-            let cause = user.and_then(|user| user.causes.get(Reason::OutOfScope));
-            if let Some(cause) = cause.filter(is_filtered) {
-                let place = (d.dn.parent(), cause.evidence.attribute.clone());
-                places.entry(place).or_default().insert(d.guid, cause.since);
+        let name = &directory.config.name;
+        let mut places: BTreeMap<Dn, Vec<Guid>> = BTreeMap::new();
+        for d in observed.seen.desired.values() {
+            if let Some(parent) = d.dn.parent().filter(|_| known.admits(d, &observed.seen.policy)) {
+                places.entry(parent).or_default().push(d.guid);
             }
         }
-        for (asked, ((parent, attribute), people)) in places.into_iter().enumerate() {
-            let is_shown = match &parent {
-                Some(parent)
-                    if asked < MAX_ASKED && self.is_connected(directory, connection).await =>
-                {
-                    let shown = connection.session.attribute_is_visible(parent, &attribute).await;
-                    matches!(shown, Ok(true))
-                }
-                _ => false,
-            };
-            if is_shown {
-                continue;
+        let mut hidden: BTreeMap<&str, BTreeSet<Guid>> = BTreeMap::new();
+        let mut asked = 0;
+        for attribute in filter.excluding_attributes() {
+            if places.is_empty() {
+                break;
             }
-            let asked: BTreeSet<Guid> = people.keys().copied().collect();
-            let stamps = if self.is_connected(directory, connection).await {
-                connection.session.metadata(&asked).await.unwrap_or_default()
-            } else {
-                BTreeMap::new()
-            };
-            for (guid, since) in people {
-                let changed_at = stamps.get(&guid).and_then(Metadata::changed_at);
-                // A stamp has whole seconds.
-                if changed_at.is_none_or(|at| at.plus(Duration::from_secs(1)) <= since)
-                    && let Some(desired) = observed.seen.desired.get_mut(&guid)
+            let was_shown = counts.seen.get(attribute).is_some_and(|n| *n > 0)
+                || self.store.suspends_by(name, attribute, None).await?;
+            let is_lost =
+                was_shown && !self.is_shown(directory, connection, &bases.dns, attribute).await;
+            for (parent, people) in &places {
+                let is_hidden = if is_lost {
+                    true
+                } else if people.iter().any(|guid| known.is_excused(*guid))
+                    || self.store.suspends_by(name, attribute, Some(parent)).await?
                 {
-                    desired.returns_unwitnessed();
+                    asked += 1;
+                    asked > MAX_ASKED
+                        || !self.is_connected(directory, connection).await
+                        || !matches!(
+                            connection.session.attribute_is_visible_in(parent, attribute).await,
+                            Ok(true)
+                        )
+                } else {
+                    false
+                };
+                if is_hidden {
+                    hidden.entry(attribute).or_default().extend(people);
                 }
             }
+        }
+        for (attribute, people) in hidden {
+            for guid in &people {
+                if let Some(desired) = observed.seen.desired.get_mut(guid) {
+                    desired.admitted_unwitnessed();
+                }
+            }
+            let base = bases.dns.first().map_or("", Dn::as_str);
+            let grant = observed.grants.command(Right::ReadProperty, base);
+            observed.warnings.push(format!(
+                "the filter excludes people by {attribute}, which no entry shows where people come into scope ({} of them): cleared, or no longer readable; they wait for approval until it can be read (as a domain administrator: {grant}), or rosterctl directory rebaseline accepts it",
+                people.len()
+            ));
         }
         Ok(())
+    }
+
+    /// Returns whether an entry in one of the bases shows the attribute.
+    pub(in crate::engine) async fn is_shown(
+        &self,
+        directory: &Directory,
+        connection: &mut Connection,
+        bases: &[Dn],
+        attribute: &str,
+    ) -> bool {
+        for base in bases {
+            if self.is_connected(directory, connection).await
+                && matches!(
+                    connection.session.attribute_is_visible_below(base, attribute).await,
+                    Ok(true)
+                )
+            {
+                return true;
+            }
+        }
+        false
     }
 
     /// Returns whether the missing attribute was cleared, because other entries show it.
@@ -263,7 +293,7 @@ impl Engine {
         if !self.is_connected(directory, connection).await {
             return Ok(false);
         }
-        match connection.session.attribute_is_visible(parent, attribute).await {
+        match connection.session.attribute_is_visible_in(parent, attribute).await {
             Ok(true) => return Ok(true),
             Ok(false) => {}
             Err(_) => return Ok(false),
@@ -277,15 +307,8 @@ impl Engine {
         if place.people.len() > 1 || neighbours.iter().any(had_it) {
             return Ok(false);
         }
-        for base in &bases.dns {
-            if self.is_connected(directory, connection).await
-                && matches!(
-                    connection.session.attribute_is_visible(base, attribute).await,
-                    Ok(true)
-                )
-            {
-                return Ok(true);
-            }
+        if self.is_shown(directory, connection, &bases.dns, attribute).await {
+            return Ok(true);
         }
         Ok(counts.seen.get(attribute).is_none_or(|seen| *seen <= 1))
     }

@@ -156,7 +156,7 @@ async fn a_former_address_of_users_of_several_accounts_is_refused_with_all_of_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dropped_change_takes_along_what_needs_its_address_and_nothing_else() {
+async fn an_outdated_person_takes_along_who_needs_its_address_and_nobody_else() {
     let firm = Firm::running(60, |_| {}).await;
     let users = firm.users().await;
     let address = users[0].addresses.primary.clone().unwrap();
@@ -180,7 +180,9 @@ async fn a_dropped_change_takes_along_what_needs_its_address_and_nothing_else() 
         (None, Status::Suspended),
         "{run:?}"
     );
-    assert!(run.dropped >= 2, "the taker waits with the giver: {run:?}");
+    let taker = again(&firm, &users[1]).await.addresses.primary;
+    assert_ne!(taker, Some(address.clone()), "the taker waits with the giver: {run:?}");
+    assert_eq!((run.counts.total(), run.quarantined), (1, 0), "{run:?}");
     firm.sync().await;
     assert_eq!(
         again(&firm, &users[1]).await.addresses.primary,
@@ -346,5 +348,43 @@ async fn a_creation_that_was_undone_stays_undone_when_another_directory_shows_th
         let now = again(&firm, &user).await;
         assert_eq!((now.status(), directory_of(&now)), (Status::Released, "emea"), "{first} first");
         assert!(now.overrides.contains(&Override::Return), "{first} first: {:?}", now.overrides);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_that_was_undone_stays_undone_while_a_group_cannot_be_found() {
+    let firm = Firm::running(40, |_| {}).await;
+    firm.sim.edit(|ad| {
+        let new = NewPerson::new("eve").mail("eve@example.com").ou("Finance");
+        ad.add_person(new.member_of(names::BASIC));
+    });
+    let created = firm.sync().await;
+    assert_eq!(created.counts.create, 1, "{created:?}");
+    let eve = firm.user("eve@example.com").await.id.to_string();
+    firm.engine.undo(created.id, &alice()).await.expect("an undo");
+    type Trouble = fn(&Firm, bool);
+    let troubles: [Trouble; 2] = [
+        |firm, on| {
+            firm.sim.edit(|ad| match on {
+                true => ad.hide_entry(names::BASIC),
+                false => ad.show_entry(names::BASIC),
+            });
+        },
+        |firm, on| {
+            firm.sim.edit(|ad| match on {
+                true => ad.hide_attribute("mail", None),
+                false => ad.show_attribute("mail"),
+            });
+        },
+    ];
+    for trouble in troubles {
+        for on in [true, false] {
+            trouble(&firm, on);
+            firm.engine.sync_user(&eve, &alice()).await.expect("a run");
+            firm.sync().await;
+            let eve = firm.user(&eve).await;
+            assert_eq!(eve.status(), Status::Released, "{on}");
+            assert!(eve.overrides.contains(&Override::Return), "{on}");
+        }
     }
 }

@@ -1,0 +1,2 @@
+-- The observation that a row is from. An older one that is recorded later does not replace it.
+ALTER TABLE people ADD COLUMN observed_from INTEGER NOT NULL DEFAULT 0;
