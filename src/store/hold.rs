@@ -327,10 +327,14 @@ impl FirstPeople<'_> {
     /// Returns each with name, address, logon name and note.
     fn named(self) -> Vec<Json> {
         let named = |((.., email), (user, names)): (PlaceOfPerson, (UserId, Names))| {
-            serde_json::json!({
+            let mut person = serde_json::json!({
                 "display_name": names.display_name, "primary_email": email,
-                "sam_account_name": names.sam_account_name, "note": self.notes.get(&user),
-            })
+                "sam_account_name": names.sam_account_name,
+            });
+            if let Some(note) = self.notes.get(&user) {
+                person["note"] = note.as_str().into();
+            }
+            person
         };
         self.people.into_iter().map(named).collect()
     }

@@ -134,7 +134,7 @@ fn every_edit_that_concerns_a_person_is_seen_live() {
         (
             "included again",
             "paula.silva",
-            |ad| ad.set(&staff("Operations", "Paula Silva"), &[("employeeType", "")]),
+            |ad| ad.set(&staff("Operations", "Paula Silva"), &[("employeeType", "staff")]),
             |user| has(user, "active", ""),
         ),
         (

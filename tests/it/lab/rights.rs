@@ -1,6 +1,8 @@
 //! Lost rights: invisible data changes no user.
 
-use rosterd::model::{HoldReason, RunState, Status};
+use std::time::Duration;
+
+use rosterd::model::{Filter, HoldReason, RunState, Status};
 
 use super::branch::{Branch, PROVISIONED};
 use super::{DOMAIN, staff};
@@ -87,6 +89,32 @@ async fn an_attribute_that_no_person_shows_fails_the_run_and_is_named() {
     assert_eq!(branch.users().await, before);
     branch.lab.samba("allow-attribute", &[DOMAIN, "userAccountControl"]);
     branch.quiet("the right is back").await;
+}
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaver_by_a_negated_filter_stays_out_when_each_entry_hides_the_attribute() {
+    let filter = "(!(employeeType=left))";
+    let branch = Branch::running(|c| {
+        let parsed = Filter::parse(filter).expect("a filter");
+        c.settings.filter = Some((filter.to_owned(), parsed));
+        c.limits.grace_period = Duration::ZERO;
+    })
+    .await;
+    let ken = staff("Engineering", "Ken Thompson");
+    let before = branch.user("ken.thompson@example.com").await.id.to_string();
+    branch.lab.set(&ken, &[("employeeType", "left")]);
+    branch.sync().await;
+    assert_eq!(branch.user(&before).await.status(), Status::Suspended);
+    // The right is taken on the entry itself, and another attribute is written.
+    branch.lab.samba("deny-attribute", &[&ken, "employeeType"]);
+    branch.lab.set(&ken, &[("description", "left in spring")]);
+    let run = branch.sync().await;
+    assert_eq!((run.state, run.counts.total(), run.held), (RunState::Held, 0, 1), "{run:?}");
+    branch.lab.samba("allow-attribute", &[&ken, "employeeType"]);
+    branch.lab.set(&ken, &[("employeeType", "staff")]);
+    branch.sync().await;
+    assert_eq!(branch.user(&before).await.status(), Status::Active);
 }
 
 #[ignore = "needs the lab: tests/run"]

@@ -362,18 +362,15 @@ async fn a_creation_that_was_undone_stays_undone_while_a_group_cannot_be_found()
     assert_eq!(created.counts.create, 1, "{created:?}");
     let eve = firm.user("eve@example.com").await.id.to_string();
     firm.engine.undo(created.id, &alice()).await.expect("an undo");
-    type Trouble = fn(&Firm, bool);
-    let troubles: [Trouble; 2] = [
+    let troubles: [fn(&Firm, bool); 2] = [
         |firm, on| {
-            firm.sim.edit(|ad| match on {
-                true => ad.hide_entry(names::BASIC),
-                false => ad.show_entry(names::BASIC),
+            firm.sim.edit(|ad| {
+                if on { ad.hide_entry(names::BASIC) } else { ad.show_entry(names::BASIC) }
             });
         },
         |firm, on| {
-            firm.sim.edit(|ad| match on {
-                true => ad.hide_attribute("mail", None),
-                false => ad.show_attribute("mail"),
+            firm.sim.edit(|ad| {
+                if on { ad.hide_attribute("mail", None) } else { ad.show_attribute("mail") }
             });
         },
     ];
