@@ -230,12 +230,19 @@ fn read_store(mut table: Table<'_>, credentials: Option<&Path>) -> Option<StoreA
     let ca = table.text("ca-file", |text| {
         values::path(text).and_then(|path| files::readable(&path).map(|()| path))
     });
+    let durable = table.flag("durable-failover");
     let at = match at {
-        Some(StoreAt::Server(server)) => {
-            Some(StoreAt::Server(DatabaseServer { password_file: password, ca_file: ca, ..server }))
-        }
+        Some(StoreAt::Server(server)) => Some(StoreAt::Server(DatabaseServer {
+            password_file: password,
+            ca_file: ca,
+            durable_failover: durable.unwrap_or_default(),
+            ..server
+        })),
         at => {
-            for key in ["password-file", "password-credential", "ca-file"] {
+            let durable = durable.filter(|durable| *durable).map(|_| "durable-failover");
+            for key in
+                ["password-file", "password-credential", "ca-file"].into_iter().chain(durable)
+            {
                 if table.has(key) && (at.is_some() || !has_url) {
                     let problem = format!(
                         "{key} belongs to a PostgreSQL: remove it, or write url = \"postgres://USER@HOST/DATABASE\""

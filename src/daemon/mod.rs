@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::control::{self, Callers};
-use crate::engine::{DirectoryConfig, Engine, EngineError, Rules, TargetConfig, Term};
+use crate::engine::{Claimed, DirectoryConfig, Engine, EngineError, Rules, TargetConfig, Term};
 use crate::hooks::{Hook, Runner};
 use crate::model::{Sharing, StoreAt};
 use crate::store::{CopyError, LogKeys, Store, StoreError};
@@ -32,6 +32,10 @@ pub use reload::Reload;
 pub use runner::{Orders, confine, run_hooks};
 pub use settings::setup;
 pub use signals::watch_signals;
+
+/// The reason of no answers before the first one of a database server.
+const STARTING: &str =
+    "rosterd is starting, and connects to its store: nothing was done; ask again in a moment";
 
 /// Time limit of the shutdown. Transactions still open are rolled back; the next run repeats them.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -124,8 +128,10 @@ struct Daemon {
     store_at: StoreAt,
     /// The file of the event log's keys.
     log_keys: Option<PathBuf>,
-    /// Whether the store is ready, so that tasks run.
+    /// Whether the store is ready, so that the tasks of each node run.
     is_open: bool,
+    /// The term that was opened, so that the tasks of the leader run. It may have ended.
+    term: Option<Term>,
     cluster: Sharing,
     socket: PathBuf,
     metrics: Option<SocketAddr>,
@@ -152,9 +158,10 @@ pub async fn run(
     let store = Arc::new(Store::shared(&setup.store, setup.cluster.lease)?);
     if let Some(folder) = &setup.state {
         store.note_head_in(folder);
+        store.note_lease_in(folder);
     }
     if store.is_remote() {
-        store.note_outage(Some("the store is not connected yet".to_owned()));
+        store.note_outage(Some(STARTING.to_owned()));
     } else {
         store.prepare().await?;
     }
@@ -191,6 +198,7 @@ pub async fn run(
         store_at,
         log_keys,
         is_open: false,
+        term: None,
         cluster,
         socket: control.socket,
         metrics,
@@ -249,11 +257,14 @@ pub async fn run(
                     break Err(error);
                 }
             }
-            Ok(()) = terms.changed(), if daemon.is_open => {
+            Ok(()) = terms.changed() => {
                 let term = terms.borrow_and_update().clone();
                 if let Some(term) = term
                     && let Err(error) = daemon.begin_term(term).await
                 {
+                    if matches!(&error, DaemonError::Store(error) if error.is_final()) {
+                        break Err(error);
+                    }
                     tracing::error!("term could not begin: {}", chain(&error));
                     daemon.engine.give_up_term().await;
                 }
@@ -324,6 +335,14 @@ impl Daemon {
 
     /// Starts the tasks of a term, which end with it.
     async fn begin_term(&mut self, term: Term) -> Result<(), DaemonError> {
+        self.term = None;
+        tokio::select! {
+            done = self.engine.store.migrate() => done?,
+            () = term.token.cancelled() => return Err(StoreError::NotLeader.into()),
+        }
+        if !self.is_open {
+            self.open()?;
+        }
         self.engine.settle_lost_commits().await?;
         self.engine.key_log(read_keys(self.log_keys.as_deref())?).await?;
         self.engine.open_term(&term).await?;
@@ -333,67 +352,45 @@ impl Daemon {
                 Ok(())
             });
         }
+        self.term = Some(term);
         self.spawn_all();
         Ok(())
     }
 
-    /// Starts the tasks of all entries that have none, while this rosterd leads.
+    /// Starts the tasks of all entries of the opened term that have none.
     fn spawn_all(&mut self) {
-        if self.is_open && self.engine.leads() {
-            self.spawn_directories();
-            self.spawn_hooks();
-            self.spawn_targets();
+        let Some(term) = &self.term else { return };
+        let Claimed { directories, hooks, targets } = self.engine.claim_tasks(term);
+        for directory in directories {
+            let name = format!("directory {}", directory.config.name);
+            let until = directory.cancel_token().clone();
+            let engine = Arc::clone(&self.engine);
+            self.spawn_entry(name, until, async move { engine.run_triggers(directory).await });
+        }
+        for hook in hooks {
+            let name = format!("hook {}", hook.config.name);
+            let until = hook.cancel_token().clone();
+            let engine = Arc::clone(&self.engine);
+            self.spawn_entry(name, until, async move { engine.run_deliveries(hook).await });
+        }
+        for target in targets {
+            let name = format!("target {}", target.config.name);
+            let until = target.cancel_token().clone();
+            let engine = Arc::clone(&self.engine);
+            self.spawn_entry(name, until, async move { engine.follow_users(target).await });
         }
     }
 
-    /// Starts the task of each directory that has none.
-    fn spawn_directories(&mut self) {
-        for directory in self.engine.configured().directories.values() {
-            if directory.claim_task() {
-                let (engine, directory) = (Arc::clone(&self.engine), Arc::clone(directory));
-                self.tasks.spawn(async move {
-                    engine.run_triggers(Arc::clone(&directory)).await;
-                    if directory.cancel_token().is_cancelled() {
-                        Ok(())
-                    } else {
-                        Err(DaemonError::TaskExited(format!("directory {}", directory.config.name)))
-                    }
-                });
-            }
-        }
-    }
-
-    /// Starts the task of each target that has none.
-    fn spawn_targets(&mut self) {
-        for target in self.engine.targets().values() {
-            if target.claim_task() {
-                let (engine, target) = (Arc::clone(&self.engine), Arc::clone(target));
-                self.tasks.spawn(async move {
-                    engine.follow_users(Arc::clone(&target)).await;
-                    if target.cancel_token().is_cancelled() {
-                        Ok(())
-                    } else {
-                        Err(DaemonError::TaskExited(format!("target {}", target.config.name)))
-                    }
-                });
-            }
-        }
-    }
-
-    /// Starts the task of each hook that has none.
-    fn spawn_hooks(&mut self) {
-        for hook in self.engine.hooks().values() {
-            if hook.claim_task() {
-                let (engine, hook) = (Arc::clone(&self.engine), Arc::clone(hook));
-                self.tasks.spawn(async move {
-                    engine.run_deliveries(Arc::clone(&hook)).await;
-                    if hook.cancel_token().is_cancelled() {
-                        Ok(())
-                    } else {
-                        Err(DaemonError::TaskExited(format!("hook {}", hook.config.name)))
-                    }
-                });
-            }
-        }
+    /// Starts the task of an entry, which must run until `until`.
+    fn spawn_entry(
+        &mut self,
+        name: String,
+        until: CancellationToken,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.tasks.spawn(async move {
+            task.await;
+            if until.is_cancelled() { Ok(()) } else { Err(DaemonError::TaskExited(name)) }
+        });
     }
 }

@@ -117,7 +117,9 @@ impl Daemon {
         self.callers.regroup(&control);
         match read_keys(log_keys.as_deref()) {
             // The leader marks the first entry with another key.
-            Ok(keys) if !self.engine.leads() => self.engine.store.use_log_keys(keys),
+            Ok(keys) if self.term.is_none() || !self.engine.leads() => {
+                self.engine.store.use_log_keys(keys);
+            }
             Ok(keys) => {
                 if let Err(error) = self.engine.key_log(keys).await {
                     tracing::error!("event log failed to change its key: {}", chain(&error));

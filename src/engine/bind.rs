@@ -116,6 +116,8 @@ impl Engine {
         )
         .await;
         self.note_bind(&directory, secret, found.refusal.as_ref(), found.is_bound).await?;
+        let failed = found.steps.iter().find(|step| step.outcome == CheckOutcome::Failed);
+        self.note_reach(&directory.config.name, failed.map(|step| step.finding.clone()));
         Ok(found)
     }
 

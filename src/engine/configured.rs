@@ -58,9 +58,9 @@ impl Engine {
     ) -> BTreeMap<DirectoryName, ReloadOutcome> {
         let mut outcomes = BTreeMap::new();
         let mut former = self.configured();
+        let term = self.turn.hold();
         self.configured.send_modify(|configured| {
-            let (directories, found) =
-                configured.directories.replaced(directories, &self.turn.token());
+            let (directories, found) = configured.directories.replaced(directories, &term);
             outcomes = found;
             let present = Arc::new(Configured { directories, rules });
             former = std::mem::replace(configured, present);
@@ -80,8 +80,9 @@ impl Engine {
     pub fn reconfigure_hooks(&self, hooks: Vec<Hook>) -> BTreeMap<String, ReloadOutcome> {
         let mut outcomes = BTreeMap::new();
         let mut former = self.hooks();
+        let term = self.turn.hold();
         self.hooks.send_modify(|registry| {
-            let (present, found) = registry.replaced(hooks, &self.turn.token());
+            let (present, found) = registry.replaced(hooks, &term);
             outcomes = found;
             self.store.subscribe(present.values().map(|hook| hook.subscription()).collect());
             former = std::mem::replace(registry, Arc::new(present));

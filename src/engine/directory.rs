@@ -240,6 +240,10 @@ impl Configurable for Directory {
         &self.cancel
     }
 
+    fn claim_task(&self) -> bool {
+        !self.has_task.swap(true, Ordering::AcqRel)
+    }
+
     fn change(before: &DirectoryConfig, after: &DirectoryConfig) -> ReloadOutcome {
         if before.scope_hash() == after.scope_hash() {
             ReloadOutcome::Changed
@@ -310,12 +314,6 @@ impl Directory {
     /// Returns whether changes are followed as they happen.
     pub fn following(&self) -> Following {
         self.work.following.borrow().clone()
-    }
-
-    /// Returns true to the first caller, which has to run its
-    /// [triggers](super::Engine::run_triggers).
-    pub fn claim_task(&self) -> bool {
-        !self.has_task.swap(true, Ordering::AcqRel)
     }
 
     /// Returns the token that is cancelled when this configuration is replaced or the engine stops.

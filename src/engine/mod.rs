@@ -73,7 +73,7 @@ pub use sync::stages::{DryRun, PlannedRun, Request, Scope};
 pub use targets::record::{PlannedStep, TargetPlan};
 pub use targets::request::{TargetRequest, TargetScope};
 pub use targets::{Target, TargetConfig};
-pub use term::{ClusterStatus, LeaderError, Term};
+pub use term::{Claimed, ClusterStatus, LeaderError, Term};
 pub use triggers::changes::FollowError;
 pub use triggers::following::Following;
 
@@ -198,7 +198,7 @@ impl Engine {
         stop: CancellationToken,
     ) -> Self {
         let turn = Turn::of(&stop);
-        let (directories, _) = Registry::default().replaced(directories, &turn.token());
+        let (directories, _) = Registry::default().replaced(directories, &turn.hold());
         Self {
             started_at: clock.now(),
             attempts: Attempts::new(&clock),

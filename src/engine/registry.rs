@@ -31,8 +31,11 @@ pub trait Configurable {
     /// Returns the present configuration.
     fn config(&self) -> &Self::Config;
 
-    /// Returns the token that ends the tasks of this entry.
+    /// Returns the token that ends the task of this entry.
     fn cancel_token(&self) -> &CancellationToken;
+
+    /// Returns true to the first caller, which has to run the task of this entry.
+    fn claim_task(&self) -> bool;
 
     /// Returns the outcome of a reload that replaces one configuration by another.
     fn change(_before: &Self::Config, _after: &Self::Config) -> ReloadOutcome {
@@ -92,6 +95,11 @@ impl<T: Configurable> Registry<T> {
         let entry =
             |(name, entry): (&T::Name, &Arc<T>)| (name.clone(), Arc::new(entry.renewed(term)));
         Self(self.0.iter().map(entry).collect())
+    }
+
+    /// Returns the entries without a task, whose tasks the caller has to run.
+    pub(in crate::engine) fn claimed(&self) -> Vec<Arc<T>> {
+        self.values().filter(|entry| entry.claim_task()).map(Arc::clone).collect()
     }
 
     /// Cancels the tasks of every entry that `present` does not contain any more. Called after

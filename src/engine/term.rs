@@ -7,17 +7,20 @@
 //! A leader trusts its lease by its own monotonic clock, and gives it up before another one can
 //! have it. The fence in the store is the guarantee.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Engine, EngineError};
-use crate::model::{Actor, Event, EventCause, Leader, Node, Sharing};
-use crate::store::{Look, StoreError};
+use crate::engine::{ConfiguredHook, Directory, Engine, EngineError, Health, Target};
+use crate::model::{
+    Actor, DirectoryName, Event, EventCause, Leader, Node, NodeHealth, Sharing, Timestamp,
+};
+use crate::store::{Look, Schema, StoreError};
 use crate::telemetry::chain;
 
 /// The longest time between two looks at the lease.
@@ -28,6 +31,23 @@ const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The time in which a leader tells of lost commits. A node that misses commits waits for it.
 const SETTLEMENT: Duration = Duration::from_secs(30);
+
+/// Checks in a row by which a leader finds that it can read no directory.
+const CHECKS: u32 = 3;
+
+/// The time within which leaders make room once because they can read nothing.
+const HAND_OVER_INTERVAL: Duration = Duration::from_mins(15);
+
+/// The sentence of a node that lacks steps of the schema.
+const BEHIND: &str =
+    "this rosterd is of an earlier version than the store: it answers, and never leads; upgrade it";
+
+/// Returns the sentence of a node whose name another one has.
+fn twin(node: &str) -> String {
+    format!(
+        "another rosterd on this store is named {node}, too: give each one its own name ([cluster] node), and restart it"
+    )
+}
 
 /// A term of this rosterd.
 #[derive(Clone, Debug)]
@@ -45,26 +65,47 @@ pub struct Term {
 pub(in crate::engine) struct Turn {
     /// `None` where the store is a file.
     cluster: Option<Sharing>,
-    /// The token of the present term, or of the time between two.
-    token: RwLock<CancellationToken>,
+    /// The token of the present term, or of the time between two. All entries hang on it: it is held
+    /// while they are replaced.
+    token: Mutex<CancellationToken>,
     leads: AtomicBool,
+    /// Whether the schema has steps that this rosterd does not know, so that it never leads.
+    is_behind: AtomicBool,
+    /// Whether another rosterd has the name of this node.
+    has_twin: AtomicBool,
     /// Microseconds of elapsed time at the last proof that this process leads.
     proven: AtomicU64,
     leader: watch::Sender<Option<Leader>>,
     /// The status line of this node, for the other ones.
     health: Mutex<String>,
+    reach: Mutex<Reach>,
+}
+
+/// The outcome of the checks of this node.
+#[derive(Debug, Default)]
+struct Reach {
+    is_known: bool,
+    /// The directories whose last check failed: how often in a row, and why.
+    failed: BTreeMap<DirectoryName, (u32, String)>,
 }
 
 impl Turn {
     pub(in crate::engine) fn of(stop: &CancellationToken) -> Self {
         Self {
             cluster: None,
-            token: RwLock::new(stop.child_token()),
+            token: Mutex::new(stop.child_token()),
             leads: AtomicBool::new(true),
+            is_behind: AtomicBool::default(),
+            has_twin: AtomicBool::default(),
             proven: AtomicU64::default(),
             leader: watch::Sender::default(),
             health: Mutex::default(),
+            reach: Mutex::default(),
         }
+    }
+
+    fn reach(&self) -> MutexGuard<'_, Reach> {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(in crate::engine) fn in_cluster(self, cluster: Sharing) -> Self {
@@ -75,9 +116,9 @@ impl Turn {
         self.cluster.as_ref()
     }
 
-    /// Returns the token of the present term.
-    pub(in crate::engine) fn token(&self) -> CancellationToken {
-        self.token.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Returns the token of the present term, which does not change meanwhile.
+    pub(in crate::engine) fn hold(&self) -> MutexGuard<'_, CancellationToken> {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn prove(&self, at: Duration) {
@@ -112,6 +153,18 @@ struct Watch {
     has_drifted: bool,
     /// The elapsed time since which the store lacks commits.
     missed_since: Option<Duration>,
+    /// The time in the row of this node, as this process wrote it.
+    heard: Option<Timestamp>,
+    /// The elapsed time at which another process had written that row.
+    twin_at: Option<Duration>,
+}
+
+/// The entries whose tasks are to be run.
+#[derive(Debug, Default)]
+pub struct Claimed {
+    pub directories: Vec<Arc<Directory>>,
+    pub hooks: Vec<Arc<ConfiguredHook>>,
+    pub targets: Vec<Arc<Target>>,
 }
 
 /// The reason why an operator's request about the leader is refused.
@@ -125,7 +178,9 @@ pub enum LeaderError {
     Nobody(String),
     #[error("no rosterd on this store is named {name}: rosterctl leader show lists {known}")]
     Unknown { name: String, known: String },
-    #[error("{0} has takeover = false in its configuration, and never leads")]
+    #[error(
+        "{0} never leads: takeover = false is in its configuration, or it is of an earlier version than the store"
+    )]
     NeverLeads(String),
     #[error("{0} did not take over in time, and the leader is who it was: rosterctl leader show")]
     NotTaken(String),
@@ -167,7 +222,21 @@ impl Engine {
 
     /// Returns the present term of a store that is not shared.
     pub fn only_term(&self) -> Term {
-        Term { token: self.turn.token(), epoch: 0, before: String::new() }
+        Term { token: self.turn.hold().clone(), epoch: 0, before: String::new() }
+    }
+
+    /// Returns the entries of a term that have no task yet; none if the term has ended. Each entry is
+    /// returned once, so that it has one task in one term.
+    pub fn claim_tasks(&self, term: &Term) -> Claimed {
+        let present = self.turn.hold();
+        // The end of the term has cancelled its token before it released the lock.
+        if term.token.is_cancelled() {
+            return Claimed::default();
+        }
+        let directories = self.configured().directories.claimed();
+        let (hooks, targets) = (self.hooks().claimed(), self.targets().claimed());
+        drop(present);
+        Claimed { directories, hooks, targets }
     }
 
     /// Ends the term: cancels its tasks, and forgets what they had in memory.
@@ -180,10 +249,8 @@ impl Engine {
     /// Replaces the token of the term, and everything that hangs on it.
     fn renew_entries(&self) -> CancellationToken {
         let next = self.stop.child_token();
-        let former = {
-            let mut token = self.turn.token.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *token, next.clone())
-        };
+        let mut token = self.turn.hold();
+        let former = std::mem::replace(&mut *token, next.clone());
         self.configured.send_modify(|configured| {
             let directories = configured.directories.renewed(&next);
             let rules = configured.rules.clone();
@@ -193,6 +260,7 @@ impl Engine {
         self.targets.send_modify(|targets| *targets = Arc::new(targets.renewed(&next)));
         // A cancelled task finds the entries of the next term.
         former.cancel();
+        drop(token);
         next
     }
 
@@ -289,7 +357,7 @@ impl Engine {
         let told = chain(error);
         if self.store.outage().as_ref() != Some(&told) {
             match error {
-                StoreError::Standby(_) => tracing::info!("{told}"),
+                StoreError::Standby(_) | StoreError::Older => tracing::info!("{told}"),
                 _ => tracing::error!("{told}"),
             }
         }
@@ -318,7 +386,16 @@ impl Engine {
         let look = self.store.look().await?;
         let round_trip = self.clock.passed().saturating_sub(asked);
         self.clock.follow(look.now, round_trip + Duration::from_millis(100));
-        opened.notify_one();
+        match look.schema {
+            Schema::Alone(step) => return Err(StoreError::Newer(step)),
+            Schema::Current | Schema::Newer(_) => opened.notify_one(),
+            // The tasks of each node begin with the term that brings it up to date.
+            Schema::Older => {}
+        }
+        let is_behind = matches!(look.schema, Schema::Newer(_));
+        if !self.turn.is_behind.swap(is_behind, Ordering::Relaxed) && is_behind {
+            tracing::warn!("{BEHIND}");
+        }
         if std::mem::replace(&mut watch.head, look.head) < look.head {
             self.store.note_news();
         }
@@ -343,17 +420,29 @@ impl Engine {
         if is_beat {
             watch.beat_at = Some(asked);
             let node = self.own_node(cluster);
-            self.store.note_node(&node).await?;
-            watch.has_drifted = match &leader {
-                Some(leader) => {
-                    let nodes = self.store.nodes().await?;
-                    let theirs = nodes.iter().find(|other| other.node == leader.node);
-                    theirs.is_some_and(|theirs| theirs.configuration != node.configuration)
-                }
-                None => watch.has_drifted,
-            };
+            let noted = self.store.note_node(&node).await?;
+            if watch.heard.replace(noted.at).is_some_and(|own| noted.before != Some(own)) {
+                watch.twin_at = Some(asked);
+            }
+            let has_twin = watch.twin_at.is_some_and(|at| asked.saturating_sub(at) < cluster.lease);
+            if !self.turn.has_twin.swap(has_twin, Ordering::Relaxed) && has_twin {
+                tracing::error!("{}", twin(&cluster.node));
+            }
+            if let Some(leader) = &leader {
+                let nodes = self.store.nodes().await?;
+                let theirs = nodes.iter().find(|other| other.node == leader.node);
+                watch.has_drifted =
+                    theirs.is_some_and(|theirs| theirs.configuration != node.configuration);
+                self.make_room_for_a_reader(cluster, &look, &nodes).await?;
+            }
         }
-        Ok(())
+        match (look.schema, leader) {
+            (Schema::Older, Some(leader)) if leader.node != cluster.node => {
+                Err(StoreError::Standby(leader.node))
+            }
+            (Schema::Older, _) => Err(StoreError::Older),
+            _ => Ok(()),
+        }
     }
 
     /// Prolongs the lease, or makes room for another node.
@@ -367,8 +456,16 @@ impl Engine {
     ) -> Result<(), StoreError> {
         if !look.is_own {
             self.lose(terms, &format!("{} does", look.leader.node));
-        } else if look.wanted.as_ref().is_some_and(|wanted| *wanted != cluster.node) {
-            tracing::info!("this rosterd makes room for another leader, as an operator asked");
+            return Ok(());
+        }
+        let is_unwanted = look.wanted.as_ref().is_some_and(|wanted| *wanted != cluster.node);
+        let why = if self.turn.is_behind.load(Ordering::Relaxed) {
+            Some("the store is of a newer version")
+        } else {
+            is_unwanted.then_some("an operator asked for that")
+        };
+        if let Some(why) = why {
+            tracing::info!("this rosterd makes room for another leader: {why}");
             watch.makes_room_until = self.clock.passed() + cluster.lease;
             self.turn.leads.store(false, Ordering::Release);
             self.renew_entries();
@@ -378,6 +475,64 @@ impl Engine {
             self.lose(terms, "its lease was taken");
         }
         Ok(())
+    }
+
+    /// Asks for a node that can read the directories, if this one leads and can read none.
+    async fn make_room_for_a_reader(
+        &self,
+        cluster: &Sharing,
+        look: &Look,
+        nodes: &[Node],
+    ) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let reads = |other: &&Node| {
+            let is_there = now.since(other.heard) <= cluster.lease * 2;
+            is_there && other.takeover && other.health.reads_all() && other.node != cluster.node
+        };
+        if self.leads()
+            && look.wanted.is_none()
+            && self.reads_nothing()
+            && let Some(other) = nodes.iter().find(reads)
+            && self.store.note_hand_over(now, HAND_OVER_INTERVAL).await?
+        {
+            let Node { node, .. } = other;
+            tracing::warn!("this rosterd can read no directory, and {node} can: {node} is to lead");
+            self.store.want_leader(look.leader.epoch, node).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes the outcome of a check of a directory: the reason why it cannot be read.
+    pub(in crate::engine) fn note_reach(&self, name: &DirectoryName, failed: Option<String>) {
+        let mut reach = self.turn.reach();
+        reach.is_known = true;
+        let before = reach.failed.remove(name).map_or(0, |(count, _)| count);
+        if let Some(why) = failed {
+            reach.failed.insert(name.clone(), (before + 1, why));
+        }
+    }
+
+    /// Returns whether the last check of a configured directory failed.
+    pub(in crate::engine) fn cannot_read(&self) -> bool {
+        let configured = self.configured();
+        let reach = self.turn.reach();
+        configured.directories.keys().any(|name| reach.failed.contains_key(name))
+    }
+
+    /// Returns whether runs and checks of all directories failed, the checks several times.
+    fn reads_nothing(&self) -> bool {
+        let configured = self.configured();
+        let reach = self.turn.reach();
+        let is_out = |(name, directory): (&DirectoryName, &Arc<Directory>)| {
+            let checks = reach.failed.get(name).map_or(0, |(count, _)| *count);
+            checks >= CHECKS && matches!(*directory.work.health.borrow(), Health::Failing(_))
+        };
+        !configured.directories.is_empty() && configured.directories.iter().all(is_out)
+    }
+
+    /// Returns the leader, and its changes.
+    pub(in crate::engine) fn watch_leader(&self) -> watch::Receiver<Option<Leader>> {
+        self.turn.leader.subscribe()
     }
 
     /// Prolongs the lease, which is trusted from before the question. Returns whether this rosterd leads.
@@ -399,11 +554,15 @@ impl Engine {
         terms: &watch::Sender<Option<Term>>,
     ) -> Result<(), StoreError> {
         let now = self.clock.passed();
-        if !look.is_free {
+        let may_lead = cluster.takeover && !self.turn.is_behind.load(Ordering::Relaxed);
+        // A process that was killed has started again, and follows itself.
+        let is_restart =
+            look.is_own && self.store.has_former_lease() && may_lead && look.wanted.is_none();
+        if !look.is_free && !is_restart {
             watch.free_since = None;
             // Another node has led since this one made room.
             watch.makes_room_until = Duration::ZERO;
-            // A term that could not begin.
+            // A term that could not begin, or that of a killed process that is to lead no longer.
             if look.is_own {
                 self.store.resign().await;
             }
@@ -412,10 +571,10 @@ impl Engine {
         let free_for = now.saturating_sub(*watch.free_since.get_or_insert(now));
         let is_first = match &look.wanted {
             Some(wanted) if !wanted.is_empty() => *wanted == cluster.node,
-            _ => !watch.has_drifted && now >= watch.makes_room_until,
+            _ => !watch.has_drifted && !self.cannot_read() && now >= watch.makes_room_until,
         };
-        let is_turn = is_first || free_for >= cluster.lease;
-        if !cluster.takeover || self.stop.is_cancelled() || !is_turn {
+        let is_turn = is_restart || is_first || free_for >= cluster.lease;
+        if !may_lead || self.stop.is_cancelled() || !is_turn {
             return Ok(());
         }
         // The bid may have waited for a transaction of the former leader.
@@ -435,12 +594,19 @@ impl Engine {
     }
 
     fn own_node(&self, cluster: &Sharing) -> Node {
+        let line = self.turn.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let configured = self.configured();
+        let reach = self.turn.reach();
+        let failed =
+            reach.failed.iter().filter(|(name, _)| configured.directories.contains_key(*name));
+        let unreadable = failed.map(|(name, (_, why))| format!("{name}: {why}")).collect();
+        let unreadable = reach.is_known.then_some(unreadable);
         Node {
             node: cluster.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             configuration: self.configuration_hash(),
-            takeover: cluster.takeover,
-            health: self.turn.health.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            takeover: cluster.takeover && !self.turn.is_behind.load(Ordering::Relaxed),
+            health: NodeHealth { line, unreadable },
             heard: self.clock.now(),
         }
     }
@@ -476,7 +642,12 @@ impl Engine {
         let is_leader = |other: &&Node| leader.as_ref().is_some_and(|l| l.node == other.node);
         let theirs = nodes.iter().find(is_leader).map(|node| node.configuration.clone());
         for other in &nodes {
-            let Node { node, configuration, version, heard, .. } = other;
+            let Node { node, configuration, version, heard, health, .. } = other;
+            for failed in health.unreadable.iter().flatten() {
+                attention.push(format!(
+                    "{node} cannot read {failed}; it takes over later than the others: rosterctl directory check on {node} tells what to do"
+                ));
+            }
             if now.since(*heard) > *lease * 3 {
                 attention.push(format!("{node} was last heard of at {heard}: start rosterd there"));
             } else if theirs.as_ref().is_some_and(|theirs| theirs != configuration) {
@@ -486,6 +657,12 @@ impl Engine {
             } else if version != env!("CARGO_PKG_VERSION") {
                 attention.push(format!("{node} runs rosterd {version}: upgrade it"));
             }
+        }
+        if self.turn.has_twin.load(Ordering::Relaxed) {
+            attention.push(twin(node));
+        }
+        if self.turn.is_behind.load(Ordering::Relaxed) {
+            attention.push(BEHIND.to_owned());
         }
         if leader.is_none() {
             attention

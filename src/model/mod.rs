@@ -91,7 +91,7 @@ pub use run::{ChangeCounts, RunMode, RunState, Trigger};
 pub use secret::{SecretFault, secret_line};
 pub use server_url::{NameSource, ServerUrl};
 pub use settings::{FollowedServers, Mode, Resolver, Retention, Timeouts};
-pub use sharing::{Leader, Node, Sharing};
+pub use sharing::{Leader, Node, NodeHealth, Sharing};
 pub use sid::Sid;
 pub use store_at::{DatabaseHost, DatabaseServer, StoreAt};
 pub use target::{

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::Timestamp;
 
 /// The part of one rosterd in sharing a store.
@@ -50,8 +52,24 @@ pub struct Node {
     pub configuration: String,
     /// Whether it may lead.
     pub takeover: bool,
-    /// Its status line.
-    pub health: String,
+    pub health: NodeHealth,
     /// The time at which it was last heard of.
     pub heard: Timestamp,
+}
+
+/// The state of a rosterd, by its own word.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct NodeHealth {
+    /// Its status line.
+    pub line: String,
+    /// The directories that its last checks could not read, each with the reason; `None` before the first
+    /// check.
+    pub unreadable: Option<Vec<String>>,
+}
+
+impl NodeHealth {
+    /// Returns whether its last checks could read all directories.
+    pub fn reads_all(&self) -> bool {
+        self.unreadable.as_ref().is_some_and(Vec::is_empty)
+    }
 }

@@ -22,6 +22,8 @@ pub struct DatabaseServer {
     pub password_file: Option<PathBuf>,
     /// The certificates that are trusted, in place of those of the system.
     pub ca_file: Option<PathBuf>,
+    /// Whether a failover loses no commit, although PostgreSQL itself has no synchronous standby.
+    pub durable_failover: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -110,7 +112,7 @@ impl DatabaseServer {
         // A password may have any character: nothing before the last @ is quoted.
         let (user, place) = place.rsplit_once('@').unwrap_or(("", place));
         if user.contains(':') {
-            return Err("a password is never inline: take it out of the URL, and write password-file below [store]".to_owned());
+            return Err("a password is never inline: take it out of the URL, and name a file that has it: password-file below [store], or --password-file of store copy".to_owned());
         }
         if user.is_empty() {
             return Err("the URL names no user: write postgres://USER@HOST/DATABASE".to_owned());
@@ -153,6 +155,7 @@ impl DatabaseServer {
             database: database.to_owned(),
             password_file: None,
             ca_file: None,
+            durable_failover: false,
         })
     }
 }

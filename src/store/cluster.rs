@@ -1,15 +1,21 @@
 //! The store as several rosterds share it: who leads, and what each of them says about itself.
 
+use std::path::Path;
+use std::sync::PoisonError;
+use std::time::Duration;
+
 use sqlx::AnyConnection;
 use tokio::sync::MutexGuard;
 use uuid::Uuid;
 
 use super::database::Store;
 use super::error::{Doing as _, StoreError};
-use super::lease::{self, Fence, Look};
+use super::lease::{self, Fence, Look, Noted};
+use super::own_lease::OwnLease;
 use super::rows::{Row as _, row};
+use super::schema::{self, Schema};
 use super::sql::Sql;
-use crate::model::Node;
+use crate::model::{Node, Timestamp};
 
 row! {
     Node {
@@ -17,8 +23,20 @@ row! {
         version: "version",
         configuration: "configuration",
         takeover: "takeover",
-        health: "health",
+        health: "health" as health,
         heard: "heard",
+    }
+}
+
+/// The state of a node is JSON. An earlier version wrote its status line alone.
+mod health {
+    use crate::model::NodeHealth;
+    use crate::store::StoreError;
+    use crate::store::rows::Columns;
+
+    pub(super) fn read(columns: &mut Columns<'_>) -> Result<NodeHealth, StoreError> {
+        let text = columns.text()?;
+        Ok(serde_json::from_str(&text).unwrap_or(NodeHealth { line: text, unreadable: None }))
     }
 }
 
@@ -34,13 +52,49 @@ impl Store {
         }
     }
 
-    /// Connects for the first time to a store that others share. Its schema is brought up to date
-    /// only while nobody leads.
+    /// Connects for the first time to a store that others share. Call it after
+    /// [`Self::watch_server`]. A new store gets its schema, and an earlier one waits for the
+    /// next term ([`Self::migrate`]).
     pub async fn prepare_shared(&self) -> Result<(), StoreError> {
-        if !super::schema::is_current(&self.readers).await.doing("read its schema")? {
-            self.refuse_leader().await?;
+        self.refuse_pooler().await?;
+        let (mut watching, mut conn) = self.watching().await?;
+        let found = schema::found(&mut conn).await.doing("read its schema")?;
+        *watching = Some(conn);
+        drop(watching);
+        match found {
+            None => self.migrate().await,
+            Some(Schema::Alone(step)) => Err(StoreError::Newer(step)),
+            Some(_) => Ok(()),
         }
-        self.prepare().await
+    }
+
+    /// Notes the holder of the lease in this folder. A former process that had the lease there, and is
+    /// gone, has to be waited for no longer.
+    pub fn note_lease_in(&self, folder: &Path) {
+        if !self.is_remote() {
+            return;
+        }
+        match OwnLease::open(folder, self.instance()) {
+            Ok((own, former)) => {
+                *self.own_lease.lock().unwrap_or_else(PoisonError::into_inner) = Some(own);
+                if let Some(former) = former {
+                    self.set_fence(Fence::Former(former));
+                }
+            }
+            Err(error) => tracing::warn!(
+                "lease is not noted in {}: {error}; rosterd waits for its own lease after a crash",
+                folder.display()
+            ),
+        }
+    }
+
+    fn note_holder(&self, holder: Uuid) {
+        let mut own = self.own_lease.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = own.as_mut()
+            && let Err(error) = own.note(self.instance(), holder)
+        {
+            tracing::warn!("lease is not noted: {error}; rosterd waits for it after a crash");
+        }
     }
 
     /// Refuses a server on which a rosterd leads. Call it after [`Self::watch_server`].
@@ -66,11 +120,12 @@ impl Store {
     pub async fn bid(&self, node: &str) -> Result<bool, StoreError> {
         let (mut watching, mut conn) = self.watching().await?;
         let holder = Uuid::new_v4();
-        let taken = lease::take(&mut conn, holder, node, self.lease).await;
+        let taken = lease::take(&mut conn, holder, self.fence(), node, self.lease).await;
         let taken = taken.doing("take the lease")?;
         *watching = Some(conn);
         if taken {
             self.set_fence(Fence::Holder(holder));
+            self.note_holder(holder);
         }
         Ok(taken)
     }
@@ -91,9 +146,14 @@ impl Store {
         }
     }
 
+    /// Returns whether this process follows a killed one of the same folder, whose lease it may take.
+    pub fn has_former_lease(&self) -> bool {
+        matches!(self.fence(), Fence::Former(_))
+    }
+
     /// Lets another rosterd lead at once.
     pub async fn resign(&self) {
-        let Fence::Holder(holder) = self.fence() else { return };
+        let (Fence::Holder(holder) | Fence::Former(holder)) = self.fence() else { return };
         self.set_fence(Fence::Waiting);
         let released = async {
             let (mut watching, mut conn) = self.watching().await?;
@@ -123,11 +183,29 @@ impl Store {
     }
 
     /// Writes what this rosterd says about itself.
-    pub async fn note_node(&self, node: &Node) -> Result<(), StoreError> {
+    pub async fn note_node(&self, node: &Node) -> Result<Noted, StoreError> {
         let (mut watching, mut conn) = self.watching().await?;
-        lease::note_node(&mut conn, node).await.doing("write a node")?;
+        let noted = lease::note_node(&mut conn, node).await.doing("write a node")?;
         *watching = Some(conn);
-        Ok(())
+        Ok(noted)
+    }
+
+    /// Notes that the leader makes room for another node because it can read nothing. Returns false if a
+    /// leader did so within `interval`.
+    pub async fn note_hand_over(
+        &self,
+        now: Timestamp,
+        interval: Duration,
+    ) -> Result<bool, StoreError> {
+        let mut writing = self.begin().await?;
+        let sql = Sql::new("INSERT INTO counters (name, value) VALUES ('handed over', ").bind(now);
+        let sql = sql.push(
+            ") ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE counters.value < ",
+        );
+        let sql = sql.bind(now.minus(interval));
+        let noted = sql.execute(&mut *writing.tx).await.doing("note a hand-over")?;
+        writing.commit().await?;
+        Ok(noted == 1)
     }
 
     /// Returns the rosterds on this store, by name.

@@ -17,6 +17,7 @@ use super::head::{Added, Seen};
 use super::hosts::{self, Hosts};
 use super::lease::{self, Fence};
 use super::log_keys::{LogHead, LogKeys};
+use super::own_lease::OwnLease;
 use super::sql::Sql;
 use super::subscription::{Follower, Subscription};
 use super::{event_watch, files, limits, schema};
@@ -43,6 +44,7 @@ pub struct Store {
     /// The connection that tests whether a server answers.
     pub(super) watching: Mutex<Option<AnyConnection>>,
     pub(super) fence: RwLock<Fence>,
+    pub(super) own_lease: std::sync::Mutex<Option<OwnLease>>,
     /// The end of the log that this process has seen committed.
     pub(super) seen: std::sync::Mutex<Seen>,
     /// The time for which a leader may be silent.
@@ -150,6 +152,7 @@ impl Store {
                 #[cfg(feature = "postgres")]
                 Flavour::Postgres => Fence::Waiting,
             }),
+            own_lease: std::sync::Mutex::default(),
             seen: std::sync::Mutex::default(),
             write_error: std::sync::Mutex::default(),
             outage: std::sync::Mutex::default(),
@@ -169,27 +172,43 @@ impl Store {
                     .await
                     .doing("open its database")?;
                 first.close().await.doing("open its database")?;
-                schema::migrate(&*self.writer.lock().await, self.flavour).await?;
+                schema::migrate(&*self.writer.lock().await).await
             }
             #[cfg(feature = "postgres")]
-            Place::Server(hosts) => {
-                let (mut first, options) = hosts.connect(self.lease).await?;
-                if let Err(error) = hosts::refuse_pooled(&mut first, &options).await {
-                    return Err(if hosts::is_pooled(&error) {
-                        StoreError::Pooled
-                    } else {
-                        StoreError::Unreachable(chain(&error))
-                    });
-                }
-                first.close().await.doing("open its database")?;
-                let unlimited = AnyPoolOptions::new()
-                    .max_connections(1)
-                    .after_connect(|conn, _| Box::pin(limits::lift(conn)))
-                    .connect_lazy_with(options.clone());
-                schema::migrate(&unlimited, self.flavour).await?;
-                unlimited.close().await;
-                self.use_host(options).await;
+            Place::Server(_) => {
+                self.refuse_pooler().await?;
+                self.migrate().await
             }
+        }
+    }
+
+    /// Refuses a server behind a pooler that gives each transaction another connection.
+    pub(super) async fn refuse_pooler(&self) -> Result<(), StoreError> {
+        #[cfg(feature = "postgres")]
+        if let Place::Server(hosts) = &self.place {
+            let (mut first, options) = hosts.connect(self.lease).await?;
+            if let Err(error) = hosts::refuse_pooled(&mut first, &options).await {
+                return Err(if hosts::is_pooled(&error) {
+                    StoreError::Pooled
+                } else {
+                    StoreError::Unreachable(chain(&error))
+                });
+            }
+            first.close().await.doing("open its database")?;
+            self.use_host(options).await;
+        }
+        Ok(())
+    }
+
+    /// Brings the schema of a server up to date, as the leader or while nobody leads. A file was
+    /// [prepared](Self::prepare).
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        #[cfg(feature = "postgres")]
+        if let Place::Server(hosts) = &self.place {
+            let (mut conn, _) = hosts.connect(self.lease).await?;
+            limits::lift(&mut conn).await.doing("begin to write")?;
+            lease::migrate(&mut conn, self.fence()).await?;
+            conn.close().await.doing("open its database")?;
         }
         Ok(())
     }
@@ -217,6 +236,15 @@ impl Store {
     /// Returns whether the store is on a server, which may be down while rosterd starts.
     pub fn is_remote(&self) -> bool {
         self.file().is_none()
+    }
+
+    /// Returns whether the configuration says that a failover of the server loses no commit.
+    pub(super) fn is_durable(&self) -> bool {
+        match &self.place {
+            Place::File { .. } => true,
+            #[cfg(feature = "postgres")]
+            Place::Server(hosts) => hosts.is_durable(),
+        }
     }
 
     /// Returns why the store does not answer; `None` while it does.

@@ -42,9 +42,13 @@ pub enum StoreError {
     )]
     Rewound,
     #[error(
-        "rosterd on {0} leads, and its store is of an earlier version: this one waits until it stops"
+        "rosterd on {0} leads, and is of an earlier version: this one answers when it leads; to hand over, rosterctl leader step-down on {0}"
     )]
     Standby(String),
+    #[error(
+        "the store is of an earlier version: rosterd brings it up to date when it leads, and answers then"
+    )]
+    Older,
     #[error("the store did not confirm a commit: it may be done; look before you repeat it")]
     Unconfirmed(#[source] sqlx::Error),
     #[error(

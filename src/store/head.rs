@@ -14,14 +14,25 @@ use crate::model::Brake;
 /// The brakes that are kept. Operators put on fewer in a week.
 const BRAKES: usize = 1_000;
 
+/// Whether each transaction is compared with the noted head.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Watched {
+    #[default]
+    No,
+    Yes,
+    /// A loss is told and mended at present, so that nothing is noted.
+    Settling,
+}
+
 /// The end of the log that this process has seen committed.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) head: Option<LogHead>,
     /// The last brakes, the oldest first.
     pub(super) brakes: VecDeque<Brake>,
-    /// Whether each transaction is compared with the head.
-    pub(super) is_watched: bool,
+    pub(super) watched: Watched,
+    /// The number up to which brakes of all nodes were read.
+    pub(super) read_to: Option<u64>,
     /// Whether the log lacks the head, and nothing was done about it yet.
     pub(super) is_missed: bool,
     pub(super) is_saved: bool,
@@ -49,12 +60,15 @@ pub(super) struct Added {
 
 impl Seen {
     pub(super) fn note(&mut self, head: LogHead, brakes: impl IntoIterator<Item = Brake>) {
-        if self.head == Some(head) {
-            return;
-        }
+        self.is_saved &= self.head == Some(head);
         self.head = Some(head);
-        self.is_saved = false;
-        self.brakes.extend(brakes);
+        for brake in brakes {
+            // Its own node has noted it with the commit.
+            if self.brakes.iter().all(|known| known.event != brake.event) {
+                self.brakes.push_back(brake);
+                self.is_saved = false;
+            }
+        }
         let surplus = self.brakes.len().saturating_sub(BRAKES);
         self.brakes.drain(..surplus);
     }

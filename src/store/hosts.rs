@@ -34,6 +34,11 @@ impl Hosts {
         self.options_of(&self.server.hosts[self.current.load(Ordering::Relaxed)])
     }
 
+    /// Returns whether the configuration says that a failover loses no commit.
+    pub(super) fn is_durable(&self) -> bool {
+        self.server.durable_failover
+    }
+
     /// Connects to the first host that takes writes, beginning with the one in use.
     pub(super) async fn connect(
         &self,

@@ -6,11 +6,16 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "postgres")]
+use sqlx::Connection as _;
 use sqlx::{AnyConnection, Executor as _, Row as _};
 use uuid::Uuid;
 
+#[cfg(feature = "postgres")]
+use super::error::Doing as _;
 use super::error::{StoreError, is_without_tables};
 use super::limits::{CONNECT, STATEMENT, within};
+use super::schema::{self, Schema};
 use super::sql::Sql;
 use crate::model::{Leader, Node, Timestamp};
 
@@ -19,6 +24,8 @@ use crate::model::{Leader, Node, Timestamp};
 pub(super) enum Fence {
     /// This process does not lead.
     Waiting,
+    /// This process does not lead, and ends the lease of the former process in its folder.
+    Former(Uuid),
     /// One process has the store, by the lock of its file, or for a moment by an operator's command.
     Open,
     /// The holder of the lease.
@@ -32,7 +39,7 @@ pub struct Look {
     pub leader: Leader,
     /// Whether nobody leads.
     pub is_free: bool,
-    /// Whether this process leads.
+    /// Whether this process leads, or the former one in its folder did.
     pub is_own: bool,
     /// The node that is to lead instead; empty for any other one.
     pub wanted: Option<String>,
@@ -40,6 +47,15 @@ pub struct Look {
     pub now: Timestamp,
     /// The number of the last event.
     pub head: u64,
+    pub schema: Schema,
+}
+
+/// The row of a node before and after it was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Noted {
+    /// `None` for the first row of a node.
+    pub before: Option<Timestamp>,
+    pub at: Timestamp,
 }
 
 /// The present time of the database, in microseconds.
@@ -62,7 +78,7 @@ pub(super) async fn leader(conn: &mut AnyConnection) -> Result<Option<String>, s
 /// Looks at the lease, the clock and the log.
 pub(super) async fn look(conn: &mut AnyConnection, fence: Fence) -> Result<Look, sqlx::Error> {
     let holder = match fence {
-        Fence::Holder(holder) => Some(holder),
+        Fence::Holder(holder) | Fence::Former(holder) => Some(holder),
         Fence::Waiting | Fence::Open => None,
     };
     let asked = Sql::new("SELECT node, epoch, since, wanted, ")
@@ -72,7 +88,9 @@ pub(super) async fn look(conn: &mut AnyConnection, fence: Fence) -> Result<Look,
         .bind(holder)
         .push(" THEN 1 ELSE 0 END)::BIGINT, ")
         .push(NOW)
-        .push(", (SELECT COALESCE(MAX(seq), 0) FROM events)::BIGINT FROM leaders");
+        .push(", (SELECT COALESCE(MAX(seq), 0) FROM events)::BIGINT, ")
+        .push(&schema::columns())
+        .push(" FROM leaders");
     let row = within(CONNECT, asked.first(conn)).await?.ok_or(sqlx::Error::RowNotFound)?;
     let int = |at: usize| row.try_get::<i64, _>(at);
     Ok(Look {
@@ -86,18 +104,23 @@ pub(super) async fn look(conn: &mut AnyConnection, fence: Fence) -> Result<Look,
         is_own: int(5)? == 1,
         now: Timestamp(int(6)?),
         head: int(7)?.unsigned_abs(),
+        schema: Schema::of(&row, 8)?,
     })
 }
 
-/// Takes a lease that has run out. Returns whether this process leads now.
+/// Takes a lease that has run out, or that of a former process of this rosterd. Returns whether this
+/// process leads now.
 ///
-/// The lock is first, so that a transaction of the former leader ends before.
+/// The lock is first, so that a transaction of the former leader ends before. A rosterd that lacks a
+/// step of the schema does not lead.
 pub(super) async fn take(
     conn: &mut AnyConnection,
     holder: Uuid,
+    fence: Fence,
     node: &str,
     lease: Duration,
 ) -> Result<bool, sqlx::Error> {
+    let former = if let Fence::Former(former) = fence { Some(former) } else { None };
     within(
         STATEMENT,
         conn.execute(sqlx::raw_sql("BEGIN; LOCK TABLE write_lock IN EXCLUSIVE MODE")),
@@ -111,8 +134,13 @@ pub(super) async fn take(
         .push(NOW)
         .push(", runs_out = ")
         .push(&until(lease))
-        .push(" WHERE runs_out < ")
-        .push(NOW);
+        .push(" WHERE (runs_out < ")
+        .push(NOW)
+        .push(" OR holder = ")
+        .bind(former)
+        .push(") AND NOT EXISTS (SELECT 1 FROM _sqlx_migrations WHERE version NOT IN ")
+        .push(&schema::known())
+        .push(")");
     let taken = taken.execute(&mut *conn).await?;
     within(STATEMENT, conn.execute(sqlx::raw_sql("COMMIT"))).await?;
     Ok(taken == 1)
@@ -153,19 +181,48 @@ pub(super) async fn revoke(conn: &mut AnyConnection, epoch: u64) -> Result<(), s
 }
 
 /// Writes the row of a node, with the present time of the database.
-pub(super) async fn note_node(conn: &mut AnyConnection, node: &Node) -> Result<(), sqlx::Error> {
+pub(super) async fn note_node(conn: &mut AnyConnection, node: &Node) -> Result<Noted, sqlx::Error> {
     let Node { node, version, configuration, takeover, health, heard: _ } = node;
+    let before = Sql::new("SELECT heard FROM nodes WHERE node = ").bind(node.as_str());
+    let before = within(CONNECT, before.first(&mut *conn)).await?;
+    let before = before.map(|row| row.try_get(0).map(Timestamp)).transpose()?;
     let sql = Sql::new(
         "INSERT INTO nodes (node, version, configuration, takeover, health, heard) VALUES (",
     );
     let sql = sql.bind(node.as_str()).push(", ").bind(version.as_str()).push(", ");
     let sql = sql.bind(configuration.as_str()).push(", ").bind(*takeover).push(", ");
-    let sql = sql.bind(health.as_str()).push(", ").push(NOW).push(
+    let health = serde_json::to_string(health).unwrap_or_default();
+    let sql = sql.bind(health).push(", ").push(NOW).push(
         ") ON CONFLICT (node) DO UPDATE SET version = excluded.version, \
          configuration = excluded.configuration, takeover = excluded.takeover, \
-         health = excluded.health, heard = excluded.heard",
+         health = excluded.health, heard = excluded.heard RETURNING heard",
     );
-    within(CONNECT, sql.execute(conn)).await.map(drop)
+    let row = within(CONNECT, sql.first(conn)).await?.ok_or(sqlx::Error::RowNotFound)?;
+    Ok(Noted { before, at: Timestamp(row.try_get(0)?) })
+}
+
+/// Takes the missing steps of the schema, all or none: as the leader, or while nobody leads. A rosterd
+/// that bids meanwhile waits for the lock of the writer, and finds the new schema then.
+#[cfg(feature = "postgres")]
+pub(super) async fn migrate(conn: &mut AnyConnection, fence: Fence) -> Result<(), StoreError> {
+    let found = schema::found(conn).await.doing("read its schema")?;
+    // Each statement sees all commits before the lock.
+    let begun = conn.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await;
+    let mut tx = begun.doing("begin to write")?;
+    if found == Some(Schema::Older) {
+        let lock = sqlx::raw_sql("LOCK TABLE write_lock IN EXCLUSIVE MODE");
+        tx.execute(lock).await.doing("begin to write")?;
+        match fence {
+            Fence::Holder(_) => prove(&mut tx, fence).await?,
+            Fence::Waiting | Fence::Former(_) | Fence::Open => {
+                if let Some(node) = leader(&mut tx).await.doing("read who leads")? {
+                    return Err(StoreError::Standby(node));
+                }
+            }
+        }
+    }
+    schema::migrate_server(&mut tx).await?;
+    tx.commit().await.doing("commit")
 }
 
 /// Refuses a transaction of a process that leads no longer.
@@ -173,7 +230,7 @@ pub(super) async fn prove(conn: &mut AnyConnection, fence: Fence) -> Result<(), 
     let holder = match fence {
         Fence::Open => return Ok(()),
         Fence::Holder(holder) => holder,
-        Fence::Waiting => return Err(StoreError::NotLeader),
+        Fence::Waiting | Fence::Former(_) => return Err(StoreError::NotLeader),
     };
     let asked = Sql::new("SELECT 1 FROM leaders WHERE holder = ").bind(holder).first(conn).await;
     match asked {

@@ -17,7 +17,7 @@ use super::backup::mark_restored;
 use super::compared::{Compared, compare, end};
 use super::database::Store;
 use super::error::{Doing as _, StoreError};
-use super::head::{Added, Saved, Seen};
+use super::head::{Added, Saved, Seen, Watched};
 use super::limits::{CONNECT, within};
 use super::log_keys::LogHead;
 use super::recording::append;
@@ -71,7 +71,7 @@ impl Store {
     /// Returns the noted head, if each transaction is compared with it.
     pub(super) fn watched_head(&self) -> Option<LogHead> {
         let seen = self.seen();
-        seen.head.filter(|_| seen.is_watched)
+        seen.head.filter(|_| seen.watched == Watched::Yes)
     }
 
     /// Notes what was committed. A brake is saved at once.
@@ -79,7 +79,14 @@ impl Store {
         let Some(head) = added.head.filter(|_| self.is_remote()) else { return };
         let is_brake = !added.brakes.is_empty();
         let mut seen = self.seen();
-        if seen.is_watched {
+        // A node that waits for its turn commits brakes, too.
+        let is_next = seen.head.is_some_and(|noted| noted.seq < head.seq);
+        let is_noted = match seen.watched {
+            Watched::Yes => true,
+            Watched::No => is_next && !seen.is_missed,
+            Watched::Settling => false,
+        };
+        if is_noted {
             seen.note(head, added.brakes);
             self.save_head(&mut seen, is_brake);
         }
@@ -101,9 +108,9 @@ impl Store {
     /// Notes the end of the log, whoever wrote it. A log without the noted head ends a process that
     /// has worked with it: what that has in memory is about another store.
     pub(super) async fn watch_log(&self, conn: &mut AnyConnection) -> Result<(), StoreError> {
-        let (noted, is_watched) = {
+        let (noted, is_watched, read_to) = {
             let seen = self.seen();
-            (seen.head, seen.is_watched)
+            (seen.head, seen.watched == Watched::Yes, seen.read_to)
         };
         let found = async {
             self.note_standbys(conn).await?;
@@ -115,7 +122,9 @@ impl Store {
             }
             self.seen().is_missed = false;
             let Some(head) = end(conn).await? else { return Ok(None) };
-            let brakes = brakes_after(conn, noted.map_or(head.seq, |noted| noted.seq)).await?;
+            // Its own commits are ahead of those of other nodes that it has not read.
+            let read_to = read_to.or(noted.map(|noted| noted.seq)).unwrap_or(head.seq);
+            let brakes = brakes_after(conn, read_to).await?;
             Ok(Some((head, brakes)))
         };
         match found.await {
@@ -123,9 +132,9 @@ impl Store {
                 let is_brake = !brakes.is_empty();
                 let mut seen = self.seen();
                 // A commit of this process may have gone further meanwhile.
-                if seen.head == noted {
-                    seen.note(head, brakes);
-                }
+                let further = seen.head.filter(|_| seen.head != noted).unwrap_or(head);
+                seen.note(further, brakes);
+                seen.read_to = Some(head.seq);
                 self.save_head(&mut seen, is_brake);
                 Ok(())
             }
@@ -152,9 +161,9 @@ impl Store {
 
     /// Returns a sentence about a database server whose failover can lose commits.
     pub fn warning(&self) -> Option<String> {
-        let is_synchronous = self.seen().is_synchronous;
-        let warning = "PostgreSQL has no synchronous standby (synchronous_standby_names): a failover can lose the last commits, such as a suspension by an operator";
-        (is_synchronous == Some(false)).then(|| warning.to_owned())
+        let is_doubted = self.seen().is_synchronous == Some(false) && !self.is_durable();
+        let warning = "PostgreSQL has no synchronous standby (synchronous_standby_names): a failover can lose the last commits, such as a suspension by an operator; if it loses none all the same, as on Aurora, write durable-failover = true below [store]";
+        is_doubted.then(|| warning.to_owned())
     }
 
     /// Returns whether the store lacks what this process has seen committed.
@@ -173,7 +182,7 @@ impl Store {
     pub async fn lost_commits(&self) -> Result<Option<Loss>, StoreError> {
         let (noted, brakes) = {
             let mut seen = self.seen();
-            seen.is_watched = false;
+            seen.watched = Watched::Settling;
             (seen.head, seen.brakes.clone())
         };
         let Some(noted) = noted.filter(|_| self.is_remote()) else { return Ok(None) };
@@ -181,7 +190,9 @@ impl Store {
         if compare(&mut conn, noted).await? == Compared::Whole {
             return Ok(None);
         }
-        // The newest brake of each subject counts.
+        // The newest brake of each subject counts. Those of other nodes are noted later.
+        let mut brakes = Vec::from(brakes);
+        brakes.sort_by_key(|brake| brake.seq);
         let newest: BTreeMap<String, Brake> =
             brakes.into_iter().map(|brake| (brake.subject.clone(), brake)).collect();
         let mut lost = Vec::new();
@@ -227,7 +238,8 @@ impl Store {
             let head = self.log_head().await?;
             let mut seen = self.seen();
             seen.note(head, []);
-            (seen.is_watched, seen.is_missed) = (true, false);
+            (seen.watched, seen.is_missed) = (Watched::Yes, false);
+            seen.read_to = Some(head.seq);
             self.save_head(&mut seen, true);
         }
         Ok(())

@@ -244,3 +244,19 @@ fn a_pooler_by_transaction_is_refused_in_one_sentence() {
     until("the daemon works", || state(&daemon).filter(|state| state == "no-account"));
     daemon.import();
 }
+
+#[test]
+fn a_daemon_without_an_answer_of_its_database_says_that_it_is_starting() {
+    let Some(place) = Place::new() else { return };
+    // Each connection is open, and no answer comes.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = silent.local_addr().unwrap().to_string();
+    place.configure(vec![host; 6].join(","));
+    let daemon = Daemon::start_without_store(place.folder.path());
+    let (code, told) = daemon.ctl("leader show");
+    assert_ne!(code, 0, "{told:#}");
+    assert!(
+        detail(&told).starts_with("rosterd is starting, and connects to its store"),
+        "{told:#}"
+    );
+}

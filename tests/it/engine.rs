@@ -1,14 +1,18 @@
 //! Whole runs against the simulated directory.
 
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use adsim::{Fault, NewPerson, What, When};
-use rosterd::engine::ReloadOutcome;
+use rosterd::engine::{Directory, DirectoryConfig, ReloadOutcome};
 use rosterd::model::{Reason, RunState, Status};
 
 use crate::firm::{Firm, alice, held_plan};
 
 const GRACE_PERIOD: Duration = Duration::from_mins(11);
+
+/// Ends of a term that each meet a reload.
+const ROUNDS: usize = 5_000;
 
 /// Adds a joiner with the address new.bie@example.com.
 fn hire(firm: &Firm) {
@@ -368,4 +372,36 @@ async fn a_rejected_import_stays_rejected_when_a_newcomer_is_created() {
         "one newcomer is within the limit, and the others stay rejected: {again:?}"
     );
     assert!(plan.count > 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_has_one_task_however_reloads_and_ends_of_terms_meet() {
+    let firm = Firm::of(4, |_| {}).await;
+    let configured = firm.engine.configured();
+    let config = configured.directories.values().next().unwrap().config.clone();
+    let (begins, ends) = (Barrier::new(2), Barrier::new(2));
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            for _ in 0..ROUNDS {
+                begins.wait();
+                firm.engine.end_term();
+                ends.wait();
+            }
+        });
+        let mut running: Vec<Arc<Directory>> = Vec::new();
+        let claim = |running: &mut Vec<Arc<Directory>>| {
+            let term = firm.engine.only_term();
+            running.extend(firm.engine.claim_tasks(&term).directories);
+        };
+        for round in 0..ROUNDS {
+            begins.wait();
+            let config = DirectoryConfig { live: round % 2 == 0, ..config.clone() };
+            firm.engine.reconfigure(vec![config], configured.rules.clone());
+            claim(&mut running);
+            ends.wait();
+            claim(&mut running);
+            running.retain(|directory| !directory.cancel_token().is_cancelled());
+            assert_eq!(running.len(), 1, "round {round}");
+        }
+    });
 }

@@ -11,6 +11,7 @@ use rosterd::store::{Loss, REWOUND, Store, StoreError};
 use serde_json::{Value, json};
 use sqlx::any::AnyPoolOptions;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 use crate::acme::alice;
 use crate::database::{Place, state};
@@ -18,7 +19,7 @@ use crate::postgres::{administer, database, parts};
 use crate::process::{Daemon, until};
 
 /// Two servers, stopped when dropped.
-struct Pair {
+pub(crate) struct Pair {
     folder: TempDir,
     primary: String,
     standby: String,
@@ -32,7 +33,7 @@ impl Drop for Pair {
 
 impl Pair {
     /// Returns `None` without the lab.
-    fn start(mode: &str) -> Option<Self> {
+    pub(crate) fn start(mode: &str) -> Option<Self> {
         std::env::var_os("ROSTERD_TEST_POSTGRES")?;
         // The user of the server has to enter it.
         let open = std::fs::Permissions::from_mode(0o711);
@@ -44,7 +45,7 @@ impl Pair {
         Some(pair)
     }
 
-    fn lab(&self, verb: &str, more: &[&str]) -> Output {
+    pub(crate) fn lab(&self, verb: &str, more: &[&str]) -> Output {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lab/postgres");
         let folder = self.folder.path().join("servers");
         let done = Command::new(script).arg(verb).arg(folder).args(more).output().unwrap();
@@ -56,9 +57,14 @@ impl Pair {
         format!("postgres://rosterd@127.0.0.1:{port}/postgres")
     }
 
+    /// Returns the URL of a store on both servers.
+    pub(crate) fn url_of_both(&self) -> String {
+        format!("postgres://rosterd@127.0.0.1:{},127.0.0.1:{}/postgres", self.primary, self.standby)
+    }
+
     /// Waits until the standby has everything.
-    fn await_standby(&self, place: &Place) {
-        let last = |port: &str| place.runtime.block_on(last_event(&Self::url(port)));
+    pub(crate) fn await_standby(&self, runtime: &Runtime) {
+        let last = |port: &str| runtime.block_on(last_event(&Self::url(port)));
         until("the standby has everything", || {
             (last(&self.primary) == last(&self.standby)).then_some(())
         });
@@ -138,7 +144,7 @@ fn commits_that_a_failover_lost_are_told_and_brakes_are_put_on_again() {
     assert!(warned.contains("no synchronous standby"), "{warned}");
     let users = daemon.done("user list --status active")["users"].clone();
     let field = |n: usize, path: &str| users[n].pointer(path).unwrap().as_str().unwrap().to_owned();
-    pair.await_standby(&place);
+    pair.await_standby(&place.runtime);
 
     // The standby lags behind. An operator suspends one person, and another one leaves.
     pair.lab("cut", &[]);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rosterd::engine::{Selection, TargetConfig, TargetRequest};
+use rosterd::engine::{Configurable as _, Selection, TargetConfig, TargetRequest};
 use rosterd::http::Transport;
 use rosterd::model::{
     Adopt, CounterpartRow, CounterpartState, DriftAction, HoldReason, LeaverAction, MatchAttribute,

@@ -80,7 +80,12 @@ impl Daemon {
 
     /// Starts a daemon whose store may be away: its socket answers all the same.
     pub(crate) fn start_without_store(folder: &Path) -> Self {
-        let daemon = Self::spawn(folder, Self::command(folder), Programs::built().rosterctl);
+        Self::start_without_store_as(folder, Self::command(folder))
+    }
+
+    /// Starts such a daemon by this command.
+    pub(crate) fn start_without_store_as(folder: &Path, command: Command) -> Self {
+        let daemon = Self::spawn(folder, command, Programs::built().rosterctl);
         let answers = || std::os::unix::net::UnixStream::connect(&daemon.socket).ok();
         until("rosterd listens", answers);
         daemon

@@ -14,6 +14,8 @@ pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
     /// Changes when the connections so far become silent.
     silenced: watch::Sender<u64>,
+    /// Whether further connections are silent, too.
+    is_cut: watch::Sender<bool>,
     serving: JoinHandle<()>,
 }
 
@@ -30,9 +32,21 @@ impl Relay {
         socket.bind(address).expect("a free port");
         let listener = socket.listen(64).expect("a listener");
         let address = listener.local_addr().expect("an address");
-        let silenced = watch::Sender::new(0);
-        let serving = tokio::spawn(serve(listener, server.to_owned(), silenced.clone()));
-        Self { address, silenced, serving }
+        let (silenced, is_cut) = (watch::Sender::new(0), watch::Sender::new(false));
+        let (told, cut) = (silenced.clone(), is_cut.subscribe());
+        let serving = tokio::spawn(serve(listener, server.to_owned(), told, cut));
+        Self { address, silenced, is_cut, serving }
+    }
+
+    /// Cuts the network: nothing passes, and no side is told. Further connections work after
+    /// [`Self::mend`].
+    pub(crate) fn cut(&self) {
+        self.is_cut.send_replace(true);
+        self.silence();
+    }
+
+    pub(crate) fn mend(&self) {
+        self.is_cut.send_replace(false);
     }
 
     /// Makes the connections so far silent: they stay open, and nothing passes. Further ones work.
@@ -47,11 +61,20 @@ impl Drop for Relay {
     }
 }
 
-async fn serve(listener: TcpListener, server: String, silenced: watch::Sender<u64>) {
+async fn serve(
+    listener: TcpListener,
+    server: String,
+    silenced: watch::Sender<u64>,
+    is_cut: watch::Receiver<bool>,
+) {
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((mut client, _)) = listener.accept().await {
         let (server, mut silenced) = (server.clone(), silenced.subscribe());
+        let is_cut = *is_cut.borrow();
         connections.spawn(async move {
+            if is_cut {
+                std::future::pending::<()>().await;
+            }
             let Ok(mut server) = TcpStream::connect(server).await else { return };
             tokio::select! {
                 _ = copy_bidirectional(&mut client, &mut server) => {}

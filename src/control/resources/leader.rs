@@ -57,7 +57,7 @@ pub(in crate::control) fn convert(status: ClusterStatus) -> api::Cluster {
             version,
             configuration,
             heard_at: time(heard),
-            health,
+            health: health.line,
         }
     });
     api::Cluster {

@@ -99,14 +99,13 @@ impl Configurable for ConfiguredHook {
     fn cancel_token(&self) -> &CancellationToken {
         &self.cancel
     }
+
+    fn claim_task(&self) -> bool {
+        !self.has_task.swap(true, Ordering::AcqRel)
+    }
 }
 
 impl ConfiguredHook {
-    /// Returns true to the first caller, which has to [run the deliveries](Engine::run_deliveries).
-    pub fn claim_task(&self) -> bool {
-        !self.has_task.swap(true, Ordering::AcqRel)
-    }
-
     /// Returns the token that is cancelled when this configuration is replaced or the engine stops.
     pub fn cancel_token(&self) -> &CancellationToken {
         &self.cancel
@@ -153,8 +152,24 @@ impl Engine {
         }
     }
 
-    /// Delivers to a hook until its configuration is replaced.
+    /// Delivers to a hook until its configuration is replaced, or the term ends.
+    ///
+    /// Another rosterd may deliver after the end of the term. So what is under way is killed then, even
+    /// while a silent store is waited for.
     pub async fn run_deliveries(self: Arc<Self>, hook: Arc<ConfiguredHook>) {
+        let term_ends = async {
+            hook.term.cancelled().await;
+            if self.stop.is_cancelled() {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            () = term_ends => {}
+            () = self.deliver_all(&hook) => {}
+        }
+    }
+
+    async fn deliver_all(self: &Arc<Self>, hook: &Arc<ConfiguredHook>) {
         let _alone = hook.work.worker_lock.lock().await;
         let name = &hook.config.name;
         if let Receiver::Exec(program) = &hook.config.receiver
@@ -164,12 +179,12 @@ impl Engine {
         }
         let mut news = self.store.news();
         let mut state = WorkerState {
-            is_gone: self.is_gone(&hook).await.unwrap_or(false),
+            is_gone: self.is_gone(hook).await.unwrap_or(false),
             ..WorkerState::default()
         };
         while !hook.cancel.is_cancelled() {
             news.borrow_and_update();
-            let wait = match self.start_due(&hook, &mut state).await {
+            let wait = match self.start_due(hook, &mut state).await {
                 Ok(wait) => wait,
                 Err(error) => {
                     tracing::error!(hook = %name, "hook {name}: cannot read due deliveries: {}", chain(&error));
@@ -178,22 +193,19 @@ impl Engine {
             };
             tokio::select! {
                 () = hook.cancel.cancelled() => {}
-                Some(ended) = state.attempts.join_next_with_id() => self.record_attempts(&hook, &mut state, ended).await,
+                Some(ended) = state.attempts.join_next_with_id() => self.record_attempts(hook, &mut state, ended).await,
                 _ = news.changed() => {}
                 () = sleep(wait.min(MAX_WAIT)) => {}
             }
         }
-        // Another rosterd may deliver at any moment: what is under way is killed.
         let grace = if self.stop.is_cancelled() {
             SHUTDOWN_GRACE
-        } else if hook.term.is_cancelled() {
-            Duration::ZERO
         } else {
             hook.config.timeout + SHUTDOWN_GRACE
         };
         let rest = async {
             while let Some(ended) = state.attempts.join_next_with_id().await {
-                self.record_attempts(&hook, &mut state, ended).await;
+                self.record_attempts(hook, &mut state, ended).await;
             }
         };
         // An attempt that does not end in time is cut off, and delivered again.

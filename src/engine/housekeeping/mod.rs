@@ -3,6 +3,7 @@
 //! Also the keys of the event log, and commits that it lacks.
 
 mod digest;
+mod directory_checks;
 mod log_keys;
 mod lost_commits;
 pub(super) mod reminders;
@@ -23,6 +24,7 @@ use crate::engine::sign_in::SignInReports;
 pub use lost_commits::LOSS_ACCEPTED;
 
 use digest::DailyDigest;
+use directory_checks::DirectoryChecks;
 use reminders::Reminders;
 use retention::RetentionTask;
 use server_checks::ServerChecks;
@@ -47,10 +49,14 @@ impl Engine {
 
     /// Returns the periodic tasks of each node, with their names. They end with the daemon.
     pub fn lasting_tasks(self: &Arc<Self>) -> Vec<(&'static str, TaskFuture)> {
-        vec![
+        let mut tasks = vec![
             of(self, ServerChecks::new(self), &self.stop),
             of(self, SignInReports::new(self), &self.stop),
-        ]
+        ];
+        if self.shares_store() {
+            tasks.push(of(self, DirectoryChecks::new(self), &self.stop));
+        }
+        tasks
     }
 }
 

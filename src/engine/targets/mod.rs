@@ -189,6 +189,10 @@ impl Configurable for Target {
         &self.cancel
     }
 
+    fn claim_task(&self) -> bool {
+        !self.has_task.swap(true, Ordering::AcqRel)
+    }
+
     fn change(before: &TargetConfig, after: &TargetConfig) -> ReloadOutcome {
         if before.rules_hash() == after.rules_hash() {
             ReloadOutcome::Changed
@@ -199,11 +203,6 @@ impl Configurable for Target {
 }
 
 impl Target {
-    /// Returns true to the first caller, which has to [follow the users](Engine::follow_users).
-    pub fn claim_task(&self) -> bool {
-        !self.has_task.swap(true, Ordering::AcqRel)
-    }
-
     /// Returns the token that is cancelled when this configuration is replaced or the engine stops.
     pub fn cancel_token(&self) -> &CancellationToken {
         &self.cancel
@@ -231,8 +230,9 @@ impl Engine {
     ) -> BTreeMap<TargetName, ReloadOutcome> {
         let mut outcomes = BTreeMap::new();
         let mut former = self.targets();
+        let term = self.turn.hold();
         self.targets.send_modify(|registry| {
-            let (present, found) = registry.replaced(targets, &self.turn.token());
+            let (present, found) = registry.replaced(targets, &term);
             outcomes = found;
             let follower = |target: &Arc<Target>| Follower {
                 target: target.config.name.clone(),

@@ -1,20 +1,25 @@
 //! Several daemons on one PostgreSQL, as processes: who leads, what the others do, and what is in the
 //! store afterwards.
 
+mod lab;
+mod losses;
 mod nemesis;
 mod rows;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use adsim::{NewPerson, Sim};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::folder;
-use crate::postgres::{administer, database};
+use crate::postgres::{administer, database, parts};
 use crate::process::{Daemon, until};
+use crate::relay::Relay;
 use crate::service::configuration;
 
 /// A company on a simulated directory, with a database and several places for daemons.
@@ -34,6 +39,11 @@ struct Node {
     name: String,
     daemon: Option<Daemon>,
     folder: TempDir,
+    /// The ways to the database and to the directory, if it has its own.
+    to_database: Option<Relay>,
+    to_directory: Option<Relay>,
+    /// Further variables of its environment.
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Node {
@@ -42,7 +52,9 @@ impl Node {
     }
 
     fn start(&mut self) {
-        self.daemon = Some(Daemon::start_without_store(self.folder.path()));
+        let mut command = Daemon::command(self.folder.path());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        self.daemon = Some(Daemon::start_without_store_as(self.folder.path(), command));
     }
 
     /// Returns whether it answers, and who leads by its word.
@@ -64,12 +76,28 @@ struct Like {
     keys: &'static str,
     /// Further commands of the hook.
     hook: &'static str,
+    /// Variables of the environment, each with the name of its node.
+    environment: Vec<(&'static str, &'static str, String)>,
+    /// Whether each node has a relay of its own to the database, and to the directory.
+    has_far_database: bool,
+    has_far_directory: bool,
 }
 
 impl Default for Like {
     fn default() -> Self {
         let keys = "live = true";
-        Self { nodes: 2, people: 60, lease: "3s", more: String::new(), keys, hook: "" }
+        let (more, environment) = (String::new(), Vec::new());
+        Self {
+            nodes: 2,
+            people: 60,
+            lease: "3s",
+            more,
+            keys,
+            hook: "",
+            environment,
+            has_far_database: false,
+            has_far_directory: false,
+        }
     }
 }
 
@@ -77,9 +105,15 @@ impl Site {
     /// Returns a site whose first node leads and has read the directory. Returns `None` without a
     /// server.
     fn new(like: Like) -> Option<Self> {
-        let Like { nodes, people, lease, more, keys, hook } = like;
+        let url = Runtime::new().unwrap().block_on(database())?;
+        Some(Self::at(url, like))
+    }
+
+    /// Returns such a site on this database.
+    fn at(url: String, mut like: Like) -> Self {
+        sqlx::any::install_default_drivers();
+        let Like { nodes, people, hook, .. } = like;
         let runtime = Runtime::new().unwrap();
-        let url = runtime.block_on(database())?;
         let sim = runtime.block_on(Sim::builder().people(people).start()).unwrap();
         let shared = tempfile::tempdir().unwrap();
         let told = shared.path().join("told");
@@ -90,11 +124,11 @@ impl Site {
             told.display()
         );
         folder::write(&program, &text, 0o755);
-        let more = format!(
-            "[safety]\nconfirmed = {{ percent = 100, at-least = 100 }}\nreactivate = {{ percent = 100, at-least = 100 }}\n{more}\n[[hook]]\nname = \"tells\"\nevents = [\"user.*\"]\nexec = [\"{}\"]\n",
+        like.more = format!(
+            "[safety]\nconfirmed = {{ percent = 100, at-least = 100 }}\nreactivate = {{ percent = 100, at-least = 100 }}\n{}\n[[hook]]\nname = \"tells\"\nevents = [\"user.*\"]\nexec = [\"{}\"]\n",
+            like.more,
             program.display()
         );
-        let like = Like { nodes, people, lease, more, keys, hook };
         let mut site = Self { nodes: Vec::new(), sim, runtime, url, told, like, _shared: shared };
         site.nodes = ["a", "b", "c"].iter().take(nodes).map(|name| site.place(name)).collect();
         site.nodes[0].start();
@@ -103,20 +137,38 @@ impl Site {
         for node in 1..site.nodes.len() {
             site.start(node);
         }
-        Some(site)
+        site
     }
 
     /// Makes the place of another daemon.
     fn place(&self, name: &str) -> Node {
-        let Like { lease, more, keys, .. } = &self.like;
+        let Like { lease, more, keys, environment, .. } = &self.like;
         let folder = tempfile::tempdir().unwrap();
         folder::write_files(folder.path(), &self.sim.ca_pem(), &self.sim.service_password());
         let text = configuration(&self.sim, folder.path(), more, keys);
         let file = format!("sqlite://{}/rosterd.db", folder.path().display());
         let text = text.replace(&file, &self.url);
         let text = format!("[cluster]\nnode = \"{name}\"\nlease = \"{lease}\"\n\n{text}");
+        let own = environment.iter().filter(|(node, ..)| *node == name);
+        let environment = own.map(|(_, variable, value)| (*variable, value.clone())).collect();
+        let directory = self.directory();
+        let relay =
+            |server: &str, is_far: bool| is_far.then(|| self.runtime.block_on(Relay::to(server)));
+        let to_database = relay(parts(&self.url).1, self.like.has_far_database);
+        let to_directory = relay(&directory, self.like.has_far_directory);
+        let mut text = text;
+        for (server, relay) in [(parts(&self.url).1, &to_database), (&directory, &to_directory)] {
+            if let Some(relay) = relay {
+                text = text.replace(server, &relay.address.to_string());
+            }
+        }
         std::fs::write(folder.path().join("rosterd.toml"), text).unwrap();
-        Node { name: name.to_owned(), daemon: None, folder }
+        Node { name: name.to_owned(), daemon: None, folder, to_database, to_directory, environment }
+    }
+
+    /// Returns host and port of the directory.
+    fn directory(&self) -> String {
+        self.sim.ldaps_url().replace("ldaps://", "")
     }
 
     /// Starts a node, and waits until it answers.
@@ -124,6 +176,12 @@ impl Site {
         self.nodes[node].start();
         let node = &self.nodes[node];
         until("the node answers", || (node.daemon().ctl("status").0 == 0).then_some(()));
+    }
+
+    /// Kills a node.
+    fn kill(&mut self, node: usize) {
+        self.daemon(node).signal(Signal::SIGKILL);
+        self.nodes[node].daemon = None;
     }
 
     fn daemon(&self, node: usize) -> &Daemon {

@@ -1,4 +1,5 @@
-//! Histories from a seed: leaders are killed, frozen and replaced while people leave and come back.
+//! Histories from a seed: leaders are killed, frozen, cut off and replaced while people leave and come
+//! back. Each change of a user takes a while, so that a leader is often hit inside a transaction.
 //!
 //! `ROSTERD_CLUSTER_SEED=7 ROSTERD_CLUSTER_ROUNDS=1000` plays one history for as long as wanted.
 
@@ -39,10 +40,21 @@ fn leading(nodes: &[Node], frozen: Option<usize>) -> usize {
     })
 }
 
-#[test]
-fn no_change_is_lost_or_made_twice_whatever_happens_to_the_leaders() {
-    let seed = number("ROSTERD_CLUSTER_SEED", 1);
-    let Some(mut site) = Site::new(Like { nodes: 3, ..Like::default() }) else { return };
+/// The time that each change of a user takes.
+const SLOW: &str = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END'; CREATE TRIGGER slow BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION slow()";
+
+#[rstest::rstest]
+fn no_change_is_lost_or_made_twice_whatever_happens_to_the_leaders(
+    #[values(1, 2, 3, 4)] history: u64,
+) {
+    // Another seed is played once.
+    let seed = number("ROSTERD_CLUSTER_SEED", history);
+    if history > 1 && std::env::var_os("ROSTERD_CLUSTER_SEED").is_some() {
+        return;
+    }
+    let like = Like { nodes: 3, has_far_database: true, ..Like::default() };
+    let Some(mut site) = Site::new(like) else { return };
+    site.sql(SLOW);
     let people = site.people(0);
     let mut chance = Chance(seed);
     let mut disabled = BTreeSet::new();
@@ -58,10 +70,13 @@ fn no_change_is_lost_or_made_twice_whatever_happens_to_the_leaders() {
                 site.sim.edit(|ad| ad.disable(dn));
             }
         }
-        match chance.below(4) {
+        match chance.below(5) {
             0 => {
-                site.daemon(leader).signal(Signal::SIGKILL);
-                site.nodes[leader].daemon = None;
+                site.kill(leader);
+                // The process that starts again at once leads again.
+                if chance.below(2) == 0 {
+                    leading(&site.nodes, Some(leader));
+                }
                 site.start(leader);
             }
             1 => {
@@ -73,6 +88,16 @@ fn no_change_is_lost_or_made_twice_whatever_happens_to_the_leaders() {
                 site.daemon(leader).signal(Signal::SIGSTOP);
                 std::thread::sleep(Duration::from_millis(100 * chance.below(30) as u64));
                 site.daemon(leader).signal(Signal::SIGCONT);
+            }
+            3 => {
+                let relay = site.nodes[leader].to_database.as_ref().unwrap();
+                relay.cut();
+                if chance.below(2) == 0 {
+                    leading(&site.nodes, Some(leader));
+                } else {
+                    std::thread::sleep(Duration::from_millis(100 * chance.below(30) as u64));
+                }
+                relay.mend();
             }
             _ => {
                 let asked = chance.below(3);

@@ -134,8 +134,7 @@ fn a_leader_that_is_killed_is_followed_without_a_full_read() {
     let full = "SELECT COUNT(*) FROM runs WHERE mode = 'full'";
     let before = site.number(full);
     site.sim.edit(|ad| people[..20].iter().for_each(|(_, dn)| ad.disable(dn.as_str())));
-    site.nodes[0].daemon().signal(Signal::SIGKILL);
-    site.nodes[0].daemon = None;
+    site.kill(0);
     site.sim.edit(|ad| people[20..40].iter().for_each(|(_, dn)| ad.disable(dn.as_str())));
     site.leads(1);
     let suspended = "SELECT COUNT(*) FROM events WHERE kind = 'user.suspended'";
@@ -242,4 +241,192 @@ fn a_node_with_another_configuration_is_named_and_takes_over_later() {
     }
     site.nodes[0].daemon = None;
     site.leads(1);
+}
+
+#[test]
+fn a_killed_leader_that_starts_again_waits_for_no_lease() {
+    let like = Like { lease: LONG, people: 20, ..Like::default() };
+    let Some(mut site) = Site::new(like) else { return };
+    site.kill(0);
+    site.start(0);
+    site.leads(0);
+    site.daemon(0).done("sync corp");
+    site.check(0);
+    assert_eq!(site.number("SELECT COUNT(*) FROM events WHERE kind = 'cluster.led'"), 2);
+    // The lease of a leader that runs is that of another process for everybody else.
+    let lease = site.nodes[0].folder.path().join("lease");
+    let place = site.place("c");
+    std::fs::copy(lease, place.folder.path().join("lease")).unwrap();
+    site.daemon(0).done("leader step-down --to b");
+    site.nodes.push(place);
+    site.start(2);
+    site.leads(1);
+}
+
+#[test]
+fn two_daemons_of_one_name_are_told_by_both() {
+    let like = Like { nodes: 1, people: 20, ..Like::default() };
+    let Some(mut site) = Site::new(like) else { return };
+    let place = site.place("a");
+    site.nodes.push(place);
+    site.start(1);
+    for node in 0..2 {
+        until("both tell it", || {
+            let attention = site.daemon(node).done("status")["cluster"]["attention"].to_string();
+            attention.contains("another rosterd on this store is named a, too").then_some(())
+        });
+    }
+    site.nodes[1].daemon = None;
+    until("one of them is renamed", || {
+        let attention = site.daemon(0).done("status")["cluster"]["attention"].to_string();
+        (!attention.contains("is named a, too")).then_some(())
+    });
+}
+
+#[test]
+fn a_leader_that_is_cut_off_ends_its_programs_before_another_one_tells() {
+    // The program of the first node hangs, and the next one notes whether it still runs.
+    let hook = r#"case $ROSTERD_INSTANCE in
+*-a) if [ -e "$0.hang" ]; then echo $$ > "$0.pid"; exec sleep 3600; fi ;;
+*-b) if [ -e "$0.pid" ] && grep -qs '^State:.*[RSD] (' "/proc/$(cat "$0.pid")/status"; then echo late >> "$0.late"; fi ;;
+esac"#;
+    let like = Like { lease: "6s", people: 20, hook, has_far_database: true, ..Like::default() };
+    let Some(site) = Site::new(like) else { return };
+    site.all_told();
+    let people = site.people(0);
+    let file = |name: &str| site.told.with_file_name(format!("hook.{name}"));
+    std::fs::write(file("hang"), "").unwrap();
+    site.sim.edit(|ad| ad.disable(people[0].1.as_str()));
+    until("the program hangs", || file("pid").exists().then_some(()));
+    let pid = site.daemon(0).pid();
+
+    let relay = site.nodes[0].to_database.as_ref().unwrap();
+    relay.cut();
+    site.leads(1);
+    std::fs::remove_file(file("hang")).unwrap();
+    site.sim.edit(|ad| ad.disable(people[1].1.as_str()));
+    site.all_told();
+    assert!(!file("late").exists(), "the program of the former leader still ran");
+    let (_, told) = site.daemon(0).ctl("status");
+    assert!(told["detail"].as_str().unwrap().contains("no answer in"), "{told:#}");
+
+    relay.mend();
+    until("the former leader waits, in the same process", || {
+        let (code, status) = site.daemon(0).ctl("status");
+        (code == 0 && status["cluster"]["leader"]["node"] == "b").then_some(())
+    });
+    assert_eq!(site.daemon(0).pid(), pid);
+    site.check(0);
+}
+
+/// The environment in which the clock of a node is wrong by some seconds. Returns `None` without
+/// libfaketime.
+fn wrong_clock(
+    node: &'static str,
+    seconds: i64,
+) -> Option<Vec<(&'static str, &'static str, String)>> {
+    let library = "faketime/libfaketime.so.1";
+    let folders = std::fs::read_dir("/usr/lib").unwrap().flatten();
+    let found = folders.map(|folder| folder.path().join(library)).find(|path| path.exists());
+    assert!(
+        found.is_some() || std::env::var_os("ROSTERD_LAB").is_none(),
+        "no faketime: tests/lab/install"
+    );
+    Some(vec![
+        (node, "LD_PRELOAD", found?.display().to_string()),
+        (node, "FAKETIME", format!("{seconds:+}s")),
+        // Elapsed time does not depend on the clock.
+        (node, "DONT_FAKE_MONOTONIC", "1".to_owned()),
+    ])
+}
+
+#[test]
+fn leavers_are_suspended_by_the_next_leader_though_the_clocks_of_both_are_wrong() {
+    let clocks = wrong_clock("a", 600).zip(wrong_clock("b", -600));
+    let Some((ahead, behind)) = clocks else { return };
+    let environment = [ahead, behind].concat();
+    let Some(mut site) = Site::new(Like { environment, people: 70, ..Like::default() }) else {
+        return;
+    };
+    let people = site.people(0);
+    let some = &people[..50];
+    let now = rosterd::clock::Clock::system().now().to_utc();
+    site.sim.edit(|ad| {
+        for (_, dn) in some {
+            ad.set(dn.as_str(), "displayName", "Another Name");
+        }
+    });
+    site.daemon(0).done("sync corp");
+    let updated = "SELECT COUNT(*) FROM events WHERE kind = 'user.updated'";
+    until("all names have changed", || (site.number(updated) >= 50).then_some(()));
+    site.sim.edit(|ad| {
+        for (_, dn) in some {
+            ad.disable(dn.as_str());
+        }
+    });
+    site.kill(0);
+    site.leads(1);
+    let suspended = "SELECT COUNT(*) FROM events WHERE kind = 'user.suspended'";
+    until("all leavers are suspended", || (site.number(suspended) == 50).then_some(()));
+    // The log has the time of the database, which is that of this process.
+    let last = site.daemon(1).done("event list --limit 1")["events"][0].clone();
+    let at: chrono::DateTime<chrono::Utc> = last["time"].as_str().unwrap().parse().unwrap();
+    assert!((at - now).num_seconds().abs() < 120, "{last:#}");
+    site.check(1);
+}
+
+#[test]
+fn a_leader_that_can_read_nothing_hands_over_once_to_a_node_that_can() {
+    let like = Like {
+        lease: "10s",
+        people: 20,
+        keys: "live = false",
+        has_far_directory: true,
+        ..Like::default()
+    };
+    let Some(mut site) = Site::new(like) else { return };
+    let address = |node: &super::Node| node.to_directory.as_ref().unwrap().address;
+    let ways: Vec<_> = site.nodes.iter().map(address).collect();
+    let server = site.directory();
+    let cut = |site: &mut Site, node: usize| {
+        site.nodes[node].to_directory = None;
+        site.daemon(node).ctl("sync corp");
+        for _ in 0..3 {
+            let (code, checked) = site.daemon(node).ctl("directory check corp");
+            assert_ne!(code, 0, "{checked:#}");
+        }
+    };
+    let mend = |site: &mut Site, node: usize| {
+        site.nodes[node].to_directory =
+            Some(site.runtime.block_on(crate::relay::Relay::at(ways[node], &server)));
+        let (_, checked) = site.daemon(node).ctl("directory check corp");
+        assert!(!checked.to_string().contains("failed"), "{checked:#}");
+    };
+    // Two beats, each with its look at the others.
+    let beats = |site: &Site| {
+        let heard = "SELECT MIN(heard) FROM nodes";
+        let before = site.number(heard);
+        until("beats pass", || (site.number(heard) > before + 5_000_000).then_some(()));
+    };
+    let epoch = "SELECT epoch FROM leaders";
+
+    // Neither can.
+    cut(&mut site, 1);
+    cut(&mut site, 0);
+    beats(&site);
+    assert_eq!(site.number(epoch), 1);
+    // The other one can.
+    mend(&mut site, 1);
+    site.leads(1);
+    assert_eq!(site.number(epoch), 2);
+    until("the new leader says so", || {
+        let attention = site.daemon(1).done("status")["cluster"]["attention"].to_string();
+        attention.contains("a cannot read corp: ").then_some(())
+    });
+    // The former one can again, a moment later.
+    mend(&mut site, 0);
+    cut(&mut site, 1);
+    beats(&site);
+    assert_eq!((site.number(epoch), site.leader()), (2, Some(1)));
+    site.check(1);
 }

@@ -356,7 +356,7 @@ fn every_problem_has_a_remedy() {
         3:7: this is not a store: write sqlite:///var/lib/rosterd/rosterd.db, or postgres://USER@HOST/DATABASE
     [store]
     url = "postgres://rosterd:hunter2@db/rosterd"
-        3:7: a password is never inline: take it out of the URL, and write password-file below [store]
+        3:7: a password is never inline: take it out of the URL, and name a file that has it: password-file below [store], or --password-file of store copy
     [store]
     ca-file = "/etc/rosterd/corp-ca.pem"
         3:1: ca-file belongs to a PostgreSQL: remove it, or write url = "postgres://USER@HOST/DATABASE"

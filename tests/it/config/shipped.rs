@@ -31,25 +31,25 @@ fn the_shipped_examples_are_valid_except_for_alternatives() {
     rosterd.toml:22:1: there are both password-file and password-credential: remove one of them
     rosterd.toml:22:23: systemd gave no credential "store": add LoadCredential=store:/etc/rosterd/store.password to the unit, or use password-file
     rosterd.toml:24:1: ca-file belongs to a PostgreSQL: remove it, or write url = "postgres://USER@HOST/DATABASE"
-    rosterd.toml:114:1: there are both key-file and key-credential: remove one of them
-    rosterd.toml:114:18: systemd gave no credential "events": add LoadCredential=events:/etc/rosterd/events.key to the unit, or use key-file
-    rosterd.toml:135:1: there are both servers and discover: remove one of them
-    rosterd.toml:153:1: there are both password-file and password-credential: remove one of them
-    rosterd.toml:153:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
-    rosterd.toml:156:1: keytab belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
-    rosterd.toml:158:1: keytab-credential belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
-    rosterd.toml:158:1: there are both keytab and keytab-credential: remove one of them
-    rosterd.toml:158:21: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.keytab to the unit, or use keytab
-    rosterd.toml:160:1: principal belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
-    rosterd.toml:163:1: krb5-conf belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
-    rosterd.toml:263:1: there are both password-file and password-credential: remove one of them
-    rosterd.toml:263:23: systemd gave no credential "mail": add LoadCredential=mail:/etc/rosterd/mail.password to the unit, or use password-file
-    rosterd.toml:322:1: there are both secret-file and secret-credential: remove one of them
-    rosterd.toml:322:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
-    rosterd.toml:353:1: there are both token-file and token-credential: remove one of them
-    rosterd.toml:353:20: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.token to the unit, or use token-file
-    rosterd.toml:396:1: there are both client-secret-file and client-secret-credential: remove one of them
-    rosterd.toml:396:28: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.secret to the unit, or use client-secret-file
+    rosterd.toml:117:1: there are both key-file and key-credential: remove one of them
+    rosterd.toml:117:18: systemd gave no credential "events": add LoadCredential=events:/etc/rosterd/events.key to the unit, or use key-file
+    rosterd.toml:138:1: there are both servers and discover: remove one of them
+    rosterd.toml:156:1: there are both password-file and password-credential: remove one of them
+    rosterd.toml:156:23: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.password to the unit, or use password-file
+    rosterd.toml:159:1: keytab belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
+    rosterd.toml:161:1: keytab-credential belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
+    rosterd.toml:161:1: there are both keytab and keytab-credential: remove one of them
+    rosterd.toml:161:21: systemd gave no credential "corp": add LoadCredential=corp:/etc/rosterd/corp.keytab to the unit, or use keytab
+    rosterd.toml:163:1: principal belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
+    rosterd.toml:166:1: krb5-conf belongs to a bind by Kerberos: remove it, or write bind = "kerberos"
+    rosterd.toml:266:1: there are both password-file and password-credential: remove one of them
+    rosterd.toml:266:23: systemd gave no credential "mail": add LoadCredential=mail:/etc/rosterd/mail.password to the unit, or use password-file
+    rosterd.toml:325:1: there are both secret-file and secret-credential: remove one of them
+    rosterd.toml:325:21: systemd gave no credential "siem": add LoadCredential=siem:/etc/rosterd/siem.secret to the unit, or use secret-file
+    rosterd.toml:356:1: there are both token-file and token-credential: remove one of them
+    rosterd.toml:356:20: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.token to the unit, or use token-file
+    rosterd.toml:399:1: there are both client-secret-file and client-secret-credential: remove one of them
+    rosterd.toml:399:28: systemd gave no credential "slack": add LoadCredential=slack:/etc/rosterd/slack.secret to the unit, or use client-secret-file
     "#);
 }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rosterd::clock::Clock;
-use rosterd::engine::{Engine, HookStatus, ReloadOutcome, Rules};
+use rosterd::engine::{Configurable as _, Engine, HookStatus, ReloadOutcome, Rules};
 use rosterd::hooks::{self, Hook, Webhook};
 use rosterd::http::Transport;
 use rosterd::model::{Actor, Event, EventCause, Program};
