@@ -49,6 +49,11 @@ impl Exclude {
         self.patterns.iter().find(|pattern| glob(pattern, &key)).map(String::as_str)
     }
 
+    /// Returns whether all OUs were found, so that it is known who is excluded.
+    pub fn is_known(&self) -> bool {
+        self.ous.iter().all(|ou| ou.present.is_some())
+    }
+
     /// Returns what excludes an entry with this name and primary address.
     pub(super) fn of(&self, dn: &Dn, address: Option<&Address>) -> Exclusion {
         let pattern = address.and_then(|address| self.matching(address));

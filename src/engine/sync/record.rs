@@ -329,7 +329,8 @@ fn is_idle(run: &Run) -> bool {
 }
 
 /// Moves the checkpoint on after a complete run in which no change was dropped. It stays if another
-/// server answered than the one that reported the changes, because that server may lag behind.
+/// server answered than the one that reported the changes, because that server may lag behind. It also
+/// stays if joiners may have been left out, because no row has the next run read them again.
 fn advance_checkpoint(
     state: &mut DirectoryState,
     request: &Request,
@@ -337,6 +338,7 @@ fn advance_checkpoint(
     run: &Run,
 ) {
     let seen = &observed.seen;
+    let leaves_joiners_out = !seen.closure_is_stable || !seen.policy.exclude.is_known();
     match (&request.scope, &request.checkpoint) {
         (Scope::All, _) if seen.is_complete() => {
             let former = state.checkpoint.take().filter(|former| former.server != seen.identity);
@@ -350,7 +352,10 @@ fn advance_checkpoint(
             state.checkpoint.clone_from(&observed.checkpoint);
         }
         (Scope::People(_), Some(checkpoint))
-            if seen.is_complete() && run.dropped == 0 && seen.identity == checkpoint.server =>
+            if seen.is_complete()
+                && run.dropped == 0
+                && !leaves_joiners_out
+                && seen.identity == checkpoint.server =>
         {
             checkpoint.clone().succeed(&mut state.checkpoint);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use adsim::{Fault, NewPerson, What, When, names};
 use rosterd::engine::Request;
-use rosterd::model::{Guid, HoldReason, Reason, RunState, Status, Tier, Trigger, User};
+use rosterd::model::{Dn, Guid, HoldReason, Reason, RunState, Status, Tier, Trigger, User};
 
 use super::{DAY, again, dn_of, followed, guid_of, held_plan, see_tombstones, tick};
 use crate::firm::Firm;
@@ -446,4 +446,24 @@ async fn a_person_of_an_ou_below_is_no_witness_of_an_absence() {
     let held = firm.engine.store.plan_summary(held_plan(&firm).await.id).await.expect("a plan");
     assert!(held.iter().all(|group| group.hold == Some(HoldReason::NoWitness)), "{held:?}");
     assert_eq!(firm.active().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_joiner_whom_an_unknown_ou_left_undecided_joins_with_the_next_tick() {
+    let firm = followed(40, |_| {}).await;
+    let robots = firm.sim.edit(|ad| ad.add_ou("Staff", "Robots"));
+    let ou = Dn::new(firm.sim.look(|ad| ad.dn("Robots")));
+    firm.reconfigure(|c| c.settings.exclude_ou = vec![ou]);
+    for _ in 0..2 {
+        assert_eq!(firm.sync().await.error, None);
+    }
+    let is_asked = When::search().based_at(&format!("<GUID={robots}>"));
+    firm.sim.faults().push(Fault::new(is_asked, What::result(51, "busy")));
+    firm.sim.edit(|ad| {
+        let new = NewPerson::new("eve").mail("eve@example.com").ou("Finance");
+        ad.add_person(new.member_of(names::BASIC));
+    });
+    let (undecided, next) = (tick(&firm).await, tick(&firm).await);
+    assert_eq!(undecided.mode.as_str(), "incremental", "{undecided:?}");
+    assert_eq!((undecided.counts.create, next.counts.create), (0, 1), "{undecided:?} {next:?}");
 }
