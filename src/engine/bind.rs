@@ -130,9 +130,9 @@ impl Engine {
         let is_due = refused.retry_at.is_some_and(|at| at <= self.clock.now());
         let secret = secret(&directory.config.settings);
         let is_tried = is_due
-            || refused.secret != secret && {
+            || !refused.has(&secret) && {
                 let is_accepted = directory.work.accepted().as_ref() == Some(&secret);
-                is_accepted || self.is_newer(directory, &refused)
+                refused.is_over || is_accepted || self.is_newer(directory, &refused)
             };
         let BindRefused { told, retry_at, .. } = refused;
         let file_kind = directory.config.settings.credential.file_kind();
@@ -174,18 +174,21 @@ impl Engine {
                 Retry::Never => None,
             };
             let at = Some(self.clock.now());
-            Some(BindRefused { secret, told: refusal.to_string(), retry_at, at })
+            let told = refusal.to_string();
+            Some(BindRefused { secret, told, retry_at, at, earlier: Vec::new(), is_over: false })
         });
         if refused.is_some() {
             directory.work.accepted().take();
         }
         let note = |state: &mut crate::store::DirectoryState| match refused {
-            Some(refused) => state.bind_refused = Some(refused),
-            // The refused secret of another node stays refused.
+            Some(refused) => state.bind_refused = Some(refused.after(state.bind_refused.take())),
             None if is_bound => {
-                let _ = state
-                    .bind_refused
-                    .take_if(|was| was.secret == own || self.is_newer(directory, was));
+                let is_known = |was: &mut BindRefused| was.has(&own) || !self.shares_store();
+                let _ = state.bind_refused.take_if(is_known);
+                // Another node may still have the refused secret.
+                if let Some(was) = &mut state.bind_refused {
+                    was.is_over |= self.is_newer(directory, was);
+                }
             }
             None => {}
         };

@@ -255,7 +255,7 @@ impl Engine {
             next_run: *directory.work.next_run.borrow(),
             paused_until,
             stale,
-            bind_refused: state.bind_refused.is_some(),
+            bind_refused: state.bind_refused.is_some_and(|refused| !refused.is_over),
             active: count(Status::Active),
             suspended: count(Status::Suspended),
             held: plan.as_ref().map_or(0, |p| p.count),

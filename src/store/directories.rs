@@ -67,7 +67,7 @@ pub struct FoundServers {
 /// A refused bind of the service account, and the condition of the next attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BindRefused {
-    /// A hash of the secret.
+    /// A mark of the secret.
     pub secret: String,
     /// The answer of AD, as a sentence.
     pub told: String,
@@ -76,7 +76,33 @@ pub struct BindRefused {
     /// The time of the refusal; absent where an earlier version stored it.
     #[serde(default)]
     pub at: Option<Timestamp>,
+    /// Marks of secrets that AD refused before, those of other nodes among them.
+    #[serde(default)]
+    pub earlier: Vec<String>,
+    /// AD accepted another secret since. The refused ones stay unsent.
+    #[serde(default)]
+    pub is_over: bool,
 }
+
+impl BindRefused {
+    /// Returns whether AD refused the secret of a mark.
+    pub fn has(&self, mark: &str) -> bool {
+        self.secret == mark || self.earlier.iter().any(|earlier| earlier == mark)
+    }
+
+    /// Returns this refusal after another one, whose secret stays refused.
+    #[must_use]
+    pub fn after(mut self, former: Option<Self>) -> Self {
+        let former = former.into_iter().flat_map(|was| was.earlier.into_iter().chain([was.secret]));
+        self.earlier = former.filter(|mark| *mark != self.secret).collect();
+        let surplus = self.earlier.len().saturating_sub(EARLIER);
+        self.earlier.drain(..surplus);
+        self
+    }
+}
+
+/// The refused secrets that are remembered beside the last one.
+const EARLIER: usize = 16;
 
 /// The longest wait before a secret is tried again that AD refused for a temporary reason.
 pub const LONGEST_BIND_PAUSE: std::time::Duration = std::time::Duration::from_mins(30);
