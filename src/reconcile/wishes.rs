@@ -88,8 +88,7 @@ pub(super) fn rivals<'k>(
             Some(user) if user.standing != Standing::Released => {
                 quarantine(d, true, None, policy).is_some()
             }
-            Some(user) if user.overrides.contains(&Override::Return) => false,
-            _ => d.may_join(policy) && !d.is_provisionable(policy),
+            own => d.may_want_addresses(own, policy) && !d.is_provisionable(policy),
         };
         for key in d.wanted_keys().into_iter().filter(|_| is_undecided) {
             let rival = if primary.key() == key { Rival::Primary } else { Rival::Secondary };
@@ -97,6 +96,18 @@ pub(super) fn rivals<'k>(
         }
     }
     Rivals { elsewhere: &known.rivals, undecided }
+}
+
+impl Desired {
+    /// Returns whether a person may get addresses in its directory, where it has this user or none.
+    pub fn may_want_addresses(&self, own: Option<&User>, policy: &Policy) -> bool {
+        match own {
+            Some(user) if user.standing != Standing::Released => true,
+            // An undone creation stays undone.
+            Some(user) if user.overrides.contains(&Override::Return) => false,
+            Some(_) | None => self.may_join(policy),
+        }
+    }
 }
 
 impl Known {

@@ -168,22 +168,65 @@ async fn an_invited_user_is_linked_to_neither_of_two_people_with_its_address() {
     );
 }
 
+async fn approve_all(firm: &Firm) {
+    for plan in firm.engine.store.plans(false).await.expect("plans") {
+        firm.engine.approve(plan.id, alice()).await.expect("an approval");
+    }
+}
+
+/// Makes two directories of one domain: corp over Finance, and emea over Sales.
+fn sections(firm: &Firm) -> [DirectoryConfig; 2] {
+    let root = firm.sim.root_dn();
+    let corp = firm.engine.directory("corp").expect("corp").config.clone();
+    let sections = [("corp", "Finance"), ("emea", "Sales")].map(|(called, ou)| {
+        let mut config = corp.clone();
+        config.name = DirectoryName::parse(called).expect("a name");
+        config.settings.bases = vec![format!("OU={ou},OU=Staff,{root}")];
+        config
+    });
+    firm.engine.reconfigure(sections.to_vec(), firm.engine.configured().rules.clone());
+    sections
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_released_user_of_another_directory_wants_no_address() {
+    for is_cleared in [false, true] {
+        let firm = Firm::running(20, |_| {}).await;
+        sections(&firm);
+        for of in ["corp", "emea"] {
+            sync(&firm, of).await;
+            approve_all(&firm).await;
+        }
+        let alias = "smtp:sales@example.com";
+        let released = firm.sim.edit(|ad| {
+            let who = ad.add_person(newcomer("one", "ann@example.com"));
+            ad.set_values(who, "proxyAddresses", [alias]);
+            who
+        });
+        let run = sync(&firm, "corp").await;
+        firm.engine.undo(run.id, &alice()).await.expect("an undo");
+        if is_cleared {
+            firm.sim.edit(|ad| ad.remove_member(names::BASIC, released));
+            let user = firm.user("ann@example.com").await.id.to_string();
+            firm.engine.clear_override(&user, &alice()).await.expect("a return to the directory");
+            sync(&firm, "corp").await;
+        }
+        let other = firm.sim.edit(|ad| {
+            let who = ad.add_person(newcomer("two", "bob@example.com").ou("Sales"));
+            ad.set_values(who, "proxyAddresses", [alias]);
+            who
+        });
+        let run = sync(&firm, "emea").await;
+        let holder = holder(&firm, "sales@example.com").await.map(|user| guid_of(&user));
+        assert_eq!(holder, Some(other), "cleared: {is_cleared}: {run:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_directories_with_newcomers_of_one_address_make_both_wait_in_either_order() {
     for order in [["corp", "emea"], ["emea", "corp"]] {
         let firm = Firm::of(20, |_| {}).await;
-        let root = firm.sim.root_dn();
-        let corp = firm.engine.directory("corp").expect("corp").config.clone();
-        let over = |called: &str, ou: &str| {
-            let mut config: DirectoryConfig = corp.clone();
-            config.name = DirectoryName::parse(called).expect("a name");
-            config.settings.bases = vec![format!("OU={ou},OU=Staff,{root}")];
-            config
-        };
-        firm.engine.reconfigure(
-            vec![over("corp", "Finance"), over("emea", "Sales")],
-            firm.engine.configured().rules.clone(),
-        );
+        let [finance, sales] = sections(&firm);
         let (one, two) = firm.sim.edit(|ad| {
             let one = ad.add_person(newcomer("one", "ann@example.com"));
             (
@@ -198,9 +241,7 @@ async fn two_directories_with_newcomers_of_one_address_make_both_wait_in_either_
         });
         for of in order {
             sync(&firm, of).await;
-            for plan in firm.engine.store.plans(false).await.expect("plans") {
-                firm.engine.approve(plan.id, alice()).await.expect("an approval");
-            }
+            approve_all(&firm).await;
         }
         assert_eq!(holder(&firm, "ann@example.com").await, None, "{order:?}");
         for (directory, edited) in [("corp", one), ("emea", two)] {
@@ -212,18 +253,18 @@ async fn two_directories_with_newcomers_of_one_address_make_both_wait_in_either_
                 "an unrelated edit in {directory} wins nothing"
             );
         }
-        let mut cut_off = over("emea", "Sales");
+        let mut cut_off = sales.clone();
         cut_off.settings.servers =
             vec![ServerUrl::parse("ldaps://127.0.0.1:1").expect("an address")];
         let rules = firm.engine.configured().rules.clone();
-        firm.engine.reconfigure(vec![over("corp", "Finance"), cut_off], rules.clone());
+        firm.engine.reconfigure(vec![finance.clone(), cut_off], rules.clone());
         sync(&firm, "corp").await;
         assert_eq!(
             holder(&firm, "ann@example.com").await,
             None,
             "a rival who cannot be asked has not given the address up"
         );
-        firm.engine.reconfigure(vec![over("corp", "Finance"), over("emea", "Sales")], rules);
+        firm.engine.reconfigure(vec![finance, sales], rules);
         firm.sim.edit(|ad| ad.set(two, "mail", "bob@example.com"));
         sync(&firm, "corp").await;
         assert!(holder(&firm, "ann@example.com").await.is_some());

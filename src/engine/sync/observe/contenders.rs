@@ -8,7 +8,7 @@ use crate::engine::sync::observe::connection::Connection;
 use crate::engine::sync::stages::ObservedRun;
 use crate::engine::sync::stages::{Request, Scope};
 use crate::engine::{Directory, Engine, EngineError};
-use crate::model::{AddressKey, Guid, QuarantineReason, Timestamp, Trigger};
+use crate::model::{AddressKey, Guid, QuarantineReason, Timestamp, Trigger, User};
 use crate::reconcile::{Primary, Rival, newly_wanted};
 
 /// Maximum length of a chain of people who pass addresses on. A longer one waits for a full run.
@@ -243,10 +243,9 @@ impl Engine {
         let known =
             self.store.load(&other.config.name, policy.account, &people, &BTreeSet::new()).await?;
         for (guid, d) in desired {
-            let is_of_it = known
-                .of_person(guid)
-                .is_some_and(|u| u.link.as_ref().is_some_and(|l| l.directory == other.config.name));
-            if !is_of_it && !d.may_join(&policy) {
+            let is_of_it =
+                |u: &&User| u.link.as_ref().is_some_and(|l| l.directory == other.config.name);
+            if !d.may_want_addresses(known.of_person(guid).filter(is_of_it), &policy) {
                 continue;
             }
             for key in d.wanted_keys().into_iter().filter(|key| wanted.contains(key)) {
