@@ -73,7 +73,8 @@ pub use sync::stages::{DryRun, PlannedRun, Request, Scope};
 pub use targets::record::{PlannedStep, TargetPlan};
 pub use targets::request::{TargetRequest, TargetScope};
 pub use targets::{Target, TargetConfig};
-pub use term::{Claimed, ClusterStatus, LeaderError, Term};
+pub use term::cluster::{ClusterStatus, LeaderError};
+pub use term::{Claimed, Term};
 pub use triggers::changes::FollowError;
 pub use triggers::following::Following;
 
