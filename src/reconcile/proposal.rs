@@ -93,11 +93,7 @@ impl Proposal {
     /// An incomplete read may do no more. It may do that, so that a leaver does not stay active.
     pub fn restrict(&mut self, is_conclusive: impl Fn(Guid) -> bool) {
         let decided = |guid: Option<Guid>| guid.is_some_and(&is_conclusive);
-        let (kept, dropped) = std::mem::take(&mut self.plan.changes)
-            .into_iter()
-            .partition(|c| c.is_positive() || decided(c.guid));
-        self.plan.changes = kept;
-        let waiting = self.without_what_waits_for(dropped);
+        let waiting = self.keep_only(|c| c.is_positive() || decided(c.guid));
         self.plan.quarantined.retain(|q| decided(Some(q.object_guid)));
         let suspended: BTreeSet<Guid> = self.plan.changes.iter().filter_map(|c| c.guid).collect();
         self.people.retain(|p| decided(Some(p.guid)) || suspended.contains(&p.guid));
@@ -113,12 +109,7 @@ impl Proposal {
         if people.is_empty() {
             return;
         }
-        let is_out = |guid: Option<Guid>| guid.is_some_and(|guid| people.contains(&guid));
-        let (dropped, kept) = std::mem::take(&mut self.plan.changes)
-            .into_iter()
-            .partition(|change| is_out(change.guid));
-        self.plan.changes = kept;
-        let waiting = self.without_what_waits_for(dropped);
+        let waiting = self.keep_only(|c| c.guid.is_none_or(|guid| !people.contains(&guid)));
         self.plan.quarantined.retain(|q| !people.contains(&q.object_guid));
         self.people.retain(|person| !people.contains(&person.guid));
         for person in self.people.iter_mut().filter(|person| waiting.contains(&person.guid)) {
@@ -126,9 +117,12 @@ impl Proposal {
         }
     }
 
-    /// Drops changes that need an address which a dropped change would have released, transitively.
-    /// Returns their people.
-    fn without_what_waits_for(&mut self, mut dropped: Vec<Change>) -> BTreeSet<Guid> {
+    /// Keeps these changes, and drops those that need an address which a dropped change would have
+    /// released, transitively. Returns the people of the latter.
+    fn keep_only(&mut self, keeps: impl Fn(&Change) -> bool) -> BTreeSet<Guid> {
+        let (kept, mut dropped): (_, Vec<Change>) =
+            std::mem::take(&mut self.plan.changes).into_iter().partition(keeps);
+        self.plan.changes = kept;
         let mut waiting = BTreeSet::new();
         let mut kept_back: BTreeSet<AddressKey> = BTreeSet::new();
         while !dropped.is_empty() {

@@ -28,7 +28,7 @@ impl Desired {
             choices,
             findings,
             no_proxies: _,
-            is_withheld: _,
+            is_read_again: _,
             unwitnessed,
         } = self;
         let mut hash = Xxh3::new();

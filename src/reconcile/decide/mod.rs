@@ -146,8 +146,8 @@ pub struct Desired {
     findings: [Finding; 7],
     /// Whether the entry shows no `proxyAddresses` at all.
     no_proxies: bool,
-    /// Whether a value of the user is kept because the right to read the attribute may be lost.
-    is_withheld: bool,
+    /// Whether the next run reads the person again, because a right to read may be lost.
+    is_read_again: bool,
     /// Whether an absence has no witness: of the entry, or of the value that kept it out of scope.
     pub(super) unwitnessed: bool,
 }
@@ -228,7 +228,7 @@ pub fn decide(person: Person, policy: &Policy) -> Desired {
         profile: Some(profile),
         findings: [Finding::Unknown; 7],
         no_proxies,
-        is_withheld: false,
+        is_read_again: false,
         unwitnessed: false,
     };
     desired.set_state(control, expires, policy);
@@ -272,7 +272,7 @@ impl Desired {
     /// read again, because AD reports no change when a right comes back.
     pub(super) fn is_fully_readable(&self) -> bool {
         self.tier != TierWish::Unknown
-            && !self.is_withheld
+            && !self.is_read_again
             && matches!(&self.facts, Facts::Alive { control: Some(_), expires: Some(_), .. })
     }
 
@@ -283,7 +283,7 @@ impl Desired {
     /// Keeps a value of the user in place of one that the entry does not show. Without `field` it keeps
     /// the secondary addresses. The next run reads the person again.
     pub fn keep(&mut self, field: Option<&str>, user: &User, policy: &Policy) {
-        self.is_withheld = true;
+        self.is_read_again = true;
         match (field, self.profile.as_mut()) {
             (Some(field), Some(profile)) => profile.copy_field(field, &user.profile),
             (Some(_), None) => {}
@@ -305,7 +305,7 @@ impl Desired {
     /// Notes that the filter lets the person in, and nobody shows the attribute that it excludes by. The
     /// next run reads the person again.
     pub fn admitted_unwitnessed(&mut self) {
-        (self.is_withheld, self.unwitnessed) = (true, true);
+        (self.is_read_again, self.unwitnessed) = (true, true);
     }
 
     /// Returns the decision about an entry that was not read.
@@ -322,7 +322,7 @@ impl Desired {
             choices: None,
             findings: [Finding::Unknown; 7],
             no_proxies: true,
-            is_withheld: false,
+            is_read_again: false,
             unwitnessed: false,
         }
     }
