@@ -54,9 +54,7 @@ impl HoldReason {
             Self::QuietHours => "quiet hours: applied when they end",
             Self::Cluster => "many changes share one cause",
             Self::Protected => "the person is on the protect list",
-            Self::NoWitness => {
-                "not visible: rosterd cannot tell \"gone\" from \"no right to see it\""
-            }
+            Self::NoWitness => "unproven: rosterd cannot tell \"gone\" from \"no right to see it\"",
             Self::OtherServer => {
                 "another server showed the suspension, and this one may not have heard of it"
             }

@@ -56,12 +56,20 @@ pub struct Closure {
 /// Groups of other directories of the account. Their domain names members of this one by SID or by DN.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct GroupsElsewhere {
-    /// The groups, each with whether it lists any member.
-    groups: BTreeMap<Guid, bool>,
+    groups: BTreeMap<Guid, GroupElsewhere>,
     by_sid: BTreeMap<Sid, BTreeSet<Guid>>,
     by_dn: BTreeMap<Dn, BTreeSet<Guid>>,
     /// The last change of the groups of each directory, on the server that showed them.
     last_changes: BTreeMap<DirectoryName, HighWaterMark>,
+}
+
+/// A group of another directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct GroupElsewhere {
+    /// The server that showed it.
+    server: String,
+    /// Whether it lists any member.
+    has_members: bool,
 }
 
 /// A member of a group that is no entry of the group's domain.
@@ -158,10 +166,16 @@ impl Closure {
         self.elsewhere.groups.contains_key(&group)
     }
 
+    /// Returns the server that showed the group, if it is one of another directory.
+    pub fn server_elsewhere(&self, group: Guid) -> Option<&str> {
+        self.elsewhere.groups.get(&group).map(|group| group.server.as_str())
+    }
+
     /// Adds a group of another directory with the members that it lists.
-    pub fn add_elsewhere(&mut self, group: ClosureGroup, members: GroupMembers) {
-        let guid = group.guid;
-        self.elsewhere.groups.insert(guid, members.total > 0);
+    pub fn add_elsewhere(&mut self, group: ClosureGroup, members: GroupMembers, server: &str) {
+        let (guid, server) = (group.guid, server.to_owned());
+        let has_members = members.total > 0;
+        self.elsewhere.groups.insert(guid, GroupElsewhere { server, has_members });
         for member in members.foreign {
             match member {
                 ForeignMember::Sid(sid) => {
@@ -205,7 +219,7 @@ impl Closure {
 
     /// Returns the groups of other directories that list no member: empty, or no longer readable.
     pub fn silent_elsewhere(&self) -> impl Iterator<Item = Guid> {
-        self.elsewhere.groups.iter().filter(|(_, lists)| !**lists).map(|(guid, _)| *guid)
+        self.elsewhere.groups.iter().filter(|(_, group)| !group.has_members).map(|(guid, _)| *guid)
     }
 
     /// Returns the tier that a group gives.

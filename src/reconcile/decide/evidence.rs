@@ -9,6 +9,7 @@ impl Desired {
     /// Returns the evidence that the reason holds, or that it is refuted.
     pub fn evidence(&self, reason: Reason, policy: &Policy) -> Evidence {
         let provenance = &policy.provenance;
+        let mut server = provenance.server.as_str();
         let group = |guid: Guid| {
             policy
                 .closure
@@ -44,10 +45,15 @@ impl Desired {
                 Reason::OutOfScope,
                 Facts::Alive { placement: Placement::Outside { attribute, value }, .. },
             ) => (attribute.as_str(), value.clone()),
+            (Reason::OutOfScope, Facts::Alive { .. }) if self.unwitnessed => (
+                "distinguishedName",
+                "let in by the filter; no entry shows the attribute that it excludes by".to_owned(),
+            ),
             (Reason::NoGroup, Facts::Alive { .. }) => (
                 "member",
                 match self.tier {
                     TierWish::Entitled { by: Some(group_guid), .. } => {
+                        server = policy.closure.server_elsewhere(group_guid).unwrap_or(server);
                         format!("in {}", group(group_guid))
                     }
                     TierWish::OfOu(tier) => {
@@ -71,7 +77,7 @@ impl Desired {
             _ => ("distinguishedName", self.dn.as_str().to_owned()),
         };
         Evidence {
-            server: provenance.server.clone(),
+            server: server.to_owned(),
             object: Some(self.guid),
             dn: Some(self.dn.as_str().to_owned()),
             attribute: attribute.to_owned(),

@@ -73,7 +73,7 @@ impl Engine {
         // A second directory of one domain reads the same groups, whose members are its own entries.
         for group in found.groups() {
             let members = session.group_members(group.guid).await?;
-            closure.add_elsewhere(group.clone(), members);
+            closure.add_elsewhere(group.clone(), members, &session.server);
         }
         if let Some(change) = found.last_change().and_then(|usn| own_mark(&session, usn)) {
             closure.note_change_elsewhere(other.config.name.clone(), change);

@@ -62,6 +62,10 @@ async fn a_group_of_another_directory_gives_its_foreign_members_a_tier() {
         (1, Tier::Pro),
         "{run:?}"
     );
+    let changes = estate.firm.engine.store.run_changes(run.id).await.expect("the changes");
+    let evidence = &changes[0].evidence[0];
+    assert_eq!(evidence["attribute"], "member");
+    assert_eq!(evidence["server"], estate.firm.sim.ldaps_url(), "the server of the group");
     // Its domain cannot be asked: nobody loses the tier, and the run tells.
     estate.firm.sim.freeze();
     let run = sync(&estate.firm, "emea").await;
