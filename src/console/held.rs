@@ -29,7 +29,7 @@ use crate::ctl::text::View;
 use crate::ctl::{held, id, selection, users};
 
 /// More people than this are approved only by typing their number.
-const TYPED_ABOVE: usize = 50;
+pub(super) const TYPED_ABOVE: usize = 50;
 /// People on one page. An approval covers those that were shown.
 const LONGEST: usize = 5_000;
 /// Changes that a notice lists by name.

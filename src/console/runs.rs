@@ -5,20 +5,24 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Redirect, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use super::held::TYPED_ABOVE;
 use super::layout::{
-    self, Place, Shown, Tone, badge, count, facts, link, notice, number, sentence, when,
+    self, Fault, Place, Shown, Tone, badge, count, facts, link, notice, number, people, sentence,
+    when,
 };
 use super::state::Console;
-use super::visit::Visit;
+use super::visit::{Fields, Visit};
 use crate::control::api::{Change, LeftAlone, Run, RunDetail, RunState, Runs, Undo};
 use crate::control::client::Route;
 use crate::ctl::change::{self, Kind};
 use crate::ctl::id;
-use crate::ctl::link::Answer;
-use crate::ctl::run::{applied, of};
+use crate::ctl::link::{Answer, PAGE};
+use crate::ctl::run::{applied, of, users};
 use crate::ctl::text::{View, time, took};
 
 /// Runs on one page.
@@ -32,6 +36,14 @@ pub struct Filter {
     /// Id of the last run of the page before.
     before: String,
     state: String,
+}
+
+/// The part of a run's changes that a page shows.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Part {
+    /// The `next` of the page before.
+    after: String,
 }
 
 pub async fn list(
@@ -114,9 +126,12 @@ pub async fn page(
     State(console): State<Arc<Console>>,
     Extension(visit): Extension<Visit>,
     Path(id): Path<String>,
+    Query(Part { after }): Query<Part>,
 ) -> Shown {
-    let run: Answer<RunDetail> = console.daemon().get(&Route::to(["runs", &id])).await?;
-    let RunDetail { run, undone_by, applied: changes } = run.value;
+    let route = Route::to(["runs", &id]).with("limit", PAGE);
+    let route = route.with_some("after", Some(after).filter(|after| !after.is_empty()));
+    let run: Answer<RunDetail> = console.daemon().get(&route).await?;
+    let RunDetail { run, undone_by, applied: changes, next } = run.value;
     let view = &visit.view;
     let lasted = run.finished_at.as_ref().and_then(|end| took(&run.started_at, end));
     let can_undo = visit.may_change && undone_by.is_none() && applied(&run.changes).is_some();
@@ -142,6 +157,9 @@ pub async fn page(
                 ("Undone by", undone_by.as_ref().map_or_else(|| html! {}, |other| html! { a href={ "/runs/" (other) } { "run " (id::short(other)) } })),
             ]))
             (by_kind(&changes, view))
+            @if let Some(next) = &next {
+                p.pages { a href=(link(&format!("/runs/{}", run.id), &[("after", next)])) { "Next changes of this run" } }
+            }
             @if can_undo { p { a href={ "/runs/" (run.id) "/undo" } { "What would an undo do?" } } }
         },
     ))
@@ -180,25 +198,81 @@ pub async fn undo(
     Extension(visit): Extension<Visit>,
     Path(id): Path<String>,
 ) -> Shown {
-    let route = Route::to(["runs", &id, "undo"]).with("dry_run", true);
+    Ok(preview(&visit, &would_undo(&console, &id).await?, None))
+}
+
+/// Reverts a run, if the undo is still the one that was shown.
+pub async fn revert(
+    State(console): State<Arc<Console>>,
+    Extension(visit): Extension<Visit>,
+    Extension(fields): Extension<Fields>,
+    Path(id): Path<String>,
+) -> Result<Response, Fault> {
+    let would = would_undo(&console, &id).await?;
+    let refuse = |status, sentence: String| {
+        let said = notice(Tone::Bad, &html! { "Nothing was reverted. " (sentence) });
+        Ok((status, preview(&visit, &would, Some(&said))).into_response())
+    };
+    if fields.text("shown") != mark(&would) {
+        let sentence = "The undo would do something else now. Below is what it would do.";
+        return refuse(StatusCode::CONFLICT, sentence.to_owned());
+    }
+    let users = users(&would.changes);
+    let typed: String = fields.text("number").chars().filter(char::is_ascii_digit).collect();
+    if users > TYPED_ABOVE as u64 && typed != users.to_string() {
+        let sentence = format!("Type {users} into the field beside the button.");
+        return refuse(StatusCode::UNPROCESSABLE_ENTITY, sentence);
+    }
+    let done: Answer<Undo> = console.daemon().post(&Route::to(["runs", &id, "undo"]), &()).await?;
+    let run = done.value.run.map_or(id, |run| run.id);
+    Ok(Redirect::to(&format!("/runs/{run}")).into_response())
+}
+
+async fn would_undo(console: &Console, id: &str) -> Result<Undo, Fault> {
+    let route = Route::to(["runs", id, "undo"]).with("dry_run", true);
     let undo: Answer<Undo> = console.daemon().post(&route, &()).await?;
-    let Undo { undoes, changes, left, .. } = undo.value;
-    let view = &visit.view;
-    Ok(layout::page(
-        &visit,
+    Ok(undo.value)
+}
+
+/// Returns a mark of what an undo does. Another mark means another undo.
+fn mark(undo: &Undo) -> String {
+    let done = undo.changes.iter().map(|c| (&c.user_id, c.kind, c.reason, &c.before));
+    let text = serde_json::to_vec(&done.collect::<Vec<_>>()).unwrap_or_default();
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&text))
+}
+
+fn preview(visit: &Visit, undo: &Undo, said: Option<&Markup>) -> Markup {
+    let Undo { undoes, changes, left, .. } = undo;
+    let (view, users) = (&visit.view, users(changes));
+    layout::page(
+        visit,
         Place::Runs,
-        &format!("Undo of run {}", id::short(&undoes)),
+        &format!("Undo of run {}", id::short(undoes)),
         &html! {
-            p { "Nothing has been changed. An undo would make " (count(changes.len() as u64, "change")) "; an operator starts it with "
-                code { "rosterctl run undo " (id::short(&undoes)) } "." }
-            (by_kind(&changes, view))
+            @if let Some(said) = &said { (said) }
+            p { "Nothing has been changed yet. An undo would make " (count(changes.len() as u64, "change")) "." }
+            (by_kind(changes, view))
             @if !left.is_empty() {
                 h2 { "It would leave alone" }
-                ul { @for LeftAlone { user_id, email, kind, why } in &left {
+                ul { @for LeftAlone { user_id, email, kind, why } in left {
                     li { (email.as_deref().unwrap_or(user_id)) ", " (kind) ": " (why) }
                 } }
             }
+            @if visit.may_change && !changes.is_empty() {
+                section.actions-box {
+                    h2 { "Decide" }
+                    form.decide method="post" action={ "/runs/" (undoes) "/undo" } {
+                        (visit.token())
+                        input type="hidden" name="shown" value=(mark(undo));
+                        @if users > TYPED_ABOVE as u64 {
+                            label { span { "Type the number of people: " (users) } input name="number" inputmode="numeric" autocomplete="off"; }
+                        }
+                        button.danger { "Revert it for " (people(users)) }
+                    }
+                    p.small { "Later runs leave these people as they are now, until the directory says something new about them." }
+                }
+            }
             p { a href={ "/runs/" (undoes) } { "Back to the run" } }
         },
-    ))
+    )
 }

@@ -121,7 +121,7 @@ pub(super) fn pages() -> Router<Arc<Console>> {
         .route("/people.csv", get(people::csv))
         .route("/runs", get(runs::list))
         .route("/runs/{id}", get(runs::page))
-        .route("/runs/{id}/undo", get(runs::undo))
+        .route("/runs/{id}/undo", get(runs::undo).post(runs::revert))
         .route("/problems", get(problems::list))
         .route("/problems/{guid}", get(problems::page))
         .route("/problems/{guid}/relink", post(problems::relink))

@@ -76,12 +76,28 @@ pub(super) async fn call(
         }
         Command::Show { id, all } => {
             let id = resolve(id.as_deref().unwrap_or(LATEST), daemon).await?;
-            let run: Answer<RunDetail> = daemon.get(&Route::to(["runs", &id])).await?;
+            let run = whole(&id, daemon).await?;
             output.data(&run.raw, |view| detail(&run.value, Extent::of(*all), view))?;
         }
         Command::Undo { id } => return undo(id, daemon, output).await,
     }
     Ok(Exit::Done)
+}
+
+/// Returns a run with its changes, page by page, so that the daemon never has all in memory.
+async fn whole(id: &str, daemon: &Daemon) -> Result<Answer<RunDetail>, Failure> {
+    let first = Route::to(["runs", id]).with("limit", PAGE);
+    let mut run: Answer<RunDetail> = daemon.get(&first).await?;
+    while let Some(after) = run.value.next.take() {
+        let next: Answer<RunDetail> = daemon.get(&first.clone().with("after", after)).await?;
+        run.raw = joined(run.raw, next.raw, "applied");
+        run.value.applied.extend(next.value.applied);
+        run.value.next = next.value.next;
+    }
+    if let Some(document) = run.raw.as_object_mut() {
+        document.remove("next");
+    }
+    Ok(run)
 }
 
 /// Returns up to `limit` runs, page by page.
@@ -250,7 +266,7 @@ pub fn list(runs: &Runs, view: &View) -> Page {
 }
 
 pub fn detail(detail: &RunDetail, extent: Extent, view: &View) -> Page {
-    let RunDetail { run, undone_by, applied } = detail;
+    let RunDetail { run, undone_by, applied, next: _ } = detail;
     let mut page = summary(run, view);
     let mut fields = vec![
         ("id", run.id.clone()),
@@ -337,8 +353,8 @@ pub fn summary(run: &Run, view: &View) -> Page {
     page
 }
 
-/// Counts the users of the changes.
-fn users(changes: &[Change]) -> u64 {
+/// Returns the number of users that changes are about.
+pub(crate) fn users(changes: &[Change]) -> u64 {
     changes.iter().map(|change| change.user_id.as_str()).collect::<BTreeSet<_>>().len() as u64
 }
 

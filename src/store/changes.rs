@@ -149,21 +149,36 @@ impl Store {
         sql.read(&self.readers, "read a run's changes").await
     }
 
-    /// Returns the changes of a run, in order; all of them without a limit.
-    pub async fn run_changes(
+    /// Returns the changes of a run, in order.
+    pub async fn run_changes(&self, id: RunId) -> Result<Vec<WrittenChange>, StoreError> {
+        let all = self.page_of_run(id, None, None).await?;
+        Ok(all.into_iter().map(|(_, change)| change).collect())
+    }
+
+    /// Returns the changes of a run after a number, in order; all of them without a limit.
+    pub async fn page_of_run(
         &self,
         id: RunId,
+        after: Option<u64>,
         limit: Option<u64>,
-    ) -> Result<Vec<WrittenChange>, StoreError> {
-        let sql = Sql::select::<WrittenChange>()
-            .push(" FROM changes WHERE run_id = ")
-            .bind(id.0)
-            .push(" ORDER BY seq");
-        let sql = match limit {
-            Some(limit) => sql.push(" LIMIT ").bind(limit),
-            None => sql,
+    ) -> Result<Vec<(u64, WrittenChange)>, StoreError> {
+        let mut sql =
+            Sql::select::<WrittenChange>().push(", seq FROM changes WHERE run_id = ").bind(id.0);
+        if let Some(after) = after {
+            sql = sql.push(" AND seq > ").bind(after);
+        }
+        sql = sql.push(" ORDER BY seq");
+        if let Some(limit) = limit {
+            sql = sql.push(" LIMIT ").bind(limit);
+        }
+        let mut changes = Vec::new();
+        let keep = |c: &mut Columns<'_>| {
+            let change = WrittenChange::next(c)?;
+            changes.push((c.read()?, change));
+            Ok(())
         };
-        sql.read(&self.readers, "read a run's changes").await
+        sql.each(&self.readers, "read a run's changes", keep).await?;
+        Ok(changes)
     }
 
     /// Returns the applied changes of a user since its creation, newest first, with their runs.

@@ -98,6 +98,9 @@ pub struct RunDetail {
     pub undone_by: Option<String>,
     /// Its applied, held and dropped changes in order.
     pub applied: Vec<Change>,
+    /// `after` of the next page of changes; absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<String>,
 }
 
 /// The answer of a request that does not wait for the end of the run.

@@ -77,18 +77,11 @@ async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<
 async fn get(
     State(control): Shared,
     Path(id): Path<String>,
-    Query(PageQuery { after, limit }): Query<PageQuery>,
+    Query(page): Query<PageQuery>,
 ) -> Answer<api::HeldPlan> {
     let store = &control.engine.store;
     let id = plan_id(&id)?;
-    let after: Option<ChangePlace> = match after {
-        Some(after) => Some(after.parse().map_err(|()| {
-            Refusal::invalid(format!(
-                "no page of a plan ends at \"{after}\": begin with its first page"
-            ))
-        })?),
-        None => None,
-    };
+    let after: Option<ChangePlace> = page.place("a plan")?;
     let plan =
         store.plan(id).await?.ok_or_else(|| Refusal::not_found("held plan", &id.to_string()))?;
     // A plan of a million changes has a thousand pages, and its groups are those of all of them.
@@ -96,14 +89,8 @@ async fn get(
         Some(_) => About::default(),
         None => about(&control, &plan).await?,
     };
-    let limit = limit.map(|limit| limit.max(1));
-    let mut found = store.page_of_plan(id, after, limit.map(|limit| limit + 1)).await?;
-    let has_more = limit.is_some_and(|limit| found.len() as u64 > limit);
-    if has_more {
-        found.pop();
-    }
-    let next = found.last().filter(|_| has_more).map(|(place, _)| place.to_string());
-    let stored = found.into_iter().map(|(_, change)| changes::stored(change)).collect();
+    let (found, next) = page.cut(store.page_of_plan(id, after, page.one_more()).await?);
+    let stored = found.into_iter().map(changes::stored).collect();
     let changes = Some(changes::with_people(store, stored).await?);
     Ok(Json(api::HeldPlan { changes, next, ..convert(plan, about) }))
 }

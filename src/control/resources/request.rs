@@ -1,5 +1,6 @@
 //! Parameters and documents of requests.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -36,7 +37,7 @@ pub(in crate::control) struct Search {
     pub(in crate::control) limit: Option<u64>,
 }
 
-/// The page of a list that is read in whole.
+/// The page of a list without a maximum length.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::control) struct PageQuery {
@@ -66,6 +67,35 @@ impl PageQuery {
         items.truncate(limit);
         let next = items.last().filter(|_| has_more).map(key);
         Ok((items, next))
+    }
+
+    /// Returns the place after which the page begins.
+    pub(in crate::control) fn place<P: FromStr>(&self, list: &str) -> Result<Option<P>, Refusal> {
+        let Some(after) = &self.after else { return Ok(None) };
+        after.parse().map(Some).map_err(|_| {
+            Refusal::invalid(format!(
+                "no page of {list} ends at \"{after}\": begin with its first page"
+            ))
+        })
+    }
+
+    /// Returns the number of items to read. One more than the page has shows whether others follow.
+    pub(in crate::control) fn one_more(&self) -> Option<u64> {
+        self.limit.map(|limit| limit.max(1).saturating_add(1))
+    }
+
+    /// Cuts the surplus item off. Returns the items of the page, and the last place if others follow.
+    pub(in crate::control) fn cut<P: ToString, T>(
+        &self,
+        mut found: Vec<(P, T)>,
+    ) -> (Vec<T>, Option<String>) {
+        let limit = self.limit.map(|limit| limit.max(1));
+        let has_more = limit.is_some_and(|limit| found.len() as u64 > limit);
+        if has_more {
+            found.pop();
+        }
+        let next = found.last().filter(|_| has_more).map(|(place, _)| place.to_string());
+        (found.into_iter().map(|(_, item)| item).collect(), next)
     }
 }
 

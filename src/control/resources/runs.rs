@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::changes;
-use super::request::{Answer, By, Shared, limit, word};
+use super::request::{Answer, By, PageQuery, Shared, limit, word};
 use super::time::time;
 use crate::control::api;
 use crate::control::operation::{Operation, REFUSED, TOO_LONG, UNREADABLE, act, read};
@@ -28,6 +28,7 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
             .with_query::<ListQuery>()
             .answers::<api::Runs>("The runs, the newest first"),
         read("/runs/{id}", get, "Read one run with its changes")
+            .with_query::<PageQuery>()
             .answers::<api::RunDetail>("The run"),
         act("run.requested", "/sync", sync_all, "Run all directories now")
             .with_query::<SyncQuery>()
@@ -91,21 +92,22 @@ async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<
     Ok(Json(api::Runs { runs: runs.into_iter().map(convert).collect(), older }))
 }
 
-async fn get(State(control): Shared, Path(id): Path<String>) -> Answer<api::RunDetail> {
+async fn get(
+    State(control): Shared,
+    Path(id): Path<String>,
+    Query(page): Query<PageQuery>,
+) -> Answer<api::RunDetail> {
+    let store = &control.engine.store;
     let missing = || Refusal::not_found("run", &id);
     let parsed = run_id(&id)?;
-    let run = control.engine.store.run(parsed).await?.ok_or_else(missing)?;
-    let changes = control.engine.store.run_changes(parsed, None).await?;
-    let undone_by = control.engine.store.undone_by(parsed).await?.map(|run| run.to_string());
-    Ok(Json(api::RunDetail {
-        run: convert(run),
-        undone_by,
-        applied: changes::with_people(
-            &control.engine.store,
-            changes.into_iter().map(changes::stored).collect(),
-        )
-        .await?,
-    }))
+    let after = page.place("a run")?;
+    let run = store.run(parsed).await?.ok_or_else(missing)?;
+    let found = store.page_of_run(parsed, after, page.one_more()).await?;
+    let (changes, next) = page.cut(found);
+    let undone_by = store.undone_by(parsed).await?.map(|run| run.to_string());
+    let stored = changes.into_iter().map(changes::stored).collect();
+    let applied = changes::with_people(store, stored).await?;
+    Ok(Json(api::RunDetail { run: convert(run), undone_by, applied, next }))
 }
 
 /// Parses the id of a run. A malformed id is 404, like an unknown one.

@@ -108,7 +108,7 @@ impl Engine {
     }
 
     async fn reversal(&self, run: &Run) -> Result<Undoing, EngineError> {
-        let mut done = self.store.run_changes(run.id, None).await?;
+        let mut done = self.store.run_changes(run.id).await?;
         done.retain(|change| change.outcome == ChangeOutcome::Applied);
         // A user id is derived from the person. After a removal another user may have it.
         let former = self.store.former_users(run.id).await?;

@@ -121,6 +121,40 @@ async fn a_plan_that_changed_meanwhile_is_refused_with_the_difference() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_reverted_as_it_was_shown_and_by_its_number_of_people() {
+    let (office, id) = office_with_leavers(100, 60).await;
+    let visitor = Visitor::of(&office).await;
+    let plan = visitor.get(&format!("/held/{id}"));
+    let (digest, token) = (plan.input("digest"), plan.input("token"));
+    let people = ticked(&plan.body);
+    let approved =
+        visitor.post(&format!("/held/{id}/approve"), &form(&digest, &token, &people, "60"));
+    let undo = format!("{}/undo", approved.header("location").unwrap());
+    let first = visitor.get(&undo).input("shown");
+    let fields = |shown, number| [("token", token.as_str()), ("shown", shown), ("number", number)];
+
+    // One of them is activated by hand, so that the undo is another one.
+    visitor.post(&format!("/person/{}/activate", people[0]), &[("token", &token)]);
+    let active = office.firm.active().await;
+    let answer = visitor.post(&undo, &fields(&first, "60"));
+    assert_eq!(answer.status, 409, "{}", answer.body);
+    assert!(answer.body.contains("Nothing was reverted. The undo would do something else now"));
+    let second = answer.input("shown");
+    let answer = visitor.post(&undo, &fields(&second, "60"));
+    assert_eq!(answer.status, 422, "{}", answer.body);
+    assert!(answer.body.contains("Type 59 into the field"), "{}", answer.body);
+    assert_eq!(office.firm.active().await, active);
+
+    let answer = visitor.post(&undo, &fields(&second, "59"));
+    assert_eq!(answer.status, 303, "{}", answer.body);
+    assert_eq!(office.firm.active().await, active + 59);
+    let run = visitor.page(answer.header("location").unwrap());
+    assert!(run.contains("59 reactivated"), "{run}");
+    let undone = office.firm.events("run.undone").await.pop().unwrap();
+    assert_eq!(undone["data"]["via"], json!("console"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plan_is_rejected_and_reopened_and_a_person_suspended_and_activated() {
     let (office, id) = office_with_leavers(40, 3).await;
     let visitor = Visitor::of(&office).await;

@@ -49,7 +49,7 @@ async fn an_export_of_events_has_all_of_them_and_a_list_says_what_it_leaves_out(
 
 /// A plan that comes in pages is one document to the operator.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_of_several_pages_is_shown_and_approved_whole() {
+async fn a_plan_and_a_run_of_several_pages_are_shown_and_approved_whole() {
     let mut office = Office::of(1_500, Mode::PlanOnly).await;
     let sim = &office.firm.sim;
     let people: Vec<String> = sim.look(|ad| {
@@ -67,17 +67,13 @@ async fn a_plan_of_several_pages_is_shown_and_approved_whole() {
     let all = whole["changes"].as_array().unwrap();
     assert_eq!((all.len() as u64, whole.get("next")), (held, None));
 
-    let (mut pages, mut after, mut of_groups) = (Vec::new(), String::new(), Vec::new());
-    loop {
-        let page = office.get(&format!("/v1/held/{id}?limit=500{after}")).await;
-        of_groups.push(page["by"].as_array().unwrap().len());
-        pages.extend(page["changes"].as_array().unwrap().iter().cloned());
-        let Some(next) = page["next"].as_str() else { break };
-        after = format!("&after={next}");
-    }
-    assert_eq!(&pages, all);
+    let pages = pages(&mut office, &format!("/v1/held/{id}")).await;
+    let of_pages: Vec<&Value> =
+        pages.iter().flat_map(|page| page["changes"].as_array().unwrap()).collect();
+    assert_eq!(of_pages, all.iter().collect::<Vec<_>>());
+    let of_groups: Vec<usize> =
+        pages.iter().map(|page| page["by"].as_array().unwrap().len()).collect();
     assert!(of_groups[0] > 0 && of_groups[1..].iter().all(|groups| *groups == 0), "{of_groups:?}");
-    office.expect(400, &format!("get /v1/held/{id}?after=nothing"), None).await;
 
     let (_, json, _) = rosterctl(&office, "held show --json").await;
     let shown: Value = serde_json::from_str(&json).unwrap();
@@ -86,4 +82,33 @@ async fn a_plan_of_several_pages_is_shown_and_approved_whole() {
     let users = office.firm.users().await;
     let renamed = |user: &&User| user.profile.display_name.as_deref() == Some("Somebody Else");
     assert_eq!(users.iter().filter(renamed).count() as u64, held);
+
+    let run = office.get("/v1/runs?limit=1").await["runs"][0]["id"].as_str().unwrap().to_owned();
+    let whole = office.get(&format!("/v1/runs/{run}")).await;
+    let all = whole["applied"].as_array().unwrap();
+    assert_eq!((all.len() as u64, whole.get("next")), (held, None));
+    let pages = self::pages(&mut office, &format!("/v1/runs/{run}")).await;
+    let of_pages: Vec<&Value> =
+        pages.iter().flat_map(|page| page["applied"].as_array().unwrap()).collect();
+    assert_eq!(of_pages, all.iter().collect::<Vec<_>>());
+    let (_, json, _) = rosterctl(&office, "run show latest --json").await;
+    let shown: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(shown, whole);
+}
+
+/// Returns the pages of a document, with 500 items each.
+async fn pages(office: &mut Office, path: &str) -> Vec<Value> {
+    let mut pages: Vec<Value> = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = office.get(&format!("{path}?limit=500{after}")).await;
+        let next = page["next"].as_str().map(|next| format!("&after={next}"));
+        pages.push(page);
+        match next {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    office.expect(400, &format!("get {path}?after=nothing"), None).await;
+    pages
 }

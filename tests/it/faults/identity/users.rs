@@ -70,7 +70,7 @@ async fn a_downgrade_after_a_relink_counts_for_the_group_of_the_former_entry() {
     });
     tick(&firm).await;
     let run = firm.engine.relink(&pro.id.to_string(), &new.to_string(), &alice()).await.unwrap();
-    let changes = firm.engine.store.run_changes(run.id, None).await.unwrap();
+    let changes = firm.engine.store.run_changes(run.id).await.unwrap();
     let lost =
         changes.iter().find(|c| c.class == Some(ChangeClass::Downgrade)).expect("a downgrade");
     let group = firm.sim.look(|ad| ad.guid(names::PRO));
