@@ -114,8 +114,7 @@ async fn a_leaver_is_first_after_nine_days_of_outage_and_two_kills() {
     })
     .await;
     let log = office.sim.log();
-    let writes: Vec<_> =
-        log[before..].iter().filter(|request| request.method != "GET").collect();
+    let writes: Vec<_> = log[before..].iter().filter(|request| request.method != "GET").collect();
     let at = writes.iter().position(|request| request.target.ends_with(&id)).expect("a write");
     // Four accounts may have been under way with the attempt that failed last, each with two requests.
     assert!(at <= 8, "{at} requests were sent before: {writes:#?}");

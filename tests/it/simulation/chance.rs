@@ -43,6 +43,7 @@ pub(super) fn of_seed(seed: u64, steps: usize) -> (Stage, Vec<Step>) {
         people: if rng.u8(0..3) == 0 { rng.usize(1..=10) } else { rng.usize(12..=70) },
         without_group: if rng.u8(0..3) == 0 { rng.usize(1..3) } else { 0 },
         filtered: rng.bool(),
+        excludes: rng.u8(0..3) == 0,
         has_grace_period: rng.u8(0..4) != 0,
         tombstones: rng.bool(),
         protects: rng.bool(),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use adsim::{Ad, Expiry, Migrant, NewPerson, names};
-use rosterd::model::Timestamp;
+use rosterd::model::{Dn, Timestamp};
 use uuid::Uuid;
 
 use super::history::{Edit, Mail, Mass};
@@ -22,6 +22,8 @@ const OUS: [&str; 8] = [
 ];
 /// The OUs of moves.
 const PLACES: usize = 7;
+/// The OU that a configuration may exclude. It is below a base, and none itself.
+const EXCLUDED: usize = 5;
 /// The groups that give a tier by nesting. The last two are empty at first.
 pub(super) const GROUPS: [&str; 5] =
     [names::BASIC, names::PRO, names::PRO_NESTED, "Roster Basic Nested", "Roster Deep"];
@@ -44,6 +46,8 @@ pub(super) struct Cast {
     pub(super) ous: Vec<Uuid>,
     /// The OUs that are bases, by the name of the directory. They keep their names.
     pub(super) bases: BTreeMap<String, Vec<Uuid>>,
+    /// The OU below the bases whose people are out of scope.
+    pub(super) excluded: Option<Uuid>,
     pub(super) groups: Vec<Uuid>,
     made: u32,
     pub(super) dark_ous: BTreeSet<usize>,
@@ -73,6 +77,7 @@ impl Cast {
             ous: OUS.iter().map(|ou| ad.guid(*ou)).collect(),
             groups: GROUPS.iter().map(|group| ad.guid(*group)).collect(),
             bases: BTreeMap::new(),
+            excluded: None,
             made,
             dark_ous: [PLACES].into(),
             dark_people: BTreeSet::new(),
@@ -80,6 +85,11 @@ impl Cast {
             dark_groups: BTreeSet::new(),
             tombstones,
         }
+    }
+
+    /// Excludes an OU below the bases, and returns it.
+    pub(super) fn exclude(&mut self) -> Uuid {
+        *self.excluded.insert(self.ous[EXCLUDED])
     }
 
     pub(super) fn is_alive(ad: &Ad, who: Uuid) -> bool {
@@ -208,6 +218,11 @@ impl Cast {
             }
             Edit::RenameOu(ou)
                 if self.bases.values().flatten().any(|base| *base == self.ou(*ou)) => {}
+            // A directory that is new to rosterd finds the excluded OU by its configured name alone.
+            Edit::RenameOu(ou)
+                if self.excluded.is_some_and(|ex| {
+                    Dn::new(ad.dn(ex)).is_within(&Dn::new(ad.dn(self.ou(*ou))))
+                }) => {}
             Edit::RenameOu(ou) => {
                 let name = format!("Department {}", self.next());
                 ad.rename(self.ou(*ou), &name);

@@ -340,6 +340,8 @@ pub(super) struct Stage {
     pub(super) people: usize,
     pub(super) without_group: usize,
     pub(super) filtered: bool,
+    /// Whether an OU below the bases is excluded.
+    pub(super) excludes: bool,
     pub(super) has_grace_period: bool,
     pub(super) tombstones: bool,
     pub(super) protects: bool,

@@ -8,6 +8,7 @@ use rosterd::model::{
 };
 
 use super::books::Books;
+use super::history::{Do, Step};
 use super::seen::{Seen, holds};
 use super::truth::{Facts, Truth};
 use crate::world::Life;
@@ -153,6 +154,10 @@ impl Memory {
     }
 
     fn learn_leavers(&mut self, seen: &Seen<'_>, linked: &BTreeSet<Guid>, read: &BTreeSet<String>) {
+        // A rejection that has ended may have kept leavers active. The next runs decide about them.
+        if matches!(seen.step, Step::Do(Do::Reopen(_))) {
+            self.leavers.clear();
+        }
         let counted = |counts: &mut BTreeMap<String, u32>| {
             for name in read {
                 *counts.entry(name.clone()).or_default() += 1;

@@ -12,7 +12,7 @@ use adsim::Sim;
 use futures_util::future::BoxFuture;
 use rosterd::clock::Clock;
 use rosterd::engine::{DirectoryConfig, Engine, EngineError, Rules};
-use rosterd::model::{Cron, Filter, Retention, ServerUrl, Timestamp, UserId};
+use rosterd::model::{Cron, Dn, Filter, Retention, ServerUrl, Timestamp, UserId};
 use rosterd::reconcile::WithoutGroup;
 use rosterd::store::Store;
 use tokio_util::sync::CancellationToken;
@@ -144,6 +144,10 @@ impl Domain {
             let text = "(!(employeeType=robot))";
             config.settings.filter =
                 Some((text.to_owned(), Filter::parse(text).expect("a filter")));
+        }
+        if stage.excludes {
+            let ou = self.cast.lock().expect("the cast").exclude();
+            config.settings.exclude_ou = vec![Dn::new(self.sim.look(|ad| ad.dn(ou)))];
         }
         config.tiers.without_group =
             [WithoutGroup::Suspend, WithoutGroup::Keep, WithoutGroup::Basic][stage.without_group];

@@ -64,6 +64,8 @@ pub(super) struct Truth {
     pub(super) people: BTreeMap<Guid, Facts>,
     /// The bases of each directory, by its name.
     pub(super) bases: BTreeMap<String, Vec<Dn>>,
+    /// The excluded OUs.
+    pub(super) excluded: Vec<Dn>,
     /// The unreadable attributes of each person.
     pub(super) dark: BTreeSet<&'static str>,
     /// Whether all OUs and groups show their contents.
@@ -77,8 +79,15 @@ pub(super) fn guid(of: Uuid) -> Guid {
 impl Truth {
     /// Returns the truth without any domain.
     pub(super) fn new(at: Timestamp, skew: Duration) -> Self {
-        let (people, bases) = (BTreeMap::new(), BTreeMap::new());
-        Self { at, skew, people, bases, dark: BTreeSet::new(), is_open: true }
+        Self {
+            at,
+            skew,
+            people: BTreeMap::new(),
+            bases: BTreeMap::new(),
+            excluded: Vec::new(),
+            dark: BTreeSet::new(),
+            is_open: true,
+        }
     }
 
     /// Adds the truth of one domain.
@@ -130,6 +139,7 @@ impl Truth {
         self.is_open &= cast.dark_ous.len() == 1 && cast.dark_groups.is_empty();
         let dns =
             |bases: &Vec<Uuid>| bases.iter().map(|ou| Dn::new(ad.dn(*ou))).collect::<Vec<_>>();
+        self.excluded.extend(cast.excluded.map(|ou| Dn::new(ad.dn(ou))));
         for (directory, bases) in &cast.bases {
             self.bases.entry(directory.clone()).or_default().extend(dns(bases));
         }
@@ -137,12 +147,13 @@ impl Truth {
 
     /// Returns whether a directory covers the place.
     pub(super) fn covers(&self, dn: &Dn) -> bool {
-        self.bases.values().flatten().any(|base| dn.is_within(base))
+        self.bases.keys().any(|directory| self.is_of(directory, dn))
     }
 
     /// Returns whether this directory covers the place.
     pub(super) fn is_of(&self, directory: &str, dn: &Dn) -> bool {
-        self.bases.get(directory).into_iter().flatten().any(|base| dn.is_within(base))
+        let mut bases = self.bases.get(directory).into_iter().flatten();
+        bases.any(|base| dn.is_within(base)) && !self.excluded.iter().any(|ou| dn.is_within(ou))
     }
 }
 
