@@ -26,6 +26,7 @@ mod groups;
 mod killed;
 mod law;
 mod leavers;
+mod liars;
 mod names;
 mod oauth;
 mod order;

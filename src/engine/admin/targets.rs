@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::engine::targets::record::TargetPlan;
@@ -290,7 +289,9 @@ impl Engine {
             was_foreign = refused.is_some_and(|r| r.kind == RefusalKind::Foreign);
         })
         .await?;
-        target.work.is_trusted.fetch_or(was_foreign, Ordering::Relaxed);
+        if was_foreign {
+            target.trust();
+        }
         target.work.wake.notify_one();
         self.target_status(&target).await
     }

@@ -1,6 +1,6 @@
 //! The canaries of a target: accounts by which it is recognised before anything is sent.
 
-use std::sync::atomic::Ordering;
+use std::sync::PoisonError;
 
 use crate::engine::Engine;
 use crate::engine::targets::Target;
@@ -12,34 +12,43 @@ use crate::store::RefusalKind;
 /// Accounts that are asked for.
 const CANARIES: u64 = 3;
 
+/// Whether a target is the one that has our accounts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::engine) enum Recognition {
+    Ours,
+    /// It gets no request, for this reason.
+    Refused(String),
+    /// No answer tells. Meanwhile only leavers lose their access, by the ids of their accounts.
+    Unknown(String),
+}
+
 impl Engine {
     /// Returns whether the target shows our accounts. Asked once after a start, a reload or another
     /// secret, and in each run.
-    pub(in crate::engine) async fn is_recognised(&self, target: &Target) -> Result<bool, Halt> {
+    pub(in crate::engine) async fn recognise(&self, target: &Target) -> Result<Recognition, Halt> {
         let secret = target.client.secret_identity();
-        let known =
-            target.recognised.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let known = target.recognised.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if known.is_some() && known == secret {
-            return Ok(true);
+            return Ok(Recognition::Ours);
         }
         self.discover(target).await?;
-        let is_recognised = match self.look_at_canaries(target).await {
-            Ok(is_recognised) => is_recognised,
+        match self.look_at_canaries(target, secret.as_deref()).await {
+            Ok(true) => {
+                *target.recognised.lock().unwrap_or_else(PoisonError::into_inner) = secret;
+                Ok(Recognition::Ours)
+            }
+            Ok(false) => {
+                let reason = "the target shows none of the accounts by which it is recognised, so that it may be another one";
+                self.refuse(target, RefusalKind::Foreign, reason).await;
+                Ok(Recognition::Refused(reason.to_owned()))
+            }
             Err(Halt::Unauthorized(reason)) => {
                 self.refuse(target, RefusalKind::Unauthorized, &reason).await;
-                return Ok(false);
+                Ok(Recognition::Refused(reason))
             }
-            // The work itself finds that the target is down, and backs off.
-            Err(Halt::Later { .. }) => return Ok(true),
-            Err(error) => return Err(error),
-        };
-        if is_recognised {
-            *target.recognised.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = secret;
-        } else {
-            let reason = "the target shows none of the accounts by which it is recognised, so that it may be another one";
-            self.refuse(target, RefusalKind::Foreign, reason).await;
+            Err(Halt::Later { reason, .. }) => Ok(Recognition::Unknown(reason)),
+            Err(error) => Err(error),
         }
-        Ok(is_recognised)
     }
 
     /// Reads the capabilities that the service declares. A capability that an answer disproved stays
@@ -66,8 +75,8 @@ impl Engine {
         Ok(())
     }
 
-    async fn look_at_canaries(&self, target: &Target) -> Result<bool, Halt> {
-        if target.work.is_trusted.load(Ordering::Relaxed) {
+    async fn look_at_canaries(&self, target: &Target, secret: Option<&str>) -> Result<bool, Halt> {
+        if target.is_trusted(secret) {
             return Ok(true);
         }
         let canaries = self.store.canary_counterparts(&target.config.name, CANARIES).await?;
@@ -81,7 +90,8 @@ impl Engine {
                         return Ok(true);
                     }
                 }
-                Outcome::NotFound => {}
+                // Some services refuse an id that they do not know.
+                Outcome::NotFound | Outcome::Refused(_) => {}
                 other => return Err(Halt::unexpected(&other)),
             }
         }

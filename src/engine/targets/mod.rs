@@ -116,6 +116,24 @@ pub struct Target {
     has_task: AtomicBool,
 }
 
+impl Target {
+    /// Notes that an operator takes this URL with the present secret for the right service.
+    pub(in crate::engine) fn trust(&self) {
+        let trusted = self.client.secret_identity().map(|secret| (self.url(), secret));
+        *self.work.trusted.lock().unwrap_or_else(PoisonError::into_inner) = trusted;
+    }
+
+    /// Returns whether an operator takes this URL with this secret for the right service.
+    fn is_trusted(&self, secret: Option<&str>) -> bool {
+        let trusted = self.work.trusted.lock().unwrap_or_else(PoisonError::into_inner);
+        trusted.as_ref().is_some_and(|(url, of)| *url == self.url() && Some(of.as_str()) == secret)
+    }
+
+    fn url(&self) -> String {
+        self.config.client.url.to_string()
+    }
+}
+
 impl std::fmt::Debug for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Target").field("name", &self.config.name).finish_non_exhaustive()
@@ -133,8 +151,9 @@ pub(in crate::engine) struct TargetWork {
     asked: Mutex<BTreeSet<UserId>>,
     /// Wakes the schedule.
     pub(in crate::engine) wake: Notify,
-    /// An operator says that this is the right service, whatever accounts it shows.
-    pub(in crate::engine) is_trusted: AtomicBool,
+    /// The URL and the secret of which an operator says that they lead to the right service, whatever
+    /// accounts it shows.
+    trusted: Mutex<Option<(String, String)>>,
     /// Accounts or rules have changed since the groups were brought up to date.
     pub(in crate::engine) has_group_work: AtomicBool,
     /// Why groups cannot be brought up to date.

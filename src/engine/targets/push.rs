@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use crate::engine::Engine;
 use crate::engine::backoff::{MAX_BACKOFF, backoff, jitter};
 use crate::engine::targets::Target;
+use crate::engine::targets::canaries::Recognition;
 use crate::engine::targets::exchange::{Exchange, Extent, Halt};
 use crate::engine::targets::pace::TaskLane;
 use crate::engine::targets::work::Work;
@@ -197,9 +198,18 @@ impl Engine {
             let next = self.store.next_counterpart(name, now).await?;
             return Ok(next.map_or(MAX_WAIT, |at| at.since(now)));
         }
-        if !self.is_recognised(target).await? {
-            return Ok(SECRET_INTERVAL);
-        }
+        let due = match self.recognise(target).await? {
+            Recognition::Ours => due,
+            Recognition::Refused(_) => return Ok(SECRET_INTERVAL),
+            Recognition::Unknown(reason) => {
+                let is_leaver = |row: &CounterpartRow| row.due.lane == Some(Lane::Leaver);
+                let leavers: Vec<_> = due.into_iter().filter(is_leaver).collect();
+                if leavers.is_empty() {
+                    return Ok(self.pauses(target, state, &reason, None).await);
+                }
+                leavers
+            }
+        };
         let is_probe = state.is_down;
         for row in due {
             let (user, lane) = (row.account.user, row.due.lane.unwrap_or(Lane::Run));
@@ -325,7 +335,6 @@ impl Engine {
         ended: Result<Result<Task, Halt>, tokio::task::JoinError>,
     ) {
         let name = &target.config.name;
-        let now = self.clock.now();
         match ended {
             Ok(Ok(task)) => {
                 if matches!(task, Task::Counterpart) {
@@ -333,18 +342,9 @@ impl Engine {
                 }
                 self.is_up(target, state).await;
             }
-            Ok(Err(Halt::Later { reason, after, extent })) => {
-                if extent != Extent::Account {
-                    state.failures = state.failures.saturating_add(1);
-                    let wait =
-                        backoff(state.failures - 1, jitter(name.as_str(), 0, state.failures))
-                            .min(MAX_PAUSE)
-                            .max(after.unwrap_or_default().min(MAX_BACKOFF));
-                    state.paused_until = self.clock.passed() + wait;
-                    if !std::mem::replace(&mut state.is_down, true) {
-                        self.is_unreachable(target, &reason, now).await;
-                    }
-                }
+            Ok(Err(Halt::Later { extent: Extent::Account, .. })) => {}
+            Ok(Err(Halt::Later { reason, after, .. })) => {
+                self.pauses(target, state, &reason, after).await;
             }
             Ok(Err(Halt::Unauthorized(reason))) => {
                 self.refuse(target, RefusalKind::Unauthorized, &reason).await;
@@ -358,6 +358,26 @@ impl Engine {
                 state.paused_until = self.clock.passed() + SECRET_INTERVAL;
             }
         }
+    }
+
+    /// Lets a target that cannot be used rest, and returns for how long.
+    async fn pauses(
+        &self,
+        target: &Target,
+        state: &mut PushState,
+        reason: &str,
+        after: Option<Duration>,
+    ) -> Duration {
+        state.failures = state.failures.saturating_add(1);
+        let jitter = jitter(target.config.name.as_str(), 0, state.failures);
+        let wait = backoff(state.failures - 1, jitter)
+            .min(MAX_PAUSE)
+            .max(after.unwrap_or_default().min(MAX_BACKOFF));
+        state.paused_until = self.clock.passed() + wait;
+        if !std::mem::replace(&mut state.is_down, true) {
+            self.is_unreachable(target, reason, self.clock.now()).await;
+        }
+        wait
     }
 
     async fn is_up(&self, target: &Target, state: &mut PushState) {

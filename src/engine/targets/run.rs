@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::PoisonError;
 
 use crate::engine::targets::Target;
+use crate::engine::targets::canaries::Recognition;
 use crate::engine::targets::exchange::{Exchange, Extent, Halt};
 use crate::engine::targets::request::{TargetRequest, TargetScope};
 use crate::engine::targets::search::halt;
@@ -21,8 +22,8 @@ use crate::model::{
     ProposedStep, ProvisionProblem, StepKind, Tier, Trigger, User, UserId,
 };
 use crate::reconcile::provision::{
-    Account, Clearance, Cleared, Followed, FoundStep, FurtherSteps, Outcome, Permission, Request,
-    Sighting, Step, Wish, cluster_of, steps,
+    Account, Clearance, Cleared, Followed, FoundStep, FurtherSteps, Permission, Sighting, Step,
+    Wish, cluster_of, steps,
 };
 use crate::scim::Pages;
 use crate::store::{Run, Settled, SettledBy, UnmanagedAccount, UserFilter};
@@ -160,8 +161,11 @@ impl Engine {
         };
         // Each run recognises the target anew.
         *target.recognised.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        if !self.is_recognised(target).await? {
-            return Err(Halt::later("the target is not recognised by its accounts"));
+        match self.recognise(target).await? {
+            Recognition::Ours => {}
+            Recognition::Refused(reason) | Recognition::Unknown(reason) => {
+                return Err(Halt::later(reason));
+            }
         }
         let state = self.target_state(target).await?;
         let mut reading = Reading {
@@ -378,12 +382,12 @@ impl Reading<'_> {
     ) -> Result<Option<Work>, Halt> {
         let mut work = Work::on(row);
         let Some(id) = work.linked() else { return self.search_and_decide(work, user).await };
-        match self.exchange.ask(&Request::read(&id)).await? {
-            Outcome::Done(resource) => {
+        match self.exchange.read(&id).await? {
+            Some(resource) => {
                 let seen = Account::of(resource, &self.target.config.mapping);
                 Ok(self.decide(work, user, &Sighting::Seen(seen.into_iter().collect())))
             }
-            Outcome::NotFound => {
+            None => {
                 let grace_period = self.target.config.limits.grace_period;
                 if work.confirm_gone(self.engine.clock.now(), grace_period) {
                     return self.search_and_decide(work, user).await;
@@ -391,7 +395,6 @@ impl Reading<'_> {
                 self.observed.undecided.insert(work.user());
                 Ok(Some(work))
             }
-            other => Err(Halt::unexpected(&other)),
         }
     }
 

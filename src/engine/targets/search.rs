@@ -6,7 +6,7 @@ use crate::engine::targets::Target;
 use crate::engine::targets::exchange::{Exchange, Halt};
 use crate::engine::{Engine, EngineError};
 use crate::model::{Lane, MatchAttribute, RemoteId};
-use crate::reconcile::provision::{Account, Lesson, Outcome, Partial, Request, Wanted};
+use crate::reconcile::provision::{Account, Lesson, Outcome, Partial, Request, Resource, Wanted};
 use crate::scim::{ListError, Pages};
 
 impl Engine {
@@ -16,16 +16,34 @@ impl Engine {
         target: &Target,
         id: &RemoteId,
     ) -> Result<bool, EngineError> {
-        let exchange = Exchange::new(self, target, Lane::Change);
-        match exchange.ask(&Request::read(id)).await? {
-            Outcome::Done(_) => Ok(true),
-            Outcome::NotFound => Ok(false),
-            other => Err(Halt::unexpected(&other).into()),
-        }
+        Ok(Exchange::new(self, target, Lane::Change).read(id).await?.is_some())
     }
 }
 
 impl Exchange<'_> {
+    /// Reads an account; `None` if the target has none of this id. An answer about another account
+    /// proves nothing.
+    pub(in crate::engine) async fn read(&self, id: &RemoteId) -> Result<Option<Resource>, Halt> {
+        match self.ask(&Request::read(id)).await? {
+            Outcome::Done(resource) if resource.is_of(id) => Ok(Some(resource)),
+            Outcome::Done(_) => Err(Halt::later(format!(
+                "asked for the account {id}, the target shows another one"
+            ))),
+            Outcome::NotFound => Ok(None),
+            other => Err(Halt::unexpected(&other)),
+        }
+    }
+
+    /// Returns the accounts that may belong to a leaver whose account was to be created. A filter may
+    /// miss it, so the list decides.
+    pub(in crate::engine) async fn search_lost(
+        &self,
+        wanted: &Wanted,
+    ) -> Result<Vec<Account>, Halt> {
+        let found = self.search(wanted).await?;
+        if found.is_empty() { self.listed(wanted).await } else { Ok(found) }
+    }
+
     /// Returns the accounts that may belong to a user.
     pub(in crate::engine) async fn search(&self, wanted: &Wanted) -> Result<Vec<Account>, Halt> {
         if self.capabilities().await?.filter
@@ -33,6 +51,11 @@ impl Exchange<'_> {
         {
             return Ok(found);
         }
+        self.listed(wanted).await
+    }
+
+    /// Searches the list of all accounts, which has to be whole.
+    async fn listed(&self, wanted: &Wanted) -> Result<Vec<Account>, Halt> {
         let (found, partial) = self.list_for(wanted).await?;
         // An account that was not listed could be created a second time.
         match partial {

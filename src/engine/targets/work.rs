@@ -11,8 +11,8 @@ use crate::model::{
     ProvisionProblem, RemoteId, StepKind, UserId,
 };
 use crate::reconcile::provision::{
-    Account, Clearance, Cleared, Followed, Lesson, Outcome, Permission, Refusal, Request, Requests,
-    Resource, Sighting, Step, Wanted, Wish, steps,
+    Account, Capabilities, Clearance, Cleared, Followed, Lesson, Outcome, Permission, Refusal,
+    Request, Requests, Resource, Sighting, Step, Wanted, Wish, steps,
 };
 use crate::store::{Settled, SettledBy};
 
@@ -140,7 +140,7 @@ impl Exchange<'_> {
             work.row.problem = decision.problem;
             if decision.needs_search {
                 let Some(wanted) = wish.wanted() else { return Ok(()) };
-                sighting = Sighting::Seen(self.search(wanted).await?);
+                sighting = Sighting::Seen(self.candidates(work, &wish, wanted).await?);
                 continue;
             }
             let Clearance { cleared, waiting } =
@@ -163,27 +163,47 @@ impl Exchange<'_> {
         Err(Halt::later("the account changes while it is written"))
     }
 
+    /// Returns the accounts that may belong to a user without a linked one.
+    async fn candidates(
+        &self,
+        work: &Work,
+        wish: &Wish,
+        wanted: &Wanted,
+    ) -> Result<Vec<Account>, Halt> {
+        let was_intended = work.row.account.state == CounterpartState::Intended;
+        if was_intended && matches!(wish, Wish::Inactive(..)) {
+            self.search_lost(wanted).await
+        } else {
+            self.search(wanted).await
+        }
+    }
+
     /// Returns the sighting that the work begins with. An account that a run found is read again,
-    /// because the target may have changed since. `None` waits for a second read.
+    /// because the target may have changed since. So is the account of a leaver that was inactive by
+    /// another client's will. `None` waits for a second read.
     async fn first_sighting(&self, work: &mut Work, wish: &Wish) -> Result<Option<Sighting>, Halt> {
         // A removed user is forgotten after this, so that its account is read in any case.
         let is_removed = matches!(wish, Wish::Inactive(InactiveReason::Removed, _));
-        if work.row.due.is_followed && !is_removed {
+        let account = &work.row.account;
+        let may_be_active = matches!(wish, Wish::Inactive(..))
+            && account.active == Some(false)
+            && !account.deactivated_by_us;
+        if work.row.due.is_followed && !is_removed && !may_be_active {
             return Ok(Some(Sighting::Unasked));
         }
-        let Some(id) = work.row.account.id.clone() else {
+        let Some(id) = account.id.clone() else {
             return Ok(Some(match wish.wanted() {
-                Some(wanted) => Sighting::Seen(self.search(wanted).await?),
+                Some(wanted) => Sighting::Seen(self.candidates(work, wish, wanted).await?),
                 None => Sighting::Unasked,
             }));
         };
-        match self.ask(&Request::read(&id)).await? {
-            Outcome::Done(resource) => {
+        match self.read(&id).await? {
+            Some(resource) => {
                 let account = Account::of(resource, &self.config().mapping);
                 Ok(Some(Sighting::Seen(account.into_iter().collect())))
             }
-            Outcome::NotFound if matches!(wish, Wish::Inactive(..)) => Ok(Some(Sighting::Gone)),
-            Outcome::NotFound => {
+            None if matches!(wish, Wish::Inactive(..)) => Ok(Some(Sighting::Gone)),
+            None => {
                 let now = self.engine.clock.now();
                 if work.confirm_gone(now, self.config().limits.grace_period) {
                     Ok(Some(Sighting::Unasked))
@@ -191,7 +211,6 @@ impl Exchange<'_> {
                     Ok(None)
                 }
             }
-            other => Err(Halt::unexpected(&other)),
         }
     }
 
@@ -293,8 +312,8 @@ impl Exchange<'_> {
         for request in &requests {
             match self.ask(request).await? {
                 Outcome::Done(resource) => {
-                    let Some(account) = Account::of(resource, &self.config().mapping) else {
-                        return Err(Halt::later("the answer to the creation has no id"));
+                    let Some(account) = self.made(resource, work.user(), wanted).await? else {
+                        return Ok(work.misled());
                     };
                     work.link(&account, LinkOrigin::Created);
                     work.row.sent_at = Some(self.engine.clock.now());
@@ -314,6 +333,31 @@ impl Exchange<'_> {
             }
         }
         Ok(DONE)
+    }
+
+    /// Returns the account that the answer to a creation shows; `None` if it is another one.
+    async fn made(
+        &self,
+        resource: Resource,
+        user: UserId,
+        wanted: &Wanted,
+    ) -> Result<Option<Account>, Halt> {
+        let mapping = &self.config().mapping;
+        let Some(mut account) = Account::of(resource, mapping) else {
+            return Err(Halt::later("the answer to the creation has no id"));
+        };
+        if account.external_id.is_none()
+            && account.user_name.is_none()
+            && let Some(whole) = self.read(&account.id).await?
+            && let Some(read) = Account::of(whole, mapping)
+        {
+            account = read;
+        }
+        let ids = std::slice::from_ref(&account.id);
+        let rows = self.engine.store.counterparts_by_id(&self.config().name, ids).await?;
+        let is_ours =
+            account.is_made_for(wanted) && rows.iter().all(|row| row.account.user == user);
+        Ok(is_ours.then_some(account))
     }
 
     /// Looks for the account that has the name. A filter has not found it, so the list is read.
@@ -342,17 +386,19 @@ impl Exchange<'_> {
     async fn modify(&self, step: &Step) -> Result<Written, Halt> {
         let Some(id) = &step.id else { return Err(Halt::later("the account has no id")) };
         let mut seen = None;
-        // A target without PATCH is learned, and PUT needs a read: at most three rounds.
-        for _ in 0..3 {
-            let requests = match step.requests(&self.capabilities().await?, seen.as_ref()) {
+        let mut may_patch = true;
+        // A target without PATCH is learned, PUT needs a read, and PATCH may have no effect on a leaver.
+        for _ in 0..4 {
+            let known = self.capabilities().await?;
+            let capabilities = Capabilities { patch: known.patch && may_patch, ..known };
+            let requests = match step.requests(&capabilities, seen.as_ref()) {
                 Requests::Send(requests) => requests,
-                Requests::ReadFirst(read) => match self.ask(&read).await? {
-                    Outcome::Done(resource) => {
+                Requests::ReadFirst(_) => match self.read(id).await? {
+                    Some(resource) => {
                         seen = Some(resource);
                         continue;
                     }
-                    Outcome::NotFound => return Ok(Written::Gone),
-                    other => return Err(Halt::unexpected(&other)),
+                    None => return Ok(Written::Gone),
                 },
             };
             match self.send(&requests).await? {
@@ -361,11 +407,13 @@ impl Exchange<'_> {
                 }
                 Outcome::Done(_) | Outcome::Unverified | Outcome::NotFound => {
                     // PATCH is 404 for existing accounts of some services: GET decides.
-                    return match self.ask(&Request::read(id)).await? {
-                        Outcome::Done(resource) => Ok(Written::Shown(resource)),
-                        Outcome::NotFound => Ok(Written::Gone),
-                        other => Err(Halt::unexpected(&other)),
-                    };
+                    let Some(resource) = self.read(id).await? else { return Ok(Written::Gone) };
+                    let is_still_active =
+                        step.kind == StepKind::Deactivate && resource.active() == Some(true);
+                    if !(is_still_active && capabilities.patch) {
+                        return Ok(Written::Shown(resource));
+                    }
+                    (may_patch, seen) = (false, Some(resource));
                 }
                 Outcome::Learned(_) => {}
                 Outcome::Stale => seen = None,
@@ -463,7 +511,7 @@ impl Exchange<'_> {
 
 /// Returns whether an answer shows the effect of a step, so that no read is needed.
 fn is_shown(step: &Step, resource: &Resource) -> bool {
-    let is_whole = resource.id().is_some();
+    let is_whole = step.id.as_ref().is_some_and(|id| resource.is_of(id));
     match step.kind {
         StepKind::Deactivate => is_whole && resource.active() == Some(false),
         StepKind::Reactivate => is_whole && resource.active() == Some(true),
@@ -478,6 +526,16 @@ fn is_end(kind: StepKind) -> bool {
 }
 
 impl Work {
+    /// Notes that the answer to a creation showed another account. It is not linked, and stays as it is.
+    fn misled(&mut self) -> Next {
+        self.row.problem = Some(ProvisionProblem::Refused);
+        self.row.answer = Some(
+            "the target answered the creation with the account of somebody else, which was not linked"
+                .to_owned(),
+        );
+        Next::Done { is_complete: false }
+    }
+
     /// Notes that nothing of the wish is left to do.
     fn complete(&mut self, wish: &Wish) {
         self.row.answer = None;

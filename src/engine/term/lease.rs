@@ -140,7 +140,7 @@ impl Engine {
             watch.beat_at = Some(asked);
             let node = self.own_node(cluster);
             let noted = self.store.note_node(&node).await?;
-            if watch.heard.replace(noted.at).is_some_and(|own| noted.before != Some(own)) {
+            if watch.heard.replace(noted.at).is_some_and(|own| noted.before > Some(own)) {
                 watch.twin_at = Some(asked);
             }
             let has_twin = watch.twin_at.is_some_and(|at| asked.saturating_sub(at) < cluster.lease);

@@ -53,6 +53,15 @@ impl Account {
         }
     }
 
+    /// Returns whether the answer to a creation shows the account of this user: by `externalId`, or by
+    /// the name where it shows none.
+    pub fn is_made_for(&self, wanted: &Wanted) -> bool {
+        match (&self.external_id, &wanted.external_id) {
+            (Some(shown), Some(own)) => shown == own,
+            _ => self.has("userName", &wanted.user_name),
+        }
+    }
+
     /// Returns whether the account has one of the names of a user.
     pub fn may_belong_to(&self, wanted: &Wanted) -> bool {
         wanted.external_id.as_deref().is_some_and(|id| self.has("externalId", id))

@@ -5,6 +5,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::model::RemoteId;
+
 /// The schema of a user (RFC 7643, 4.1).
 pub const USER: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
 /// The enterprise extension of a user (RFC 7643, 4.3).
@@ -37,6 +39,11 @@ impl Resource {
     /// Returns the id, which some targets send as a number. URLs cannot name `.` and `..`.
     pub fn id(&self) -> Option<String> {
         text_of(self.get("id")?).filter(|id| id != "." && id != "..")
+    }
+
+    /// Returns whether this is the account of an id.
+    pub fn is_of(&self, id: &RemoteId) -> bool {
+        self.id().as_deref() == Some(id.0.as_str())
     }
 
     /// Returns the value of `active`; `None` if the target does not show it.

@@ -144,7 +144,10 @@ async fn an_emptied_target_gets_no_storm_of_creations() {
         office.sim.delete(&id_of(&account));
     }
     let run = office.run().await;
-    assert!(run.error.is_some_and(|error| error.contains("not recognised")));
+    assert!(
+        run.error
+            .is_some_and(|error| error.contains("none of the accounts by which it is recognised"))
+    );
     // The operator says that this is the right service.
     office.firm.engine.unlock_target(NAME).await.expect("a status");
     until("the accounts are planned", async || {
