@@ -168,18 +168,21 @@ impl Engine {
         }
         let own = secret.clone();
         let refused = refusal.and_then(|refusal| {
+            // Another server has accepted this secret, and this one may not have heard of it.
+            let settings = &directory.config.settings;
+            let has_others = settings.servers.len() != 1;
+            let was_accepted = has_others && directory.work.accepted().as_ref() == Some(&secret);
             let retry_at = match refusal.retry() {
                 Retry::Anytime => return None,
-                Retry::Occasionally => Some(self.clock.now().plus(LONGEST_BIND_PAUSE)),
-                Retry::Never => None,
+                Retry::Never if !was_accepted => None,
+                Retry::Occasionally | Retry::Never => {
+                    Some(self.clock.now().plus(LONGEST_BIND_PAUSE))
+                }
             };
             let at = Some(self.clock.now());
             let told = refusal.to_string();
             Some(BindRefused { secret, told, retry_at, at, earlier: Vec::new(), is_over: false })
         });
-        if refused.is_some() {
-            directory.work.accepted().take();
-        }
         let note = |state: &mut crate::store::DirectoryState| match refused {
             Some(refused) => state.bind_refused = Some(refused.after(state.bind_refused.take())),
             None if is_bound => {

@@ -67,6 +67,11 @@ impl Store {
         self.set_log_keys(keys);
     }
 
+    /// Returns a mark of the key of new entries, by which nodes notice that they differ.
+    pub fn log_key_mark(&self) -> Option<String> {
+        self.log_keys().mark()
+    }
+
     pub(super) fn set_log_keys(&self, keys: LogKeys) {
         *self.log_keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
     }

@@ -66,6 +66,12 @@ impl LogKeys {
         Self(lines.map(|line| SecretSlice::from(line.as_bytes().to_vec())).collect())
     }
 
+    /// Returns a mark of the key of new entries, which tells nothing about it.
+    pub(super) fn mark(&self) -> Option<String> {
+        let hash = keyed(self.0.first()?, GENESIS, "mark of the key of new entries")?;
+        Some(hash[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
     /// Returns the hash of a new entry.
     pub(super) fn link(&self, before: [u8; 32], document: &str) -> [u8; 32] {
         self.0

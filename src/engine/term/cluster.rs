@@ -84,15 +84,17 @@ impl Engine {
             json!([c.name, c.account, c.scope_hash(), format!("{decides:?}")])
         });
         let hooks = self.hooks();
-        let hooks = hooks.values().map(|hook| json!([hook.config.name, hook.config.events]));
+        let hooks = hooks.values().map(|hook| format!("{:?}", hook.config));
         let targets = self.targets();
         let targets = targets.values().map(|t| json!([t.config.name, t.config.rules_hash()]));
-        let Rules { trusted, max_failures, retention, .. } = &configured.rules;
+        let Rules { trusted, max_failures, gates, retention, digest, resolver: _ } =
+            &configured.rules;
         let all = json!([
             directories.collect::<Vec<_>>(),
             hooks.collect::<Vec<_>>(),
             targets.collect::<Vec<_>>(),
-            format!("{trusted:?}{max_failures}{retention:?}"),
+            format!("{trusted:?}{max_failures}{gates:?}{retention:?}{digest:?}"),
+            self.store.log_key_mark(),
         ]);
         format!("{:016x}", xxhash_rust::xxh3::xxh3_64(all.to_string().as_bytes()))
     }

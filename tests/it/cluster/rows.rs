@@ -232,19 +232,28 @@ fn a_node_with_another_configuration_is_named_and_takes_over_later() {
     let Some(mut site) = Site::new(Like { nodes: 1, people: 20, ..Like::default() }) else {
         return;
     };
-    let place = site.place("b");
-    let file = place.folder.path().join("rosterd.toml");
-    let text = std::fs::read_to_string(&file).unwrap();
-    let text = text.replace("exclude = []", "");
-    std::fs::write(&file, format!("{text}\nexclude = [\"nobody@example.com\"]\n")).unwrap();
-    site.nodes.push(place);
-    site.start(1);
-    for node in 0..2 {
-        until("both nodes say so", || {
-            let attention = site.daemon(node).done("status")["cluster"]["attention"].to_string();
-            attention.contains("b has another configuration than the leader").then_some(())
-        });
+    let others = [
+        ("b", "exclude = [\"nobody@example.com\"]"),
+        ("c", "[[gate]]\nname = \"board\"\nexec = [\"/usr/bin/true\"]"),
+    ];
+    for (node, (name, more)) in (1..).zip(others) {
+        let place = site.place(name);
+        let file = place.folder.path().join("rosterd.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let text = text.replace("exclude = []", "");
+        std::fs::write(&file, format!("{text}\n{more}\n")).unwrap();
+        site.nodes.push(place);
+        site.start(node);
+        for node in 0..=node {
+            until("each node says so", || {
+                let status = site.daemon(node).done("status");
+                let attention = status["cluster"]["attention"].to_string();
+                let is_told = format!("{name} has another configuration than the leader");
+                attention.contains(&is_told).then_some(())
+            });
+        }
     }
+    site.nodes[2].daemon = None;
     site.nodes[0].daemon = None;
     site.leads(1);
 }

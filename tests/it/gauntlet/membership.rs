@@ -88,6 +88,36 @@ async fn group_cycles_foreign_members_and_empty_groups_change_no_user() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_group_changes_no_member_of_the_groups_below_it() {
+    let firm = Firm::running(60, without_limits).await;
+    let deep = firm.sim.edit(|ad| {
+        let deep = ad.add_group(names::GROUPS, "Platform Team");
+        ad.add_member(names::PRO_NESTED, deep);
+        let basic = names::BASIC;
+        for person in [NewPerson::new("deep").mail("deep@example.com")] {
+            let who = ad.add_person(person);
+            ad.add_member(deep, who);
+            ad.remove_member(basic, who);
+        }
+        deep
+    });
+    firm.sync().await;
+    let before = firm.users().await;
+    assert!(before.iter().any(|user| user.profile.sam_account_name.as_deref() == Some("deep")));
+    let members = firm.sim.look(|ad| ad.members(names::PRO));
+    assert!(!members.contains(&deep));
+    firm.sim.edit(|ad| members.iter().for_each(|who| ad.remove_member(names::PRO, *who)));
+    for _ in 0..3 {
+        let run = firm.sync().await;
+        assert_eq!((run.counts.total(), run.held), (0, 0), "{run:?}");
+        firm.later(GRACE_PERIOD);
+    }
+    let states =
+        |users: Vec<User>| users.iter().map(|u| (u.id, u.tier, u.status())).collect::<Vec<_>>();
+    assert_eq!(states(firm.users().await), states(before));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_membership_that_ends_without_a_write_is_seen_by_the_next_full_read() {
     // A time-limited membership ends like this: without a write.
     let firm = Firm::running(60, |_| {}).await;

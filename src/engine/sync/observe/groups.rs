@@ -135,8 +135,16 @@ impl Engine {
                 silent.extend(silent_elsewhere);
                 // A group that listed members and lists none now is silent, even when it is the primary group
                 // of people.
-                let known: BTreeSet<Guid> = in_use.intersection(&listed).copied().collect();
-                silent.extend(known.difference(&session.groups_with_members(&known).await?));
+                let listing = session.groups_with_members(&listed).await?;
+                silent
+                    .extend(in_use.intersection(&listed).filter(|group| !listing.contains(group)));
+                // The groups below an emptied one have left the closure, whether it was emptied or hidden.
+                let closure = &observed.seen.policy.closure;
+                let is_inside = |group: &Guid| closure.tier_of(*group).is_some();
+                if listed.difference(&listing).any(is_inside) {
+                    let of_suspects = suspects.values().filter_map(|suspect| suspect.entitled_by);
+                    silent.extend(of_suspects.filter(|group| !is_inside(group)));
+                }
                 silent.extend(
                     session.hidden_nested_groups(&in_use, &observed.seen.policy.closure).await?,
                 );
