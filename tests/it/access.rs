@@ -148,6 +148,26 @@ async fn a_refused_secret_is_tried_once_over_all_callers_and_servers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_one_server_accepted_is_sent_again_after_another_refused_it() {
+    let firm = Firm::running(5, |_| {}).await;
+    let second = firm.sim.replica("dc2").expect("a replica");
+    firm.reconfigure(|c| {
+        c.settings.servers.push(ServerUrl::parse(&second.ldaps_url()).expect("a URL"))
+    });
+    assert_eq!(firm.sync().await.error, None);
+    // The new password has not reached the second server.
+    firm.sim.freeze();
+    second.faults().push(Fault::new(When::Bind, What::BindRefused("52e")).always());
+    for _ in 0..3 {
+        assert!(firm.sync().await.error.is_some());
+    }
+    assert_eq!(second.log().binds().iter().filter(|(_, code)| *code != 0).count(), 1);
+    firm.sim.thaw();
+    firm.later(std::time::Duration::from_mins(31));
+    assert_eq!(firm.sync().await.error, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_a_check_saw_refused_is_not_tried_by_runs() {
     let firm = Firm::running(5, |_| {}).await;
     refuse_binds(&firm, "533");
