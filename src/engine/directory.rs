@@ -159,6 +159,8 @@ pub(in crate::engine) struct Work {
     /// The next scheduled run, for `status`.
     pub(in crate::engine) next_run: watch::Sender<Option<Timestamp>>,
     pub(in crate::engine) following: watch::Sender<Following>,
+    /// The runs of followed changes that are under way.
+    pub(in crate::engine) followed_runs: watch::Sender<u32>,
     /// The same of each further server, by its URL, and since when.
     others: std::sync::Mutex<BTreeMap<String, (Following, Timestamp)>>,
     /// A warning for the next run: the clock was ahead.

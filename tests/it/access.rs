@@ -163,7 +163,7 @@ async fn a_secret_that_one_server_accepted_is_sent_again_after_another_refused_i
     }
     assert_eq!(second.log().binds().iter().filter(|(_, code)| *code != 0).count(), 1);
     firm.sim.thaw();
-    firm.later(std::time::Duration::from_mins(31));
+    firm.later(Duration::from_mins(31));
     assert_eq!(firm.sync().await.error, None);
 }
 

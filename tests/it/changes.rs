@@ -435,6 +435,32 @@ async fn a_leaver_does_not_wait_for_a_long_full_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_a_followed_change_is_recorded_though_a_reload_ends_it() {
+    let firm = followed(10, |config| {
+        config.live = true;
+        config.settings.timeouts.operation = Duration::from_mins(1);
+    })
+    .await;
+    firm.keep().await;
+    let (name, _) = firm.staff(1).remove(0);
+    firm.sim.faults().push(Fault::new(When::search().containing("objectguid="), What::Stall));
+    firm.sim.edit(|ad| ad.set(name.as_str(), "title", "Chief"));
+    let running = async || firm.runs().await.into_iter().find(|run| run.state == RunState::Running);
+    let run = until("a live run reads", async || {
+        let is_stalled = firm.sim.faults().fired() > 0;
+        running().await.filter(|run| is_stalled && run.trigger == Trigger::Live)
+    })
+    .await;
+    firm.reconfigure(|config| config.exclude.push("nobody@example.com".to_owned()));
+    until("its end is recorded", async || running().await.is_none().then_some(())).await;
+    let ended = firm.runs().await.into_iter().find(|other| other.id == run.id).expect("the run");
+    assert_eq!(ended.state, RunState::Cancelled, "{ended:?}");
+    let directory = firm.engine.directory("corp").expect("corp");
+    let status = firm.engine.directory_status(&directory).await.expect("a status");
+    assert!(status.running.is_none(), "{:?}", status.running);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_notifications_is_polled() {
     type Silence = (&'static str, fn(&Sim));
     let silence: [Silence; 2] = [

@@ -147,7 +147,7 @@ impl Engine {
         }
         let source = Source::Other(url.clone());
         let request = Request { source, ..Request::people(Trigger::Live, people, None) };
-        let run = self.run(directory, request).await?;
+        let run = self.run_to_the_end(directory, request).await?;
         if matches!(run.state, RunState::Failed | RunState::Cancelled) {
             return Err(FollowError::RunFailed(run.error.unwrap_or_default()).into());
         }

@@ -18,7 +18,7 @@ use crate::engine::triggers::following::Following;
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{Guid, RunState, Timestamp, Trigger};
 use crate::reconcile::{FullReadReason, OLDEST_STAMP};
-use crate::store::DirectoryState;
+use crate::store::{DirectoryState, Run};
 
 /// Interval at which the highest USN is read despite notifications, because the server may lose
 /// one. With the time limit of a sign of life, a dead server is left after eight seconds.
@@ -69,10 +69,20 @@ impl Engine {
         while self.is_chosen(directory, source) {
             let begun = Instant::now();
             let span = tracing::error_span!("live", directory = %name);
+            let mut following =
+                std::pin::pin!(self.follow(directory, source, &mut full_at).instrument(span));
             let Err(error) = tokio::select! {
                 biased;
-                () = directory.cancel.cancelled() => return,
-                ended = self.follow(directory, source, &mut full_at).instrument(span) => ended,
+                () = directory.cancel.cancelled() => {
+                    // A run ends by the same token, and has to record its end.
+                    let mut runs = directory.work.followed_runs.subscribe();
+                    tokio::select! {
+                        _ = runs.wait_for(|under_way| *under_way == 0) => {}
+                        _ = following => {}
+                    }
+                    return;
+                }
+                ended = &mut following => ended,
             };
             if matches!(error, EngineError::Follow(FollowError::NotChosen)) {
                 break;
@@ -264,7 +274,7 @@ impl Engine {
                 Request { full_read_reason: Some(reason), ..Request::full(Trigger::Live, None) }
             }
         };
-        let run = self.run(directory, request).await?;
+        let run = self.run_to_the_end(directory, request).await?;
         match run.state {
             RunState::Failed | RunState::Cancelled => {
                 Err(FollowError::RunFailed(run.error.unwrap_or_default()).into())
@@ -289,9 +299,21 @@ impl Engine {
         let active = active.into_iter().map(|row| row.guid);
         let people: BTreeSet<Guid> = active.filter(|guid| leavers.contains_key(guid)).collect();
         if !people.is_empty() {
-            self.run(directory, Request::people(Trigger::Live, people, None)).await?;
+            self.run_to_the_end(directory, Request::people(Trigger::Live, people, None)).await?;
         }
         Ok(())
+    }
+
+    /// Runs over followed changes. The task that follows them does not end before the run.
+    pub(in crate::engine) async fn run_to_the_end(
+        &self,
+        directory: &Directory,
+        request: Request,
+    ) -> Result<Run, EngineError> {
+        directory.work.followed_runs.send_modify(|under_way| *under_way += 1);
+        let ended = self.run(directory, request).await;
+        directory.work.followed_runs.send_modify(|under_way| *under_way -= 1);
+        ended
     }
 }
 
