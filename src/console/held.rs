@@ -362,8 +362,9 @@ fn decision(plan: &HeldPlan, shown: usize, draft: &Draft) -> Markup {
                 label #typed { span { "Type the number of selected people" } input name="number" inputmode="numeric" autocomplete="off"; }
             }
             div.actions {
-                button.danger formaction={ "/held/" (plan.id) "/reject" } data-reject { "Reject the whole plan" }
+                // Enter in a field presses the first button of the form, so this one comes first.
                 button.primary #approve { "Approve " span #approved { (number(chosen as u64)) } }
+                button.danger formaction={ "/held/" (plan.id) "/reject" } formnovalidate { "Reject the whole plan" }
             }
         }
         p.small.script-only { "Keys: " kbd { "j" } " " kbd { "k" } " next and previous person, " kbd { "x" } " tick, " kbd { "/" } " search, " kbd { "a" } " approve" }
@@ -501,7 +502,27 @@ pub async fn reject(
         let form = Form::default();
         return Ok(changed(&console, &visit, &plan, &digest, &form).await?.into_response());
     }
+    if fields.get("sure").is_none() {
+        return Ok(ask(&visit, &plan, fields.text("comment")).into_response());
+    }
     decide(&console, &fields, &id, "reject").await
+}
+
+/// Asks whether a whole plan is rejected.
+fn ask(visit: &Visit, plan: &HeldPlan, comment: &str) -> Markup {
+    let title = format!("Reject {} of {}?", count(plan.count, "change"), plan.directory);
+    let body = html! {
+        p { "They stay off until an operator decides again. Nothing has been rejected yet." }
+        form.decide method="post" action={ "/held/" (plan.id) "/reject" } {
+            (visit.token())
+            input type="hidden" name="digest" value=(plan.digest);
+            input type="hidden" name="sure" value="yes";
+            label { span { "Comment" } input name="comment" value=(comment) maxlength="500"; }
+            button.danger { "Reject the whole plan" }
+        }
+        p { a href={ "/held/" (plan.id) } { "Back to the plan" } }
+    };
+    super::layout::page(visit, Place::Held, &title, &body)
 }
 
 pub async fn reopen(

@@ -100,17 +100,13 @@ function begin() {
     }
     count();
   });
-  if (decision) decision.addEventListener("input", count);
+  // A tick of a whole group is counted when it has changed the ticks of its people.
+  if (decision) decision.addEventListener("input", event => { if (!event.target.matches("[data-all]")) count(); });
   for (const select of all("select[data-swap]")) select.addEventListener("change", () => regroup(select).catch(() => select.form.requestSubmit()));
   if (search && "filter" in search.dataset) {
     search.addEventListener("input", filter);
     search.form.addEventListener("submit", event => event.preventDefault());
   }
-  const rejects = one("[data-reject]");
-  if (rejects) rejects.addEventListener("click", event => {
-    one("#typed input")?.setCustomValidity("");
-    if (!confirm("Reject all changes of this plan? They stay off until an operator decides again.")) event.preventDefault();
-  });
   filter();
 }
 

@@ -212,6 +212,13 @@ async fn a_manager_approves_299_of_300_people_by_typing_the_number() {
     browser.click(&format!("a[href='/held/{id}']")).await;
     assert_eq!(browser.text("h1").await, "300 changes of corp");
     assert_eq!(browser.text("#chosen").await, "300");
+    // The tick of a group takes those of its people, and gives them back.
+    let own = browser.run("return document.querySelector('details.group').querySelectorAll('input[name=who]').length").await;
+    browser.click("[data-all]").await;
+    let left = (300 - own.as_u64().unwrap()).to_string();
+    assert_eq!(browser.text("#chosen").await, left);
+    browser.click("[data-all]").await;
+    assert_eq!(browser.text("#chosen").await, "300");
     // The keys move, leave one out, and lead to the number.
     browser.key("j").await;
     browser.key("j").await;

@@ -61,7 +61,7 @@ async fn a_form_of_another_site_or_session_changes_nothing() {
     let visitor = Visitor::of(&office).await;
     let (path, token) = (format!("POST /held/{plan}/reject"), visitor.token());
     let shown = visitor.get(&format!("/held/{plan}"));
-    let body = format!("digest={}&token={token}", shown.input("digest"));
+    let body = format!("digest={}&token={token}&sure=yes", shown.input("digest"));
     let own = format!("http://{}", visitor.host());
     let cookie = ("cookie", visitor.cookie.as_str());
     for (headers, body) in [
@@ -160,10 +160,20 @@ async fn a_read_only_console_offers_no_change_and_makes_none() {
     let user = office.firm.users().await[0].id.to_string();
     for path in ["/", &format!("/held/{plan}"), &format!("/person/{user}"), "/systems"] {
         let page = visitor.page(path);
-        assert!(page.contains("looking only") && !page.contains("method=\"post\""), "{page}");
+        let forms: Vec<&str> = page.split("method=\"post\" ").skip(1).collect();
+        assert!(page.contains("looking only") && forms.len() == 1, "{page}");
+        assert!(forms[0].starts_with("action=\"/leave\""), "{page}");
     }
+    let token = visitor.token();
     for path in [format!("/held/{plan}/approve"), format!("/person/{user}/suspend")] {
-        assert_eq!(visitor.post(&path, &[("token", ""), ("reason", "x")]).status, 403, "{path}");
+        for token in ["", &token] {
+            let answer = visitor.post(&path, &[("token", token), ("reason", "x")]);
+            assert_eq!(answer.status, 403, "{path}");
+            let said = "This console only looks: it was started with --read-only.";
+            assert!(answer.body.contains(said), "{path}: {}", answer.body);
+        }
     }
     assert_eq!(office.firm.active().await, active);
+    assert_eq!(visitor.post("/leave", &[("token", "")]).status, 403, "the form of another");
+    assert!(visitor.post("/leave", &[("token", &token)]).body.contains("The console has ended"));
 }
