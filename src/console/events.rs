@@ -46,7 +46,7 @@ pub struct Filter {
     /// First and last day, or times.
     since: String,
     until: String,
-    /// Time of the first event of the page before.
+    /// Number of the last event of the page before.
     before: String,
 }
 
@@ -64,7 +64,8 @@ impl Filter {
             .with_some("type", given(&self.kind))
             .with_some("person", given(&self.person))
             .with_some("since", since)
-            .with_some("until", given(&self.before).or(until)))
+            .with_some("until", until)
+            .with_some("before", given(&self.before)))
     }
 
     fn link(&self, path: &str, before: &str) -> String {
@@ -92,7 +93,7 @@ pub async fn page(
     let events: Answer<Events> = console.daemon().get(&route).await?;
     let Events { mut events, older } = events.value;
     events.reverse();
-    let last = events.last().map(|event| field(&event.document, "time").to_owned());
+    let last = events.last().map(|event| event.seq.to_string());
     Ok(layout::page(
         &visit,
         Place::Events,

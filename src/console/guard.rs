@@ -91,7 +91,7 @@ async fn admit(
 ) -> Result<Request, Fault> {
     let refuse = |why: &str| Fault::new(StatusCode::FORBIDDEN, why);
     if !is_own(peer, console.port()).await {
-        return Err(refuse("The console answers programs of its own user only."));
+        return Err(refuse(&not_own(nix::unistd::geteuid().is_root())));
     }
     let headers = request.headers();
     let host = one(headers, &header::HOST).unwrap_or_default();
@@ -189,6 +189,15 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     pairs.find_map(|pair| Some(pair.trim().strip_prefix(name)?.strip_prefix('=')?.to_owned()))
 }
 
+/// Says to a browser of another user what to do. A console of root is mostly one under sudo.
+fn not_own(is_root: bool) -> String {
+    if is_root {
+        "The console runs as root and this browser as another user: run rosterctl console without sudo.".to_owned()
+    } else {
+        "The console answers programs of its own user only: run rosterctl console as the user of this browser.".to_owned()
+    }
+}
+
 /// Returns whether the process at the other end belongs to the user of this one.
 async fn is_own(peer: SocketAddr, port: u16) -> bool {
     let own = nix::unistd::geteuid().as_raw();
@@ -241,6 +250,12 @@ mod tests {
         ] {
             assert_eq!(is_same_origin(&headers(given), HOST), is_own, "{given:?}");
         }
+    }
+
+    #[test]
+    fn a_browser_of_another_user_is_told_how_the_console_is_started() {
+        assert!(not_own(true).ends_with("run rosterctl console without sudo."));
+        assert!(not_own(false).ends_with("run rosterctl console as the user of this browser."));
     }
 
     #[test]

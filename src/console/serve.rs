@@ -110,6 +110,7 @@ fn router(console: Arc<Console>) -> Router {
 pub(super) fn pages() -> Router<Arc<Console>> {
     Router::new()
         .route("/", get(overview::page))
+        .route("/here", get(async || ""))
         .route("/held", get(held::list))
         .route("/held/{id}", get(held::page))
         .route("/held/{id}/approve", post(held::approve))

@@ -152,6 +152,18 @@ async fn a_session_ends_after_a_quarter_of_an_hour_without_use() {
     assert!(answer.body.contains("after 15 minutes without use"), "{}", answer.body);
 }
 
+/// The script asks for this page while a person ticks, types or scrolls.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_of_work_on_a_page_keeps_the_session() {
+    let office = Office::open().await;
+    let visitor = Visitor::of(&office).await;
+    for _ in 0..3 {
+        visitor.clock.advance(Duration::from_mins(14));
+        assert_eq!(visitor.page("/here"), "");
+    }
+    assert_eq!(visitor.get("/").status, 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_console_offers_no_change_and_makes_none() {
     let (office, plan) = office_with_leavers(40, 2).await;

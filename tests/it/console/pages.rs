@@ -1,6 +1,6 @@
 //! The pages over a daemon with a simulated directory.
 
-use rosterd::model::{PlanState, Status};
+use rosterd::model::{Mode, PlanState, Status};
 use serde_json::json;
 
 use super::{Visitor, office_with_leavers, take_groups};
@@ -108,6 +108,51 @@ async fn an_event_of_the_last_day_asked_for_is_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_pages_of_events_leave_out_none_of_one_transaction() {
+    let office = Office::of(300, Mode::PlanOnly).await;
+    let visitor = Visitor::of(&office).await;
+    let all = office.firm.events("user.created").await.len();
+    assert!(all > 100, "{all} events");
+    let (mut seen, mut next) = (Vec::new(), Some("/events?type=user.created".to_owned()));
+    while let Some(path) = next {
+        let page = visitor.page(&path);
+        let numbers = page.split("no. ").skip(1).map(|rest| rest.split('<').next().unwrap());
+        seen.extend(numbers.map(|number| number.parse::<u64>().unwrap()));
+        let mut links = page.split("href=\"").map(|rest| rest.split('"').next().unwrap());
+        next = links.find(|link| link.contains("before=")).map(|link| link.replace("&amp;", "&"));
+    }
+    assert!(seen.is_sorted_by(|one, next| one > next), "{seen:?}");
+    assert_eq!(seen.len(), all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_of_people_is_filtered_before_it_is_cut() {
+    let mut office = Office::open().await;
+    let mut users = office.firm.users().await;
+    users.sort_by_key(|user| user.id);
+    let last = users.pop().unwrap();
+    let address = last.addresses.primary.as_ref().unwrap().to_string();
+    let letter = &address[..1];
+    let found = office.get(&format!("/v1/users/search?q={letter}")).await;
+    let found = found["users"].as_array().unwrap().len();
+    office.post(&format!("/v1/users/{}/suspend", last.id), Some(json!({ "reason": "x" }))).await;
+    let visitor = Visitor::of(&office).await;
+    let (mut pages, mut after) = (0, String::new());
+    loop {
+        let path = format!("/v1/users/search?q={letter}&limit=1{after}");
+        let page = office.get(&path).await;
+        pages += page["users"].as_array().unwrap().len();
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    assert_eq!(pages, found, "the pages have all of them");
+    let one = office.get(&format!("/v1/users/search?q={letter}&status=suspended&limit=1")).await;
+    assert_eq!(one["users"][0]["id"], json!(last.id.to_string()), "{one:#}");
+    let page = visitor.page(&format!("/people?q={letter}&status=suspended"));
+    assert!(page.contains(&last.id.to_string()) && page.contains("1 person on this page"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_chart_counts_the_users_and_not_the_accounts_of_targets() {
     let mut office = Office::open().await;
     let visitor = Visitor::of(&office).await;
@@ -155,10 +200,18 @@ async fn a_plan_that_changed_meanwhile_is_refused_with_the_difference() {
         }
     });
     office.firm.sync().await;
+    let now = held_plan(&office.firm).await;
     for verb in ["approve", "reject"] {
+        let chosen = [people[0], people[2]];
         let answer =
-            visitor.post(&format!("/held/{id}/{verb}"), &form(&digest, &token, &people, ""));
+            visitor.post(&format!("/held/{id}/{verb}"), &form(&digest, &token, &chosen, ""));
         assert_eq!(answer.status, 409, "{}", answer.body);
+        let kept = ticked(&answer.body);
+        assert_eq!(kept.len(), 2, "{}", answer.body);
+        assert!(kept.contains(&people[2]) && kept.contains(&&*newcomer.id.to_string()));
+        assert!(answer.body.contains("value=\"CHG-7\""), "the comment stays");
+        let tools = format!("class=\"tools\" method=\"get\" action=\"/held/{}\"", now.id);
+        assert!(answer.body.contains(&tools), "another grouping is asked of the present plan");
         let name = |user: &rosterd::model::User| user.profile.display_name.clone().unwrap();
         for said in [
             "Nothing was approved: the plan has changed".to_owned(),
@@ -227,6 +280,11 @@ async fn a_plan_is_rejected_and_reopened_and_a_person_suspended_and_activated() 
     assert_eq!(answer.status, 303, "{}", answer.body);
     let page = visitor.page(answer.header("location").unwrap());
     assert!(page.contains("rejected") && page.contains("not today"), "{page}");
+    let reopen = format!("action=\"/held/{id}/reopen\"");
+    for path in ["/", "/held"] {
+        let page = visitor.page(path);
+        assert!(page.contains("rejected by") && page.contains(&reopen), "{path}: {page}");
+    }
     let answer = visitor.post(&format!("/held/{id}/reopen"), &fields);
     let page = visitor.page(answer.header("location").unwrap());
     assert!(page.contains("waits for a decision"), "{page}");
