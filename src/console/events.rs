@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Query, State};
 use axum::response::Response;
+use chrono::NaiveDate;
 use maud::{Markup, html};
 use serde::Deserialize;
 
@@ -42,10 +43,10 @@ pub struct Filter {
     #[serde(rename = "type")]
     kind: String,
     person: String,
-    /// Begin and end, as days.
+    /// First and last day, or times.
     since: String,
     until: String,
-    /// Time of the first event of the page before.
+    /// Number of the last event of the page before.
     before: String,
 }
 
@@ -55,12 +56,16 @@ impl Filter {
         let day = |name: &str, text: &str| {
             given(text).map(|text| crate::ctl::when::instant(name, &text, view)).transpose()
         };
-        let (since, until) = (day("From", &self.since)?, day("Until", &self.until)?);
+        // The day itself belongs to the range.
+        let next = self.until.parse::<NaiveDate>().ok().and_then(|day| day.succ_opt());
+        let until = next.map_or_else(|| self.until.clone(), |day| day.to_string());
+        let (since, until) = (day("From", &self.since)?, day("Until", &until)?);
         Ok(Route::to(["events"])
             .with_some("type", given(&self.kind))
             .with_some("person", given(&self.person))
             .with_some("since", since)
-            .with_some("until", given(&self.before).or(until)))
+            .with_some("until", until)
+            .with_some("before", given(&self.before)))
     }
 
     fn link(&self, path: &str, before: &str) -> String {
@@ -88,7 +93,7 @@ pub async fn page(
     let events: Answer<Events> = console.daemon().get(&route).await?;
     let Events { mut events, older } = events.value;
     events.reverse();
-    let last = events.last().map(|event| field(&event.document, "time").to_owned());
+    let last = events.last().map(|event| event.seq.to_string());
     Ok(layout::page(
         &visit,
         Place::Events,

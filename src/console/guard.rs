@@ -30,6 +30,8 @@ use super::visit::{Fields, Visit};
 /// Paths without a session: the exchange of the code, and files that are the same for all.
 pub const OPEN: &str = "/open";
 const ASSETS: &str = "/assets/";
+/// The end of the session. It changes nothing at the daemon.
+pub const LEAVE: &str = "/leave";
 
 /// The script sends this with requests that no person caused.
 const REFRESH: &str = "rosterd-refresh";
@@ -73,7 +75,7 @@ pub async fn pass_own(
 ) -> Response {
     let visit = Visit::new(&console, token);
     if request.method() == Method::POST {
-        match checked_form(request, &visit).await {
+        match checked_form(request, &console, &visit).await {
             Ok(checked) => request = checked,
             Err(fault) => return fault.into_response(),
         }
@@ -89,7 +91,7 @@ async fn admit(
 ) -> Result<Request, Fault> {
     let refuse = |why: &str| Fault::new(StatusCode::FORBIDDEN, why);
     if !is_own(peer, console.port()).await {
-        return Err(refuse("The console answers programs of its own user only."));
+        return Err(refuse(&not_own(nix::unistd::geteuid().is_root())));
     }
     let headers = request.headers();
     let host = one(headers, &header::HOST).unwrap_or_default();
@@ -120,7 +122,7 @@ async fn admit(
     let token = console.pass(cookie(headers, &console.cookie_name()).as_deref(), by)?;
     let visit = Visit::new(console, token);
     if is_post {
-        request = checked_form(request, &visit).await?;
+        request = checked_form(request, console, &visit).await?;
     }
     request.extensions_mut().insert(visit);
     Ok(request)
@@ -137,8 +139,17 @@ impl From<Shut> for Fault {
     }
 }
 
-/// Reads the form of a change, and checks its token and that changes are offered at all.
-async fn checked_form(request: Request, visit: &Visit) -> Result<Request, Fault> {
+/// Reads a form, and checks its token. A console that only looks takes no form but the one that
+/// ends it.
+async fn checked_form(
+    request: Request,
+    console: &Console,
+    visit: &Visit,
+) -> Result<Request, Fault> {
+    if let Some(why) = console.only_looks().filter(|_| request.uri().path() != LEAVE) {
+        let sentence = format!("This console only looks: {why}. Nothing was changed.");
+        return Err(Fault::new(StatusCode::FORBIDDEN, sentence));
+    }
     let (mut parts, body) = request.into_parts();
     let form = Request::from_parts(parts.clone(), body);
     let Form(fields) = Form::<Vec<(String, String)>>::from_request(form, &())
@@ -176,6 +187,15 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = values.flat_map(|value| value.split(';'));
     pairs.find_map(|pair| Some(pair.trim().strip_prefix(name)?.strip_prefix('=')?.to_owned()))
+}
+
+/// Says to a browser of another user what to do. A console of root is mostly one under sudo.
+fn not_own(is_root: bool) -> String {
+    if is_root {
+        "The console runs as root and this browser as another user: run rosterctl console without sudo.".to_owned()
+    } else {
+        "The console answers programs of its own user only: run rosterctl console as the user of this browser.".to_owned()
+    }
 }
 
 /// Returns whether the process at the other end belongs to the user of this one.
@@ -230,6 +250,12 @@ mod tests {
         ] {
             assert_eq!(is_same_origin(&headers(given), HOST), is_own, "{given:?}");
         }
+    }
+
+    #[test]
+    fn a_browser_of_another_user_is_told_how_the_console_is_started() {
+        assert!(not_own(true).ends_with("run rosterctl console without sudo."));
+        assert!(not_own(false).ends_with("run rosterctl console as the user of this browser."));
     }
 
     #[test]

@@ -46,9 +46,12 @@ pub async fn list(
     Extension(visit): Extension<Visit>,
     Query(Listing { all }): Query<Listing>,
 ) -> Shown {
-    let route = Route::to(["held"]).with_some("all", all.then_some(true));
-    let plans: Answer<HeldPlans> = console.daemon().get(&route).await?;
-    let plans = plans.value.held;
+    let plans = if all {
+        let route = Route::to(["held"]).with("all", true);
+        console.daemon().get::<HeldPlans>(&route).await?.value.held
+    } else {
+        undone(&console).await?
+    };
     Ok(super::layout::page(
         &visit,
         Place::Held,
@@ -58,7 +61,7 @@ pub async fn list(
                 p.empty { "Nothing waits. rosterd applies the usual changes by itself, and shows the unusual ones here." }
             }
             ul.cards {
-                @for plan in &plans { li.card { (summary(plan, &visit.view)) } }
+                @for plan in &plans { li.card { (summary(plan, &visit)) } }
             }
             p {
                 @if all { a href="/held" { "Only plans that wait" } } @else { a href="/held?all=true" { "Also closed plans" } }
@@ -67,14 +70,28 @@ pub async fn list(
     ))
 }
 
+/// Returns the plans that wait for a decision, and then the rejected ones whose changes the
+/// directory still asks for.
+pub(super) async fn undone(console: &Console) -> Result<Vec<HeldPlan>, Fault> {
+    let read = async |route: Route| console.daemon().get::<HeldPlans>(&route).await;
+    let waiting = read(Route::to(["held"])).await?;
+    let rejected = read(Route::to(["held"]).with("rejected", true)).await?;
+    Ok(waiting.value.held.into_iter().chain(rejected.value.held).collect())
+}
+
 /// Returns a plan in a few lines, with the link to its page.
-pub fn summary(plan: &HeldPlan, view: &View) -> Markup {
+pub fn summary(plan: &HeldPlan, visit: &Visit) -> Markup {
+    let view = &visit.view;
     html! {
         h3 { a href={ "/held/" (plan.id) } { (count(plan.count, "change")) " of " (plan.directory) } " " (state(plan)) }
         ul.plain {
             @for group in &plan.by { li { (number(group.count)) " × " (selection::what(group)) (cause(group)) } }
         }
         p.small { "since " (when(&plan.created_at, view)) }
+        @if let (PlanState::Rejected, Some(actor)) = (plan.state, &plan.actor) {
+            p.small { "rejected by " (actor) @if let Some(comment) = &plan.comment { ": “" (comment) "”" } }
+            @if visit.may_change { (reopening(visit, plan)) }
+        }
     }
 }
 
@@ -196,10 +213,11 @@ fn show(visit: &Visit, plan: &HeldPlan, form: &Form, draft: &Draft) -> Markup {
         Place::Held,
         &format!("{} of {}", count(plan.count, "change"), plan.directory),
         &html! {
+            @if decides { a.skip href="#decide" { "To the decision" } }
             @if let Some(notice) = &draft.notice { (notice) }
             (head(plan, visit))
             (totals(plan))
-            form.tools method="get" {
+            form.tools method="get" action={ "/held/" (plan.id) } {
                 label.grow { span { "Search" } input #search type="search" name="q" value=(form.q) placeholder="Name, address, department" data-filter; }
                 label {
                     span { "Group by" }
@@ -220,7 +238,7 @@ fn show(visit: &Visit, plan: &HeldPlan, form: &Form, draft: &Draft) -> Markup {
                     input type="hidden" name="by" value=(form.by);
                     input type="hidden" name="q" value=(form.q);
                     div #plan { (list) }
-                    (decision(plan, rows.len(), draft))
+                    (decision(plan, &rows, draft))
                 }
             } @else {
                 div #plan { (list) }
@@ -255,7 +273,7 @@ fn head(plan: &HeldPlan, visit: &Visit) -> Markup {
                 @if plan.approvals_needed > 1 && plan.state.waits() { div.waits-text { (held::missing(plan)) } }
             }),
             ("Decision", match (&plan.actor, plan.approvals.is_empty()) {
-                (Some(actor), true) => html! { (actor) @if let Some(comment) = &plan.comment { ": “" (comment) "”" } },
+                (Some(actor), true) if !plan.state.waits() => html! { (actor) @if let Some(comment) = &plan.comment { ": “" (comment) "”" } },
                 _ => html! {},
             }),
             ("Approved", match (&plan.approval_expires, approved) {
@@ -335,6 +353,7 @@ fn one(row: &Row<'_>, draft: Option<&Draft>, view: &View) -> Markup {
             td.who {
                 a href={ "/person/" (row.user) } { (row.name()) }
                 @if let Some(address) = address { span.small { (address) } }
+                @if let Some(note) = change::note(first) { span.small.waits-text { "Note: " (note) } }
             }
             td { (review::department(first)) }
             td { (review::tier(first)) }
@@ -352,8 +371,9 @@ fn one(row: &Row<'_>, draft: Option<&Draft>, view: &View) -> Markup {
     }
 }
 
-fn decision(plan: &HeldPlan, shown: usize, draft: &Draft) -> Markup {
-    let chosen = shown.saturating_sub(draft.left_out.len());
+fn decision(plan: &HeldPlan, rows: &[Row<'_>], draft: &Draft) -> Markup {
+    let shown = rows.len();
+    let chosen = rows.iter().filter(|row| !draft.left_out.contains(row.user)).count();
     html! {
         section #decide aria-label="Decision" {
             p.selected role="status" { strong #chosen { (number(chosen as u64)) } " of " (people(shown as u64)) " selected" span #hidden {} }
@@ -362,8 +382,9 @@ fn decision(plan: &HeldPlan, shown: usize, draft: &Draft) -> Markup {
                 label #typed { span { "Type the number of selected people" } input name="number" inputmode="numeric" autocomplete="off"; }
             }
             div.actions {
-                button.danger formaction={ "/held/" (plan.id) "/reject" } data-reject { "Reject the whole plan" }
+                // Enter in a field presses the first button of the form, so this one comes first.
                 button.primary #approve { "Approve " span #approved { (number(chosen as u64)) } }
+                button.danger formaction={ "/held/" (plan.id) "/reject" } formnovalidate { "Reject the whole plan" }
             }
         }
         p.small.script-only { "Keys: " kbd { "j" } " " kbd { "k" } " next and previous person, " kbd { "x" } " tick, " kbd { "/" } " search, " kbd { "a" } " approve" }
@@ -391,7 +412,7 @@ pub async fn approve(
     let plan = read(&console, &id).await?;
     let digest = fields.text("digest").to_owned();
     if digest != plan.digest || !is_decided_here(&visit, &plan) {
-        return Ok(changed(&console, &visit, &plan, &digest, &form).await?.into_response());
+        return Ok(changed(&console, &visit, &plan, &fields, &form).await?.into_response());
     }
     let ticked: BTreeSet<&str> = fields.all("who").collect();
     let rows = rows(&plan);
@@ -435,18 +456,19 @@ pub async fn approve(
             if now.digest == plan.digest {
                 return Ok(refuse(Fault::from(failure).sentence().to_owned()));
             }
-            Ok(changed(&console, &visit, &now, &digest, &form).await?.into_response())
+            Ok(changed(&console, &visit, &now, &fields, &form).await?.into_response())
         }
     }
 }
 
 /// Refuses a decision about a plan that is not the present one any more, and shows what changed.
-/// `digest` names the plan that the page has shown; `seen` is what is left of it.
+/// The fields name the plan that the page has shown; `seen` is what is left of it. Comment and ticks
+/// stay.
 async fn changed(
     console: &Console,
     visit: &Visit,
     seen: &HeldPlan,
-    digest: &str,
+    fields: &Fields,
     form: &Form,
 ) -> Result<(StatusCode, Markup), Fault> {
     let plans: Answer<HeldPlans> = console.daemon().get(&Route::to(["held"])).await?;
@@ -461,7 +483,7 @@ async fn changed(
         return Ok((StatusCode::CONFLICT, show(visit, seen, form, &draft)));
     };
     let now = read(console, &present.id).await?;
-    let seen = console.shown(digest).unwrap_or_else(|| seen.clone());
+    let seen = console.shown(fields.text("digest")).unwrap_or_else(|| seen.clone());
     let of = |plan: &HeldPlan| plan.changes.clone().unwrap_or_default();
     let (before, after) = (of(&seen), of(&now));
     let (added, gone) = review::between(&before, ("", &after));
@@ -471,8 +493,20 @@ async fn changed(
         (difference("New", &added))
         (difference("No longer in it", &gone))
     };
-    let draft = Draft { notice: Some(notice(Tone::Bad, &body)), ..Draft::default() };
+    let draft = Draft {
+        notice: Some(notice(Tone::Bad, &body)),
+        left_out: left_out(&seen, fields),
+        comment: fields.text("comment").to_owned(),
+    };
     Ok((StatusCode::CONFLICT, show(visit, &now, form, &draft)))
+}
+
+/// Returns the people of the shown plan without a tick. The page that asks before a rejection has no
+/// ticks, and leaves nobody out.
+fn left_out(shown: &HeldPlan, fields: &Fields) -> BTreeSet<String> {
+    let ticked: BTreeSet<&str> = fields.all("who").collect();
+    let people = rows(shown).into_iter().map(|row| row.user.to_owned());
+    people.filter(|user| !ticked.is_empty() && !ticked.contains(user.as_str())).collect()
 }
 
 fn difference(heading: &str, changes: &[&Change]) -> Markup {
@@ -499,9 +533,29 @@ pub async fn reject(
     let digest = fields.text("digest").to_owned();
     if digest != plan.digest || !is_decided_here(&visit, &plan) {
         let form = Form::default();
-        return Ok(changed(&console, &visit, &plan, &digest, &form).await?.into_response());
+        return Ok(changed(&console, &visit, &plan, &fields, &form).await?.into_response());
+    }
+    if fields.get("sure").is_none() {
+        return Ok(ask(&visit, &plan, fields.text("comment")).into_response());
     }
     decide(&console, &fields, &id, "reject").await
+}
+
+/// Asks whether a whole plan is rejected.
+fn ask(visit: &Visit, plan: &HeldPlan, comment: &str) -> Markup {
+    let title = format!("Reject {} of {}?", count(plan.count, "change"), plan.directory);
+    let body = html! {
+        p { "They stay off until an operator decides again. Nothing has been rejected yet." }
+        form.decide method="post" action={ "/held/" (plan.id) "/reject" } {
+            (visit.token())
+            input type="hidden" name="digest" value=(plan.digest);
+            input type="hidden" name="sure" value="yes";
+            label { span { "Comment" } input name="comment" value=(comment) maxlength="500"; }
+            button.danger { "Reject the whole plan" }
+        }
+        p { a href={ "/held/" (plan.id) } { "Back to the plan" } }
+    };
+    super::layout::page(visit, Place::Held, &title, &body)
 }
 
 pub async fn reopen(

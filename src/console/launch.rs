@@ -17,7 +17,7 @@ use super::stdio;
 use crate::clock::Clock;
 use crate::ctl::console::{Arguments, Opening};
 use crate::ctl::link::Failure;
-use crate::ctl::text::{Page, bold};
+use crate::ctl::text::{Page, bold, yellow};
 use crate::ctl::{self, Cli, Exit, Terminal};
 
 /// Interval at which the use of the link is checked.
@@ -94,6 +94,11 @@ fn told(console: &Console, link: &str, is_shown: bool) -> Page {
         page.line("");
         page.line("The browser is on another machine? There first:");
         page.line(format!("  ssh -L {port}:127.0.0.1:{port} <this machine>"));
+        page.line("Is the link too old then? Ctrl-C, and again for a new link and its port.");
+    }
+    if nix::unistd::geteuid().is_root() && std::env::var_os("SUDO_UID").is_some() {
+        page.line("");
+        page.line(yellow("It answers browsers of root only: run rosterctl console without sudo."));
     }
     page
 }

@@ -5,6 +5,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::guard::LEAVE;
 use super::visit::Visit;
 use crate::ctl::link::Failure;
 use crate::ctl::text::{self, View, parts, time, time_and_age};
@@ -70,9 +71,7 @@ pub fn page(visit: &Visit, place: Place, title: &str, body: &Markup) -> Markup {
                 }
                 div.me {
                     span { (visit.caller) @if !visit.may_change { " · " em { "looking only" } } }
-                    @if visit.may_change {
-                        form method="post" action="/leave" { (visit.token()) button.quiet { "End" } }
-                    }
+                    form method="post" action=(LEAVE) { (visit.token()) button.quiet { "End" } }
                 }
             }
             main #main {

@@ -15,7 +15,7 @@ use super::state::Console;
 use super::visit::Visit;
 use super::{held, systems};
 use crate::control::api::{
-    DirectoryState, DirectoryStatus, HeldPlan, HeldPlans, ManagedCounts, Progress, QuietWait,
+    DirectoryState, DirectoryStatus, HeldPlan, ManagedCounts, Progress, QuietWait, Run,
     RunUnderWay, Runs, Status,
 };
 use crate::control::client::Route;
@@ -36,9 +36,9 @@ pub async fn page(
     Extension(visit): Extension<Visit>,
 ) -> Shown {
     let status: Answer<Status> = console.daemon().get(&Route::to(["status"])).await?;
-    let held: Answer<HeldPlans> = console.daemon().get(&Route::to(["held"])).await?;
-    let days = days(&console, &visit.view).await?;
+    let plans = held::undone(&console).await?;
     let status = status.value;
+    let days = days(&console, &status, &visit.view).await?;
     let is_running = status.directories.iter().any(|directory| directory.running.is_some());
     Ok(layout::page(
         &visit,
@@ -46,7 +46,7 @@ pub async fn page(
         "Overview",
         &html! {
             div #live data-refresh[is_running] {
-                (needs(&status, &held.value.held, &visit.view))
+                (needs(&status, &plans, &visit))
                 @if status.directories.is_empty() {
                     (notice(Tone::Waits, &html! { "No directory is configured: add a " code { "[[directory]]" } " to a file in /etc/rosterd/conf.d." }))
                 }
@@ -71,7 +71,7 @@ pub async fn page(
 }
 
 /// Lists what waits for a person, the most urgent first.
-fn needs(status: &Status, plans: &[HeldPlan], view: &View) -> Markup {
+fn needs(status: &Status, plans: &[HeldPlan], visit: &Visit) -> Markup {
     let directories = status.directories.iter();
     let sentences: Vec<(&str, &String)> = directories
         .flat_map(|one| one.attention.iter().map(|sentence| (one.name.as_str(), sentence)))
@@ -98,7 +98,7 @@ fn needs(status: &Status, plans: &[HeldPlan], view: &View) -> Markup {
                 p.calm { "Nothing. rosterd does the usual changes by itself." }
             }
             ul.cards {
-                @for plan in plans { li.card.waits { (held::summary(plan, view)) } }
+                @for plan in plans { li.card.waits { (held::summary(plan, visit)) } }
             }
             ul.list {
                 @for (name, text) in sentences {
@@ -184,9 +184,11 @@ fn progress(run: &RunUnderWay, view: &View) -> Markup {
     }
 }
 
-/// Returns the creations and suspensions of each day, from the records of runs.
+/// Returns the creations and suspensions of users of each day, from the records of runs. Runs of
+/// targets change accounts of other systems.
 async fn days(
     console: &Console,
+    status: &Status,
     view: &View,
 ) -> Result<BTreeMap<NaiveDate, [u64; 2]>, layout::Fault> {
     let today = view.now.with_timezone(&view.zone).date_naive();
@@ -200,7 +202,10 @@ async fn days(
         let page: Answer<Runs> =
             console.daemon().get(&route.clone().with_some("before", before.as_ref())).await?;
         let Runs { runs, older } = page.value;
-        for run in &runs {
+        let is_of_target = |run: &&Run| {
+            status.targets.iter().any(|target| run.directory.as_ref() == Some(&target.name))
+        };
+        for run in runs.iter().filter(|run| !is_of_target(run)) {
             let Ok(at) = DateTime::parse_from_rfc3339(&run.started_at) else { continue };
             if let Some(day) = days.get_mut(&at.with_timezone(&view.zone).date_naive()) {
                 day[0] += run.changes.create;

@@ -37,7 +37,11 @@ pub struct Filter {
 impl Filter {
     fn route(&self) -> Route {
         let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        Route::to(["users"])
+        let route = match self.q.trim() {
+            "" => Route::to(["users"]).with("sort", "name"),
+            words => Route::to(["users", "search"]).with("q", words),
+        };
+        route
             .with_some("status", given(&self.status))
             .with_some("tier", given(&self.tier))
             .with_some("after", given(&self.after))
@@ -50,21 +54,8 @@ impl Filter {
     }
 
     async fn page(&self, limit: u64, console: &Console) -> Result<Users, Failure> {
-        let route = if self.q.trim().is_empty() {
-            self.route().with("sort", "name")
-        } else {
-            Route::to(["users", "search"]).with("q", self.q.trim())
-        };
-        let users: Answer<Users> = console.daemon().get(&route.with("limit", limit)).await?;
-        let Users { mut users, next } = users.value;
-        if !self.q.trim().is_empty() {
-            // A search has no filters of its own.
-            let fits = |given: &str, word: &str| given.is_empty() || given == word;
-            users.retain(|user| {
-                fits(&self.status, user.status.as_str()) && fits(&self.tier, user.tier.as_str())
-            });
-        }
-        Ok(Users { users, next })
+        let users: Answer<Users> = console.daemon().get(&self.route().with("limit", limit)).await?;
+        Ok(users.value)
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use maud::{Markup, html};
 use serde_json::Value;
@@ -264,10 +265,17 @@ fn actions(visit: &Visit, user: &User) -> Markup {
 
 pub async fn suspend(
     State(console): State<Arc<Console>>,
+    Extension(visit): Extension<Visit>,
     Extension(fields): Extension<Fields>,
     Path(who): Path<String>,
 ) -> Result<Response, Fault> {
-    let body = Suspension { reason: fields.text("reason").to_owned(), at: None };
+    let reason = fields.text("reason");
+    if reason.is_empty() {
+        let said = notice(Tone::Bad, &html! { "Nothing was changed. Write the reason down." });
+        let page = show(&console, &visit, &who, Some(said)).await?;
+        return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
+    }
+    let body = Suspension { reason: reason.to_owned(), at: None };
     let user: Answer<User> =
         console.daemon().post(&Route::to(["users", &who, "suspend"]), &body).await?;
     Ok(Redirect::to(&format!("/person/{}", segment(&user.value.id))).into_response())

@@ -125,7 +125,7 @@ pub async fn page(
                 None => (notice(Tone::Good, &html! { "The directory shows no problem of this entry any more." })),
             }
             div.pair {
-                section.card { h2 { "The entry" } (shown(&entry)) }
+                section.card { h2 { @if is_held { "The new entry" } @else { "The entry" } } (shown(&entry)) }
                 @if let Some(user) = &holder {
                     section.card {
                         h2 { "The user with its address" }
@@ -136,7 +136,7 @@ pub async fn page(
                             ("Created", when(&user.created_at, &visit.view)),
                             ("Suspended", user.suspension.as_ref().map_or_else(|| html! {}, |s| html! { (s.reason) " since " (when(&s.since, &visit.view)) })),
                         ]))
-                        @if let Some(former) = &former { h3 { "Its entry" } (shown(former)) }
+                        @if let Some(former) = &former { h3 { "Its former entry" } (shown(former)) }
                     }
                 }
             }

@@ -22,7 +22,7 @@ use crate::control::client::Route;
 use crate::ctl::change::{self, Kind};
 use crate::ctl::id;
 use crate::ctl::link::{Answer, PAGE};
-use crate::ctl::run::{applied, of, users};
+use crate::ctl::run::{applied, of, users, wait};
 use crate::ctl::text::{View, time, took};
 
 /// Runs on one page.
@@ -143,7 +143,7 @@ pub async fn page(
             p { (badge(tone(run.state), run.state)) " " (applied(&run.changes).unwrap_or_else(|| "Nothing changed.".to_owned())) }
             @if let Some(error) = &run.error { (notice(Tone::Bad, &html! { (sentence(error)) })) }
             @if run.held > 0 {
-                (notice(Tone::Waits, &html! { (count(run.held, "change")) " of the directory wait for a decision. " a href="/held" { "To the waiting plans" } }))
+                (notice(Tone::Waits, &html! { (wait(run.held)) " for a decision. " a href="/held" { "To the waiting plans" } }))
             }
             @for warning in &run.warnings { (notice(Tone::Waits, &html! { (sentence(warning)) })) }
             (facts(&[
@@ -250,7 +250,7 @@ fn preview(visit: &Visit, undo: &Undo, said: Option<&Markup>) -> Markup {
         &format!("Undo of run {}", id::short(undoes)),
         &html! {
             @if let Some(said) = &said { (said) }
-            p { "Nothing has been changed yet. An undo would make " (count(changes.len() as u64, "change")) "." }
+            p { "Nothing has been changed yet. An undo would change " (people(users)) "." }
             (by_kind(changes, view))
             @if !left.is_empty() {
                 h2 { "It would leave alone" }

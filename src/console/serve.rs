@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 
 use super::door::{Ending, NoRandom, Secret};
-use super::guard::{OPEN, guard};
+use super::guard::{LEAVE, OPEN, guard};
 use super::layout::{self, Fault};
 use super::state::Console;
 use super::visit::Visit;
@@ -98,9 +98,10 @@ pub(super) async fn connect(socket: &Path) -> Result<(Daemon, Caller), Failure> 
 
 fn router(console: Arc<Console>) -> Router {
     pages()
-        .route("/leave", post(leave))
+        .route(LEAVE, post(leave))
         .route(OPEN, get(ask_for_code).post(open))
         .route("/assets/{name}", get(layout::asset))
+        .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(Arc::clone(&console), guard))
         .with_state(console)
 }
@@ -109,6 +110,7 @@ fn router(console: Arc<Console>) -> Router {
 pub(super) fn pages() -> Router<Arc<Console>> {
     Router::new()
         .route("/", get(overview::page))
+        .route("/here", get(async || ""))
         .route("/held", get(held::list))
         .route("/held/{id}", get(held::page))
         .route("/held/{id}/approve", post(held::approve))
@@ -135,6 +137,16 @@ pub(super) fn pages() -> Router<Arc<Console>> {
         .route("/reports/{name}", get(reports::page))
         .route("/reports/{name}/csv", get(reports::csv))
         .fallback(async || Fault::new(StatusCode::NOT_FOUND, "There is no such page."))
+        .method_not_allowed_fallback(wrong_method)
+}
+
+/// Refuses the address of a form that is opened as a page, and a form sent to a page.
+async fn wrong_method(method: Method) -> Fault {
+    let sentence = match method {
+        Method::POST => "This page takes no form. Nothing was changed.",
+        _ => "This address takes a form, and has no page. Nothing was changed.",
+    };
+    Fault::new(StatusCode::METHOD_NOT_ALLOWED, sentence)
 }
 
 /// The script of this page sends the code from the fragment. Without the script, a person copies it.

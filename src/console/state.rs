@@ -24,7 +24,8 @@ pub struct Console {
     clock: Clock,
     zone: Tz,
     caller: String,
-    may_change: bool,
+    /// Why the pages offer no changes, if they do not.
+    only_looks: Option<&'static str>,
     port: u16,
     door: Door,
     /// The plans that pages have shown, the latest last, so that a refusal can say what changed.
@@ -45,7 +46,11 @@ impl Console {
             door: Door::new(code, clock.passed()),
             clock,
             zone,
-            may_change: caller.is_operator() && !read_only,
+            only_looks: match (read_only, caller.is_operator()) {
+                (true, _) => Some("it was started with --read-only"),
+                (false, false) => Some("its user is no operator"),
+                (false, true) => None,
+            },
             caller: caller.actor,
             port,
             shown: Mutex::default(),
@@ -81,7 +86,12 @@ impl Console {
     }
 
     pub(super) fn may_change(&self) -> bool {
-        self.may_change
+        self.only_looks.is_none()
+    }
+
+    /// Returns why the pages offer no changes, if they do not.
+    pub(super) fn only_looks(&self) -> Option<&'static str> {
+        self.only_looks
     }
 
     pub(super) fn port(&self) -> u16 {

@@ -29,12 +29,12 @@ impl Visit {
         }
     }
 
-    /// Returns whether a form of this session may change something.
+    /// Returns whether a form belongs to this session.
     pub(super) fn has_token(&self, given: Option<&str>) -> bool {
-        self.may_change && given.is_some_and(|given| self.token.is(given))
+        given.is_some_and(|given| self.token.is(given))
     }
 
-    /// Returns the field that every form of a change needs.
+    /// Returns the field that every posted form needs.
     pub fn token(&self) -> Markup {
         html! { input type="hidden" name="token" value=(self.token.as_str()); }
     }

@@ -160,7 +160,7 @@ fn one(kind: Kind, change: &Change, page: &mut Page, view: &View) {
 }
 
 /// Returns the operator's note on the person of a change.
-pub(super) fn note(change: &Change) -> Option<&str> {
+pub(crate) fn note(change: &Change) -> Option<&str> {
     change.person.as_ref()?.note.as_deref()
 }
 

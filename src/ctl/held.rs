@@ -537,9 +537,8 @@ pub(crate) fn why(group: &HeldGroup) -> String {
                 number(group.count)
             )
         }
-        (HoldReason::Cluster, _) => {
-            let what = if group.count == 1 { "change has" } else { "changes share" };
-            format!("{} {what} one cause", number(group.count))
+        (HoldReason::Cluster, _) if group.count > 1 => {
+            format!("{} changes share one cause", number(group.count))
         }
         _ => held.explanation().to_owned(),
     };

@@ -27,6 +27,8 @@ pub struct StoredEvent {
 pub struct EventFilter {
     /// List the first events after this number. Without it, list the newest events.
     pub after: Option<u64>,
+    /// Only events before this number.
+    pub before: Option<u64>,
     /// Types, or families such as `user.*`; empty for all.
     pub kinds: Vec<String>,
     /// Empty for all subjects.
@@ -305,7 +307,11 @@ fn page(filter: &EventFilter, from: Option<u64>, limit: u64) -> Sql {
 }
 
 fn conditions(mut sql: Sql, filter: &EventFilter) -> Sql {
-    let EventFilter { after: _, kinds, subjects, account: _, run, since, until, limit: _ } = filter;
+    let EventFilter { after: _, before, kinds, subjects, account: _, run, since, until, limit: _ } =
+        filter;
+    if let Some(before) = before {
+        sql = sql.push(" AND seq < ").bind(*before as i64);
+    }
     if !kinds.is_empty() {
         sql = of_kinds(sql.push(" AND "), "", kinds);
     }

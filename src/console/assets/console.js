@@ -10,8 +10,9 @@ document.documentElement.classList.add("scripted");
 const way = {
   path: () => location.pathname + location.search,
   page: async (path, headers) => {
-    const answer = await fetch(path, { headers, redirect: "error" });
-    if (!answer.ok) throw new Error(String(answer.status));
+    const answer = await fetch(path, { headers, redirect: "error" }).catch(() => null);
+    if (!answer || answer.status === 401) over();
+    if (!answer?.ok) throw new Error(String(answer?.status));
     return answer.text();
   },
   go: path => location.assign(path),
@@ -24,6 +25,28 @@ if (opening && location.hash.length > 1) {
   opening.elements.code.value = location.hash.slice(1);
   history.replaceState(null, "", location.pathname);
   opening.submit();
+}
+
+// Says that nothing on this page can be sent any more.
+let isOver = false;
+function over() {
+  if (isOver) return;
+  isOver = true;
+  const notice = document.createElement("div");
+  [notice.className, notice.role] = ["notice bad", "alert"];
+  notice.textContent = "The console has ended, and nothing on this page can be sent. Run rosterctl console again.";
+  one("main").prepend(notice);
+  for (const button of all("button")) button.disabled = true;
+}
+
+// A person who works on a page uses the session, also without a request.
+let used = Date.now();
+for (const kind of ["input", "keydown", "scroll"]) {
+  document.addEventListener(kind, () => {
+    if (isOver || Date.now() - used < 60000) return;
+    used = Date.now();
+    way.page("/here").catch(() => {});
+  }, { capture: true, passive: true });
 }
 
 let plan, decision, search;
@@ -57,7 +80,7 @@ function count() {
   const number = chosen.length.toLocaleString("en");
   one("#chosen").textContent = one("#approved").textContent = number;
   one("#hidden").textContent = unseen ? `, ${unseen.toLocaleString("en")} of them hidden by the search` : "";
-  one("#approve").disabled = chosen.length === 0;
+  one("#approve").disabled = isOver || chosen.length === 0;
   const typed = one("#typed");
   if (typed) {
     const isNeeded = chosen.length > Number(decision.dataset.typedAbove);
@@ -75,8 +98,9 @@ async function part(path, selector, headers = {}) {
 
 // Groups the people by another value, with the ticks as they are.
 async function regroup(select) {
-  const url = new URL(way.path(), location.origin);
+  const url = new URL(select.form.getAttribute("action"), location.origin);
   url.searchParams.set(select.name, select.value);
+  if (search.defaultValue) url.searchParams.set("q", search.defaultValue);
   const path = url.pathname + url.search;
   const left = new Set(ticks().filter(tick => !tick.checked).map(tick => tick.value));
   const fresh = await part(path, select.dataset.swap);
@@ -86,6 +110,18 @@ async function regroup(select) {
   if (decision) decision.elements.by.value = select.value;
   way.note(path);
   filter();
+}
+
+// Ticks and comment of a plan stay in the tab while a person looks at another page.
+function keep() {
+  const left = ticks().filter(tick => !tick.checked).map(tick => tick.value);
+  sessionStorage.setItem(decision.elements.digest.value, JSON.stringify({ left, comment: decision.elements.comment.value }));
+}
+function restore() {
+  const kept = JSON.parse(sessionStorage.getItem(decision.elements.digest.value));
+  if (!kept) return;
+  for (const tick of ticks()) if (kept.left.includes(tick.value)) tick.checked = false;
+  decision.elements.comment.value ||= kept.comment;
 }
 
 // Brings the present page to life.
@@ -100,17 +136,17 @@ function begin() {
     }
     count();
   });
-  if (decision) decision.addEventListener("input", count);
+  // A tick of a whole group is counted when it has changed the ticks of its people.
+  if (decision) decision.addEventListener("input", event => { if (!event.target.matches("[data-all]")) count(); });
   for (const select of all("select[data-swap]")) select.addEventListener("change", () => regroup(select).catch(() => select.form.requestSubmit()));
   if (search && "filter" in search.dataset) {
     search.addEventListener("input", filter);
     search.form.addEventListener("submit", event => event.preventDefault());
   }
-  const rejects = one("[data-reject]");
-  if (rejects) rejects.addEventListener("click", event => {
-    one("#typed input")?.setCustomValidity("");
-    if (!confirm("Reject all changes of this plan? They stay off until an operator decides again.")) event.preventDefault();
-  });
+  if (decision) {
+    restore();
+    for (const kind of ["input", "change"]) decision.addEventListener(kind, keep);
+  }
   filter();
 }
 
@@ -141,14 +177,21 @@ document.addEventListener("keydown", event => {
   keys[event.key]();
 });
 
+// Evidence is printed, too.
+addEventListener("beforeprint", () => { for (const evidence of all("details.evidence")) evidence.open = true; });
+
 // Keeps the overview fresh. Such requests do not prolong the session.
 let timer;
 function refresh() {
   clearTimeout(timer);
   const live = one("#live");
-  if (!live) return;
+  if (!live || isOver) return;
   timer = setTimeout(async () => {
-    if (!document.hidden) live.replaceWith(await part(way.path(), "#live", { "rosterd-refresh": "1" }));
+    const isTyping = live.contains(document.activeElement) && document.activeElement.matches("input");
+    if (!document.hidden && !isTyping) {
+      const fresh = await part(way.path(), "#live", { "rosterd-refresh": "1" }).catch(() => null);
+      if (fresh) live.replaceWith(fresh);
+    }
     refresh();
   }, "refresh" in live.dataset ? 2000 : 30000);
 }

@@ -57,6 +57,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(25);
 struct ListQuery {
     /// Sequence number. The events after it are returned; without it, the newest ones.
     after: Option<u64>,
+    /// Sequence number. Only events before it are returned.
+    before: Option<u64>,
     /// Event types, separated by commas; `user.*` covers all types with this prefix.
     #[serde(rename = "type")]
     kind: Option<String>,
@@ -130,6 +132,7 @@ impl Control {
     async fn filter(&self, query: ListQuery) -> Result<EventFilter, Refusal> {
         let ListQuery {
             after,
+            before,
             kind,
             subject,
             person,
@@ -158,7 +161,8 @@ impl Control {
                 Some(AccountScope { account: account.id, handle: account.handle, directories })
             }
         };
-        Ok(EventFilter { after, kinds, subjects, account, run, since, until, limit: limit(asked) })
+        let limit = limit(asked);
+        Ok(EventFilter { after, before, kinds, subjects, account, run, since, until, limit })
     }
 
     /// Returns the subjects of a person's events: the id of its user, and its objectGUID. Events

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::request::{Answer, By, Search, Shared, document, limit, optional_document, word};
+use super::request::{Answer, By, PageQuery, Shared, document, limit, optional_document, word};
 use super::time::time;
 use super::{changes, runs, targets};
 use crate::control::api;
@@ -29,7 +29,7 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
             .with_query::<ListQuery>()
             .answers::<api::Users>("One page of users"),
         read("/users/search", search, "Search users by the beginning of names or addresses")
-            .with_query::<Search>()
+            .with_query::<SearchQuery>()
             .answers::<api::Users>("The users that match"),
         read("/users/{who}", get, "Read one user with its last changes")
             .answers::<api::UserDetail>("The user"),
@@ -176,10 +176,34 @@ async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<
     Ok(Json(api::Users { users: show_all(&control, page.users).await?, next: page.next }))
 }
 
-async fn search(State(control): Shared, Query(what): Query<Search>) -> Answer<api::Users> {
-    let filter = UserFilter { limit: Some(limit(what.limit)), ..UserFilter::default() };
-    let found = control.engine.store.search(&what.q, &filter).await?;
-    Ok(Json(api::Users { users: show_all(&control, found).await?, next: None }))
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct SearchQuery {
+    /// Words. Each must begin a name or an address.
+    q: String,
+    /// Status: `invited`, `active`, `suspended` or `released`.
+    status: Option<String>,
+    /// Tier: `basic` or `pro`.
+    tier: Option<String>,
+    /// Value of `next` of the page before.
+    after: Option<String>,
+    /// Maximum number of results: 200 by default, 1,000 at most.
+    limit: Option<u64>,
+}
+
+async fn search(State(control): Shared, Query(query): Query<SearchQuery>) -> Answer<api::Users> {
+    let SearchQuery { q, status, tier, after, limit: asked } = query;
+    let page = PageQuery { after, limit: Some(limit(asked)) };
+    let filter = UserFilter {
+        status: word("status", status.as_deref(), Status::parse, &Status::ALL.map(Status::as_str))?,
+        tier: word("tier", tier.as_deref(), Tier::parse, &Tier::ALL.map(Tier::as_str))?,
+        after: page.place("users")?,
+        limit: page.one_more(),
+        ..UserFilter::default()
+    };
+    let found = control.engine.store.search(&q, &filter).await?;
+    let (users, next) = page.cut(found.into_iter().map(|user| (user.id, user)).collect());
+    Ok(Json(api::Users { users: show_all(&control, users).await?, next }))
 }
 
 async fn get(State(control): Shared, Path(who): Path<String>) -> Answer<api::UserDetail> {

@@ -95,7 +95,7 @@ pub(crate) fn column_chart<const N: usize>(
                     @let bottom = 118 - sum(&numbers[..at]) * 100 / most;
                     rect class=(format!("series-{at}")) x=(format!("{:.1}", n as f64 * step)) y=(top)
                         width=(format!("{:.1}", step * 0.8)) height=(bottom - top) {
-                        title { (label) ": " (number(*count)) " " (names[at]) }
+                        title { (label) ", " (names[at]) ": " (number(*count)) }
                     }
                 }
             }

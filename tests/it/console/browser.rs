@@ -212,12 +212,26 @@ async fn a_manager_approves_299_of_300_people_by_typing_the_number() {
     browser.click(&format!("a[href='/held/{id}']")).await;
     assert_eq!(browser.text("h1").await, "300 changes of corp");
     assert_eq!(browser.text("#chosen").await, "300");
+    // The tick of a group takes those of its people, and gives them back.
+    let own = browser.run("return document.querySelector('details.group').querySelectorAll('input[name=who]').length").await;
+    browser.click("[data-all]").await;
+    let left = (300 - own.as_u64().unwrap()).to_string();
+    assert_eq!(browser.text("#chosen").await, left);
+    browser.click("[data-all]").await;
+    assert_eq!(browser.text("#chosen").await, "300");
     // The keys move, leave one out, and lead to the number.
     browser.key("j").await;
     browser.key("j").await;
     browser.key("x").await;
     assert_eq!(browser.text("#chosen").await, "299");
     let left_out = browser.run("return document.querySelector('tr.here input').value").await;
+    // Ticks stay while the person looks at another page, and work on a page keeps the session.
+    browser.page.refresh().await.unwrap();
+    assert_eq!(browser.text("#chosen").await, "299");
+    browser.run(WORK).await;
+    let asked =
+        "return performance.getEntriesByType('resource').some(e => e.name.endsWith('/here'))";
+    while browser.run(asked).await != json!(true) {}
     // Another grouping keeps the ticks.
     browser.run("const s = document.querySelector('select[name=by]'); s.value = 'department'; s.dispatchEvent(new Event('change'))").await;
     browser
@@ -249,6 +263,26 @@ async fn a_manager_approves_299_of_300_people_by_typing_the_number() {
     assert_eq!(browser.foreign().await, [json!(null); 0]);
 }
 
+/// A scroll, two minutes after the last sign of work.
+const WORK: &str = "const now = Date.now(); Date.now = () => now + 120000; document.dispatchEvent(new Event('scroll'))";
+
+#[ignore = "needs the lab: tests/run"]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_a_console_that_has_ended_says_so() {
+    let (office, id) = office_with_leavers(40, 3).await;
+    let browser = Browser::start().await;
+    let clock = Clock::system();
+    let origin = browser.open(&start(&office, false, &clock).await).await;
+    browser.page.goto(&format!("{origin}/held/{id}")).await.unwrap();
+    clock.advance(std::time::Duration::from_mins(16));
+    browser.run(WORK).await;
+    assert!(browser.text(".notice.bad").await.contains("The console has ended"));
+    assert_eq!(
+        browser.run("return document.querySelector('#approve').disabled").await,
+        json!(true)
+    );
+}
+
 #[ignore = "needs the lab: tests/run"]
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_is_legible_and_accessible_at_three_widths() {
@@ -261,6 +295,12 @@ async fn every_page_is_legible_and_accessible_at_three_widths() {
     office.firm.sim.edit(|ad| ad.set(dn_of(&named).as_str(), "displayName", evil));
     office.firm.reconfigure(|config| config.mode = rosterd::model::Mode::PlanOnly);
     take_groups(&office, 30).await;
+    // Some names are long, and have no space.
+    let dn = dn_of(&named);
+    let (_, ou) = dn.as_str().split_once(',').unwrap();
+    let long = "Aussenstellenverwaltung".repeat(4);
+    office.firm.sim.edit(|ad| ad.rename(ou, &long));
+    office.firm.sync().await;
     let plan = held_plan(&office.firm).await;
     let first = office
         .firm

@@ -146,7 +146,7 @@ async fn an_operator_decides_a_plan_in_cockpit_and_a_viewer_only_sees_it() {
     viewer.click(&plan).await;
     viewer.until_title("20 changes of corp").await;
     assert!(viewer.text(".me").await.contains("looking only"));
-    let fields = viewer.page.find_all(Locator::Css("#decision, [name=token], #approve")).await;
+    let fields = viewer.page.find_all(Locator::Css("#decision, main [name=token], #approve")).await;
     assert_eq!(fields.unwrap().len(), 0, "a viewer is offered no decision");
     viewer.save("cockpit-viewer").await;
     // The daemon refuses a viewer, whatever the module sends.

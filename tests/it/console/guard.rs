@@ -61,7 +61,7 @@ async fn a_form_of_another_site_or_session_changes_nothing() {
     let visitor = Visitor::of(&office).await;
     let (path, token) = (format!("POST /held/{plan}/reject"), visitor.token());
     let shown = visitor.get(&format!("/held/{plan}"));
-    let body = format!("digest={}&token={token}", shown.input("digest"));
+    let body = format!("digest={}&token={token}&sure=yes", shown.input("digest"));
     let own = format!("http://{}", visitor.host());
     let cookie = ("cookie", visitor.cookie.as_str());
     for (headers, body) in [
@@ -152,6 +152,18 @@ async fn a_session_ends_after_a_quarter_of_an_hour_without_use() {
     assert!(answer.body.contains("after 15 minutes without use"), "{}", answer.body);
 }
 
+/// The script asks for this page while a person ticks, types or scrolls.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_of_work_on_a_page_keeps_the_session() {
+    let office = Office::open().await;
+    let visitor = Visitor::of(&office).await;
+    for _ in 0..3 {
+        visitor.clock.advance(Duration::from_mins(14));
+        assert_eq!(visitor.page("/here"), "");
+    }
+    assert_eq!(visitor.get("/").status, 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_console_offers_no_change_and_makes_none() {
     let (office, plan) = office_with_leavers(40, 2).await;
@@ -160,10 +172,20 @@ async fn a_read_only_console_offers_no_change_and_makes_none() {
     let user = office.firm.users().await[0].id.to_string();
     for path in ["/", &format!("/held/{plan}"), &format!("/person/{user}"), "/systems"] {
         let page = visitor.page(path);
-        assert!(page.contains("looking only") && !page.contains("method=\"post\""), "{page}");
+        let forms: Vec<&str> = page.split("method=\"post\" ").skip(1).collect();
+        assert!(page.contains("looking only") && forms.len() == 1, "{page}");
+        assert!(forms[0].starts_with("action=\"/leave\""), "{page}");
     }
+    let token = visitor.token();
     for path in [format!("/held/{plan}/approve"), format!("/person/{user}/suspend")] {
-        assert_eq!(visitor.post(&path, &[("token", ""), ("reason", "x")]).status, 403, "{path}");
+        for token in ["", &token] {
+            let answer = visitor.post(&path, &[("token", token), ("reason", "x")]);
+            assert_eq!(answer.status, 403, "{path}");
+            let said = "This console only looks: it was started with --read-only.";
+            assert!(answer.body.contains(said), "{path}: {}", answer.body);
+        }
     }
     assert_eq!(office.firm.active().await, active);
+    assert_eq!(visitor.post("/leave", &[("token", "")]).status, 403, "the form of another");
+    assert!(visitor.post("/leave", &[("token", &token)]).body.contains("The console has ended"));
 }

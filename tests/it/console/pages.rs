@@ -1,6 +1,6 @@
 //! The pages over a daemon with a simulated directory.
 
-use rosterd::model::Status;
+use rosterd::model::{Mode, PlanState, Status};
 use serde_json::json;
 
 use super::{Visitor, office_with_leavers, take_groups};
@@ -57,10 +57,7 @@ async fn a_plan_is_approved_without_the_person_left_out() {
     let answer = visitor.post(&approve, &form(&digest, &token, chosen, "59"));
     assert_eq!(answer.status, 303, "{}", answer.body);
     let run = visitor.page(answer.header("location").unwrap());
-    assert!(
-        run.contains("59 suspended") && run.contains("1 change of the directory wait"),
-        "{run}"
-    );
+    assert!(run.contains("59 suspended") && run.contains("1 change waits for a decision"), "{run}");
     let suspended: Vec<String> = office
         .firm
         .users()
@@ -84,6 +81,106 @@ async fn a_plan_is_approved_without_the_person_left_out() {
     assert!(listed.contains("console"), "{listed}");
 }
 
+/// Enter in a field presses the first button of its form.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_button_of_a_decision_approves() {
+    let (office, id) = office_with_leavers(40, 3).await;
+    let visitor = Visitor::of(&office).await;
+    let page = visitor.page(&format!("/held/{id}"));
+    let (_, form) = page.split_once("id=\"decision\"").unwrap();
+    let (form, _) = form.split_once("</form>").unwrap();
+    assert!(form.starts_with(&format!(" method=\"post\" action=\"/held/{id}/approve\"")), "{form}");
+    let first = form.split("<button").nth(1).unwrap().split('>').next().unwrap();
+    assert!(first.contains("id=\"approve\"") && !first.contains("formaction"), "{first}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_the_last_day_asked_for_is_listed() {
+    let office = Office::open().await;
+    let visitor = Visitor::of(&office).await;
+    let created = office.firm.events("user.created").await.pop().unwrap();
+    let day = &created["time"].as_str().unwrap()[..10];
+    for path in ["/events", "/events.csv"] {
+        let path = format!("{path}?type=user.created&since={day}&until={day}");
+        let page = visitor.page(&path);
+        assert!(page.contains(created["subject"].as_str().unwrap()), "{path}: {page}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_of_events_leave_out_none_of_one_transaction() {
+    let office = Office::of(300, Mode::PlanOnly).await;
+    let visitor = Visitor::of(&office).await;
+    let all = office.firm.events("user.created").await.len();
+    assert!(all > 100, "{all} events");
+    let (mut seen, mut next) = (Vec::new(), Some("/events?type=user.created".to_owned()));
+    while let Some(path) = next {
+        let page = visitor.page(&path);
+        let numbers = page.split("no. ").skip(1).map(|rest| rest.split('<').next().unwrap());
+        seen.extend(numbers.map(|number| number.parse::<u64>().unwrap()));
+        let mut links = page.split("href=\"").map(|rest| rest.split('"').next().unwrap());
+        next = links.find(|link| link.contains("before=")).map(|link| link.replace("&amp;", "&"));
+    }
+    assert!(seen.is_sorted_by(|one, next| one > next), "{seen:?}");
+    assert_eq!(seen.len(), all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_of_people_is_filtered_before_it_is_cut() {
+    let mut office = Office::open().await;
+    let mut users = office.firm.users().await;
+    users.sort_by_key(|user| user.id);
+    let last = users.pop().unwrap();
+    let address = last.addresses.primary.as_ref().unwrap().to_string();
+    let letter = &address[..1];
+    let found = office.get(&format!("/v1/users/search?q={letter}")).await;
+    let found = found["users"].as_array().unwrap().len();
+    office.post(&format!("/v1/users/{}/suspend", last.id), Some(json!({ "reason": "x" }))).await;
+    let visitor = Visitor::of(&office).await;
+    let (mut pages, mut after) = (0, String::new());
+    loop {
+        let path = format!("/v1/users/search?q={letter}&limit=1{after}");
+        let page = office.get(&path).await;
+        pages += page["users"].as_array().unwrap().len();
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    assert_eq!(pages, found, "the pages have all of them");
+    let one = office.get(&format!("/v1/users/search?q={letter}&status=suspended&limit=1")).await;
+    assert_eq!(one["users"][0]["id"], json!(last.id.to_string()), "{one:#}");
+    let page = visitor.page(&format!("/people?q={letter}&status=suspended"));
+    assert!(page.contains(&last.id.to_string()) && page.contains("1 person on this page"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_chart_counts_the_users_and_not_the_accounts_of_targets() {
+    let mut office = Office::open().await;
+    let visitor = Visitor::of(&office).await;
+    let created = |page: &str| {
+        let (_, legend) = page.split_once("class=\"legend\"").unwrap();
+        legend.split(" created").next().unwrap().rsplit(' ').next().unwrap().to_owned()
+    };
+    let before = created(&visitor.page("/"));
+    let run = office.post("/v1/targets/app/sync", None).await;
+    assert_ne!(run["changes"]["create"], json!(0), "{run:#}");
+    assert_eq!(created(&visitor.page("/")), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_of_a_form_opened_as_a_page_says_so() {
+    let (office, id) = office_with_leavers(40, 2).await;
+    let visitor = Visitor::of(&office).await;
+    for path in [format!("/held/{id}/approve"), "/leave".to_owned()] {
+        let answer = visitor.get(&path);
+        assert_eq!(answer.status, 405, "{path}");
+        assert!(answer.body.contains("This address takes a form"), "{path}: {}", answer.body);
+    }
+    let token = visitor.token();
+    let answer = visitor.post("/events", &[("token", &token)]);
+    assert_eq!(answer.status, 405);
+    assert!(answer.body.contains("This page takes no form"), "{}", answer.body);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_that_changed_meanwhile_is_refused_with_the_difference() {
     let (office, id) = office_with_leavers(40, 3).await;
@@ -103,10 +200,18 @@ async fn a_plan_that_changed_meanwhile_is_refused_with_the_difference() {
         }
     });
     office.firm.sync().await;
+    let now = held_plan(&office.firm).await;
     for verb in ["approve", "reject"] {
+        let chosen = [people[0], people[2]];
         let answer =
-            visitor.post(&format!("/held/{id}/{verb}"), &form(&digest, &token, &people, ""));
+            visitor.post(&format!("/held/{id}/{verb}"), &form(&digest, &token, &chosen, ""));
         assert_eq!(answer.status, 409, "{}", answer.body);
+        let kept = ticked(&answer.body);
+        assert_eq!(kept.len(), 2, "{}", answer.body);
+        assert!(kept.contains(&people[2]) && kept.contains(&&*newcomer.id.to_string()));
+        assert!(answer.body.contains("value=\"CHG-7\""), "the comment stays");
+        let tools = format!("class=\"tools\" method=\"get\" action=\"/held/{}\"", now.id);
+        assert!(answer.body.contains(&tools), "another grouping is asked of the present plan");
         let name = |user: &rosterd::model::User| user.profile.display_name.clone().unwrap();
         for said in [
             "Nothing was approved: the plan has changed".to_owned(),
@@ -130,7 +235,9 @@ async fn a_run_is_reverted_as_it_was_shown_and_by_its_number_of_people() {
     let approved =
         visitor.post(&format!("/held/{id}/approve"), &form(&digest, &token, &people, "60"));
     let undo = format!("{}/undo", approved.header("location").unwrap());
-    let first = visitor.get(&undo).input("shown");
+    let first = visitor.get(&undo);
+    assert!(first.body.contains("An undo would change 60 people."), "{}", first.body);
+    let first = first.input("shown");
     let fields = |shown, number| [("token", token.as_str()), ("shown", shown), ("number", number)];
 
     // One of them is activated by hand, so that the undo is another one.
@@ -161,15 +268,33 @@ async fn a_plan_is_rejected_and_reopened_and_a_person_suspended_and_activated() 
     let token = visitor.token();
     let digest = visitor.get(&format!("/held/{id}")).input("digest");
     let fields = [("token", token.as_str()), ("digest", &digest), ("comment", "not today")];
-    let answer = visitor.post(&format!("/held/{id}/reject"), &fields);
+    let reject = format!("/held/{id}/reject");
+    let asked = visitor.post(&reject, &fields);
+    assert_eq!(asked.status, 200, "{}", asked.body);
+    assert!(asked.body.contains("Reject 3 changes of corp?"), "{}", asked.body);
+    assert_eq!(held_plan(&office.firm).await.state, PlanState::Open, "it was only asked");
+    let (sure, comment) = (asked.input("sure"), asked.input("comment"));
+    let confirmed =
+        [("token", token.as_str()), ("digest", &digest), ("sure", &sure), ("comment", &comment)];
+    let answer = visitor.post(&reject, &confirmed);
     assert_eq!(answer.status, 303, "{}", answer.body);
     let page = visitor.page(answer.header("location").unwrap());
     assert!(page.contains("rejected") && page.contains("not today"), "{page}");
+    let reopen = format!("action=\"/held/{id}/reopen\"");
+    for path in ["/", "/held"] {
+        let page = visitor.page(path);
+        assert!(page.contains("rejected by") && page.contains(&reopen), "{path}: {page}");
+    }
     let answer = visitor.post(&format!("/held/{id}/reopen"), &fields);
     let page = visitor.page(answer.header("location").unwrap());
     assert!(page.contains("waits for a decision"), "{page}");
 
     let user = office.firm.users().await.pop().unwrap().id.to_string();
+    let fields = [("token", token.as_str()), ("reason", " ")];
+    let answer = visitor.post(&format!("/person/{user}/suspend"), &fields);
+    assert_eq!(answer.status, 422, "{}", answer.body);
+    assert!(answer.body.contains("Write the reason down"), "{}", answer.body);
+    assert_eq!(office.firm.user(&user).await.status(), Status::Active);
     let fields = [("token", token.as_str()), ("reason", "lost <laptop>")];
     assert_eq!(visitor.post(&format!("/person/{user}/suspend"), &fields).status, 303);
     let page = visitor.page(&format!("/person/{user}"));
