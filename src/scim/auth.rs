@@ -14,6 +14,7 @@ use reqwest::{Method, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::error::ScimError;
+use super::redaction::{Redaction, form_encoded};
 use crate::http::{self, Transport};
 use crate::model::{TargetCredential, Timestamp, secret_line};
 use crate::ownership::{SecretFileError, read_secret};
@@ -107,6 +108,13 @@ impl Auth {
         Ok(value)
     }
 
+    /// Returns the end of its validity that a token from a file states. A token of OAuth is replaced
+    /// before it expires.
+    pub(super) fn expiry(&self) -> Option<Timestamp> {
+        let TargetCredential::Token(file) = &self.credential else { return None };
+        expiry(&self.secret(file).ok()?)
+    }
+
     fn secret(&self, file: &Path) -> Result<SecretString, ScimError> {
         let content = read_secret(file).map_err(|error| match error {
             SecretFileError::OpenToAll => self.bad("can be read by every user"),
@@ -134,14 +142,9 @@ async fn request_token(
     secret: &SecretString,
     scope: Option<&str>,
 ) -> Result<(SecretString, Duration), ScimError> {
-    let encoded = |text: &str| -> String {
-        Url::parse_with_params("http://x", [("x", text)])
-            .ok()
-            .and_then(|url| url.query()?.strip_prefix("x=").map(str::to_owned))
-            .unwrap_or_default()
-    };
     // RFC 6749, 2.3.1: both parts are form-encoded before they are joined.
-    let basic = format!("{}:{}", encoded(client_id), encoded(secret.expose_secret()));
+    let basic = format!("{}:{}", form_encoded(client_id), form_encoded(secret.expose_secret()));
+    let redaction = Redaction::of(&[secret.expose_secret(), &basic]);
     let mut authorization = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(basic)))
         .map_err(|_| ScimError::Secret("the client secret cannot be sent".to_owned()))?;
     authorization.set_sensitive(true);
@@ -150,7 +153,7 @@ async fn request_token(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(reqwest::header::USER_AGENT, HeaderValue::from_static(http::USER_AGENT));
-    let scope = scope.map_or_else(String::new, |scope| format!("&scope={}", encoded(scope)));
+    let scope = scope.map_or_else(String::new, |scope| format!("&scope={}", form_encoded(scope)));
     let body = format!("grant_type=client_credentials{scope}");
     let (mut response, _) = transport
         .send(&Method::POST, url, &headers, Some(&body))
@@ -163,8 +166,8 @@ async fn request_token(
     })?;
     let answer = Resource::parse(&answer).unwrap_or_default();
     let Some(token) = answer.text("access_token").filter(|_| status.is_success()) else {
-        let error = answer.text("error");
-        let reason = error.map_or_else(String::new, |error| {
+        let error = answer.text("error").map(|error| redaction.hide(error));
+        let reason = error.as_ref().map_or_else(String::new, |error| {
             let error: String = error.chars().filter(|c| !c.is_control()).take(100).collect();
             format!(" {error}")
         });
@@ -186,7 +189,7 @@ async fn request_token(
 }
 
 /// Returns the end of a token's validity, if the token is a JWT that says so (RFC 7519, 4.1.4).
-pub(super) fn expiry(token: &SecretString) -> Option<Timestamp> {
+fn expiry(token: &SecretString) -> Option<Timestamp> {
     let mut parts = token.expose_secret().split('.');
     let (_, claims, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
         return None;

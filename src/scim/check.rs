@@ -10,12 +10,11 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::auth;
 use super::client::Client;
 use super::error::ScimError;
 use super::list::{ListError, list};
 use crate::http;
-use crate::model::{Address, CheckOutcome, CheckStep, RemoteId, TargetCredential, Timestamp};
+use crate::model::{Address, CheckOutcome, CheckStep, TargetCredential, Timestamp};
 use crate::reconcile::provision::{
     Capabilities, Declared, Lesson, Listing, Mapping, Method, NextPage, Outcome, Paging, Request,
     Resource, USER, meaning,
@@ -26,6 +25,10 @@ const RENEW: Duration = Duration::from_hours(30 * 24);
 
 /// Accounts in the pages by which paging is tried: few, so that there are several pages.
 const TRIAL_PAGE: u32 = 2;
+
+/// The remedy for a token that the target refuses.
+const NEW_TOKEN: &str =
+    "write a valid token into the file, or ask the provider for the rights of a SCIM client";
 
 /// The values of a check.
 pub struct Check<'a> {
@@ -40,6 +43,16 @@ pub struct Check<'a> {
     pub nearest: &'a dyn Fn(&str, &[&str]) -> Option<String>,
 }
 
+/// The accounts that the list showed.
+struct Accounts {
+    all: Vec<Resource>,
+    /// Whether the pages agree with the total.
+    is_whole: bool,
+}
+
+/// The target refused the token, so that the steps behind are left out.
+struct Unauthorized;
+
 struct Checking<'a> {
     client: &'a Client,
     check: &'a Check<'a>,
@@ -52,7 +65,8 @@ struct Checking<'a> {
 pub async fn check(client: &Client, check: &Check<'_>, now: Timestamp) -> Vec<CheckStep> {
     let capabilities = Capabilities::of(&Declared::default(), &client.settings.quirks);
     let mut checking = Checking { client, check, now, capabilities, steps: Vec::new() };
-    checking.run().await;
+    // A step that stops the check is the last one, and says why.
+    let _ = checking.run().await;
     checking.steps
 }
 
@@ -75,17 +89,28 @@ impl Checking<'_> {
         self.steps.push(CheckStep::new(name, CheckOutcome::Skipped, finding, None));
     }
 
-    async fn run(&mut self) {
-        if !(self.connection().await && self.token().await && self.service().await) {
-            return;
+    /// Adds a failure by an answer that the step does not expect.
+    fn fail_by(&mut self, name: &'static str, outcome: &Outcome, remedy: &str) {
+        match outcome {
+            Outcome::Unauthorized(refusal) => {
+                self.fail(name, format!("the target refuses the token: {refusal}"), NEW_TOKEN);
+            }
+            other => self.fail(name, described(other), remedy),
         }
-        self.attributes().await;
-        let Some(accounts) = self.accounts().await else { return };
-        self.paging(&accounts).await;
-        self.filter(&accounts).await;
+    }
+
+    async fn run(&mut self) -> Result<(), Unauthorized> {
+        if !(self.connection().await && self.token().await && self.service().await) {
+            return Ok(());
+        }
+        self.attributes().await?;
+        let Some(accounts) = self.accounts().await else { return Ok(()) };
+        self.paging(&accounts.all).await?;
+        self.filter(&accounts.all).await?;
         if let Some(address) = self.check.trial {
             self.trial(address, &accounts).await;
         }
+        Ok(())
     }
 
     /// Checks DNS and TCP. A proxy resolves the name itself.
@@ -129,29 +154,27 @@ impl Checking<'_> {
     /// Reads the token, or gets one.
     async fn token(&mut self) -> bool {
         let settings = &self.client.settings;
-        let token = match self.client.auth.token(&settings.transport, self.now).await {
-            Ok(token) => token,
-            Err(error) => {
-                let remedy = match &error {
-                    ScimError::TokenRefused(_) => "correct client-id, the client secret and scope",
-                    ScimError::Secret(_) => {
-                        "write the secret alone into it, on one line, and let only rosterd's user read it (chmod o=)"
-                    }
-                    _ => "correct token-url, or let a firewall admit this machine",
-                };
-                self.fail("token", error.to_string(), remedy);
-                return false;
-            }
-        };
+        if let Err(error) = self.client.auth.token(&settings.transport, self.now).await {
+            let remedy = match &error {
+                ScimError::TokenRefused(_) => "correct client-id, the client secret and scope",
+                ScimError::Secret(_) => {
+                    "write the secret alone into it, on one line, and let only rosterd's user read it (chmod o=)"
+                }
+                _ => "correct token-url, or let a firewall admit this machine",
+            };
+            self.fail("token", error.to_string(), remedy);
+            return false;
+        }
         let source = match settings.credential {
             TargetCredential::Token(_) => "is in its file",
             TargetCredential::OAuth { .. } => "came from the token server",
         };
         let is_oauth = self.client.auth.can_renew();
         // A token of OAuth is replaced before it expires.
-        match auth::expiry(&token).or(self.check.token_expires).filter(|_| !is_oauth) {
+        let expires = self.client.token_expires(self.check.token_expires);
+        match expires.filter(|_| !is_oauth) {
             None => self.ok("token", format!("the token {source}")),
-            Some(until) => self.expires("token", &format!("the token {source},"), until),
+            Some(until) => self.expires("token", "the token", until),
         }
         true
     }
@@ -159,7 +182,12 @@ impl Checking<'_> {
     fn expires(&mut self, name: &'static str, subject: &str, until: Timestamp) {
         let left = until.since(self.now);
         let date = until.to_utc().format("%-d %B %Y");
-        let finding = format!("{subject} valid until {date} ({} days)", left.as_secs() / 86_400);
+        if until <= self.now {
+            let remedy = "replace it: leavers stay active at the target until then";
+            return self.fail(name, format!("{subject} expired on {date}"), remedy);
+        }
+        let days = left.as_secs() / 86_400;
+        let finding = format!("{subject} is valid until {date} ({days} days)");
         if left < RENEW {
             self.warn(
                 name,
@@ -178,14 +206,21 @@ impl Checking<'_> {
         let (answer, certificate) = match exchanged {
             Ok(answered) => answered,
             Err(error) => {
-                let is_tls = self.client.settings.url.scheme() == "https";
-                let remedy = "set ca-file if the certificate is from a CA of your own; otherwise ask the provider";
-                self.fail(if is_tls { "tls" } else { "service" }, error.to_string(), remedy);
+                let is_https = self.client.settings.url.scheme() == "https";
+                let (name, remedy) = match &error {
+                    ScimError::Unreachable(_) if is_https => (
+                        "tls",
+                        "set ca-file if the certificate is from a CA of your own; otherwise ask the provider",
+                    ),
+                    ScimError::TimedOut(_) => ("service", "raise timeout, or ask the provider"),
+                    _ => ("service", "correct the url, or ask the provider"),
+                };
+                self.fail(name, error.to_string(), remedy);
                 return false;
             }
         };
         if let Some(until) = certificate.as_deref().and_then(not_after) {
-            self.expires("tls", "the certificate is", until);
+            self.expires("tls", "the certificate", until);
         }
         match meaning(&request, &answer) {
             Outcome::Done(config) => {
@@ -205,9 +240,8 @@ impl Checking<'_> {
                 self.ok("service", finding);
                 true
             }
-            Outcome::Unauthorized(refusal) => {
-                let remedy = "write a valid token into the file, or ask the provider for the rights of a SCIM client";
-                self.fail("token", format!("the target refuses the token: {refusal}"), remedy);
+            refused @ Outcome::Unauthorized(_) => {
+                self.fail_by("token", &refused, NEW_TOKEN);
                 false
             }
             Outcome::Learned(Lesson::PlainJson) => {
@@ -226,14 +260,14 @@ impl Checking<'_> {
     }
 
     /// Compares the mapping with the schemas of the target.
-    async fn attributes(&mut self) {
-        let schemas = match self.get(&Request::describe("Schemas")).await {
+    async fn attributes(&mut self) -> Result<(), Unauthorized> {
+        let schemas = match self.get("attributes", &Request::describe("Schemas")).await? {
             Ok(Outcome::Done(schemas)) => schemas.resources(),
             _ => Vec::new(),
         };
         if schemas.is_empty() {
             self.skip("attributes", "the target shows no schemas, so the mapping was not compared");
-            return;
+            return Ok(());
         }
         let mut unknown = Vec::new();
         for (path, _) in &self.check.mapping.attributes {
@@ -266,14 +300,15 @@ impl Checking<'_> {
             let remedy = "correct the name under [target.attributes], or leave it out with \"\"";
             self.warn("attributes", finding, remedy);
         }
+        Ok(())
     }
 
     /// Lists all accounts.
-    async fn accounts(&mut self) -> Option<Vec<Resource>> {
-        let (now, mut accounts) = (self.now, Vec::new());
+    async fn accounts(&mut self) -> Option<Accounts> {
+        let (now, mut all) = (self.now, Vec::new());
         let listed =
-            list(self.client, &self.capabilities, || now, |account| accounts.push(account)).await;
-        let count = accounts.len();
+            list(self.client, &self.capabilities, || now, |account| all.push(account)).await;
+        let (count, is_whole) = (all.len(), listed.is_ok());
         match listed {
             Ok(listed) => self.ok("list", format!("{} accounts, read whole", listed.accounts())),
             Err(ListError::Partial(partial)) => self.warn(
@@ -301,23 +336,24 @@ impl Checking<'_> {
                 return None;
             }
         }
-        Some(accounts)
+        Some(Accounts { all, is_whole })
     }
 
     /// Reads two small pages, which must not have an account in common.
-    async fn paging(&mut self, accounts: &[Resource]) {
+    async fn paging(&mut self, accounts: &[Resource]) -> Result<(), Unauthorized> {
         let is_one_page =
             self.capabilities.paging == Paging::None || self.client.settings.page_size == 0;
         if is_one_page || accounts.len() <= TRIAL_PAGE as usize {
             let reason = if is_one_page { "no page size is asked for" } else { "too few accounts" };
-            return self.skip("paging", format!("pages were not compared: {reason}"));
+            self.skip("paging", format!("pages were not compared: {reason}"));
+            return Ok(());
         }
         let mut listing = Listing::new(self.capabilities.paging, TRIAL_PAGE);
         let first = listing.first();
         let mut pages = Vec::new();
         let mut next = NextPage::Read(first);
         while let (NextPage::Read(query), true) = (&next, pages.len() < 2) {
-            match self.get(&Request::list(query)).await {
+            match self.get("paging", &Request::list(query)).await? {
                 Ok(Outcome::Done(page)) => {
                     let came = page.resources().len();
                     let (new, then) = listing.page(&page);
@@ -327,9 +363,13 @@ impl Checking<'_> {
                 Ok(other) => {
                     let finding = format!("a page of {TRIAL_PAGE} accounts: {}", described(&other));
                     let remedy = "write page-size = 0, so that the target decides";
-                    return self.warn("paging", finding, remedy);
+                    self.warn("paging", finding, remedy);
+                    return Ok(());
                 }
-                Err(error) => return self.warn("paging", error.to_string(), "ask the provider"),
+                Err(error) => {
+                    self.warn("paging", error.to_string(), "ask the provider");
+                    return Ok(());
+                }
             }
         }
         match pages[..] {
@@ -341,69 +381,111 @@ impl Checking<'_> {
                 let remedy = "write paging = \"none\" under [target.quirks], or ask the provider for startIndex or cursors";
                 self.warn("paging", finding, remedy);
             }
-            _ => self.ok(
+            [_, _] => self.ok(
                 "paging",
                 format!("two pages by {} have no account in common", self.capabilities.paging),
             ),
+            _ => {
+                let came = pages.first().map_or(0, |(came, _)| *came);
+                let finding = format!(
+                    "paging is not honest: the list ends after a page of {came}, and the target has {} accounts",
+                    accounts.len()
+                );
+                let remedy = "write paging = \"none\" under [target.quirks], and page-size = 0";
+                self.warn("paging", finding, remedy);
+            }
         }
+        Ok(())
     }
 
     /// Searches a name that does not exist, and one that does.
-    async fn filter(&mut self, accounts: &[Resource]) {
+    async fn filter(&mut self, accounts: &[Resource]) -> Result<(), Unauthorized> {
         if !self.capabilities.filter {
             self.skip("filter", "filters are not supported, so the list is searched");
-            return;
+            return Ok(());
         }
-        let nobody = format!("rosterd-check-{}", self.check.unique);
         let off = "nothing: rosterd compares the values again. filter = false under [target.quirks] saves the requests";
-        match self.get(&Request::search("userName", &nobody)).await {
-            Ok(Outcome::Done(found)) if found.resources().is_empty() => {}
+        let total = accounts.len();
+        let nobody = format!("rosterd-check-{}", self.check.unique);
+        let problem = match self.get("filter", &Request::search("userName", &nobody)).await? {
             Ok(Outcome::Done(found)) => {
                 let count = found.resources().len();
-                let finding = format!(
-                    "the filter is not honest: it gives {count} of {} accounts for a name that no account has",
-                    accounts.len()
-                );
-                return self.warn("filter", finding, off);
+                (count > 0).then(|| format!(
+                    "the filter is not honest: it gives {count} of {total} accounts for a name that no account has"
+                ))
             }
             Ok(Outcome::Learned(Lesson::NoFilter)) => {
                 let _ = self.capabilities.learn(Lesson::NoFilter);
-                return self.warn("filter", "filters are refused, so the list is searched", off);
+                Some("filters are refused, so the list is searched".to_owned())
             }
-            Ok(other) => {
-                return self.warn("filter", format!("a search: {}", described(&other)), off);
-            }
-            Err(error) => return self.warn("filter", error.to_string(), off),
+            Ok(other) => Some(format!("a search: {}", described(&other))),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(problem) = problem {
+            self.warn("filter", problem, off);
+            return Ok(());
         }
         let Some(known) = accounts.iter().find_map(|account| account.text("userName")) else {
-            return self.ok("filter", "finds no account for a name that no account has");
-        };
-        let finds = async |name: &str| match self.get(&Request::search("userName", name)).await {
-            Ok(Outcome::Done(found)) => found.resources().iter().any(|account| {
-                account.text("userName").is_some_and(|its| its.eq_ignore_ascii_case(known))
-            }),
-            _ => false,
+            self.ok("filter", "finds no account for a name that no account has");
+            return Ok(());
         };
         let swapped: String = known
             .chars()
             .map(|c| if c.is_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() })
             .collect();
-        match (finds(known).await, finds(&swapped).await) {
-            (false, _) => {
+        let mut found = Vec::new();
+        for name in [known, &swapped] {
+            found.push(match self.get("filter", &Request::search("userName", name)).await? {
+                Ok(Outcome::Done(found)) => found.resources(),
+                _ => Vec::new(),
+            });
+        }
+        let is_it = |account: &Resource| {
+            account.text("userName").is_some_and(|its| its.eq_ignore_ascii_case(known))
+        };
+        let finds = |found: &Vec<Resource>| found.iter().any(is_it);
+        match found.iter().find(|found| !found.iter().all(is_it)) {
+            _ if !finds(&found[0]) => {
                 let finding =
                     "the filter is not honest: it does not find an account that the list shows";
                 self.warn("filter", finding, "write filter = false under [target.quirks]");
             }
-            (true, false) => self
+            Some(found) => {
+                let finding = format!(
+                    "the filter is not honest: for the name of an account it returns others, too ({} of {total} accounts)",
+                    found.len()
+                );
+                self.warn("filter", finding, off);
+            }
+            None if !finds(&found[1]) => self
                 .ok("filter", "honest, and case-sensitive: the list is searched after a conflict"),
-            (true, true) => {
-                self.ok("filter", "honest: finds an account by its name, and no account by another")
+            None => {
+                self.ok(
+                    "filter",
+                    "honest: finds an account by its name, and no account by another",
+                );
             }
         }
+        Ok(())
     }
 
-    /// Sends a request; returns the meaning of its answer.
-    async fn get(&self, request: &Request) -> Result<Outcome, ScimError> {
+    /// Sends a request that reads; returns the meaning of its answer. A refused token is the failure
+    /// of the step.
+    async fn get(
+        &mut self,
+        name: &'static str,
+        request: &Request,
+    ) -> Result<Result<Outcome, ScimError>, Unauthorized> {
+        let outcome = self.read(request).await;
+        if let Ok(refused @ Outcome::Unauthorized(_)) = &outcome {
+            self.fail_by(name, refused, NEW_TOKEN);
+            return Err(Unauthorized);
+        }
+        Ok(outcome)
+    }
+
+    /// Sends a request that reads; returns the meaning of its answer.
+    async fn read(&self, request: &Request) -> Result<Outcome, ScimError> {
         debug_assert_eq!(request.method, Method::Get);
         let answer = self.client.send(request, &self.capabilities, self.now).await?;
         Ok(meaning(request, &answer))
@@ -448,9 +530,4 @@ fn described(outcome: &Outcome) -> String {
         Outcome::TooLarge => "it answered 413".to_owned(),
         Outcome::CursorExpired => "the cursor expired".to_owned(),
     }
-}
-
-/// Returns the id of a created account.
-fn id_of(resource: &Resource) -> Option<RemoteId> {
-    resource.id().map(RemoteId)
 }

@@ -8,6 +8,7 @@ use reqwest::{Response, StatusCode, Url};
 
 use super::auth::Auth;
 use super::error::{MAX_BODY, ScimError};
+use super::redaction::Redaction;
 use crate::http::{self, BodyEnd, Transport};
 use crate::model::{TargetCredential, Timestamp};
 use crate::reconcile::provision::{
@@ -50,6 +51,12 @@ impl Client {
         self.auth.secret_identity()
     }
 
+    /// Returns the end of the token's validity: its own word if it is a JWT from a file, otherwise
+    /// the configured one.
+    pub fn token_expires(&self, configured: Option<Timestamp>) -> Option<Timestamp> {
+        self.auth.expiry().or(configured)
+    }
+
     /// Sends a request and reads its answer.
     pub async fn send(
         &self,
@@ -88,6 +95,7 @@ impl Client {
     ) -> Result<(Answer, Option<Vec<u8>>), ScimError> {
         let Settings { url, transport, .. } = &self.settings;
         let authorization = self.auth.header(transport, now).await?;
+        let redaction = Redaction::of_header(authorization.as_bytes());
         let headers = headers(request, *capabilities, authorization);
         let body = request.body.as_ref().map(ToString::to_string);
         let method = match request.method {
@@ -97,7 +105,7 @@ impl Client {
             Method::Patch => reqwest::Method::PATCH,
             Method::Delete => reqwest::Method::DELETE,
         };
-        let (mut response, _) = transport
+        let (mut response, url) = transport
             .send(&method, &address(url, request), &headers, body.as_deref())
             .await
             .map_err(|error| ScimError::Unreachable(error.to_string()))?;
@@ -105,11 +113,17 @@ impl Client {
             .extensions()
             .get::<TlsInfo>()
             .and_then(|info| info.peer_certificate().map(<[u8]>::to_vec));
-        Ok((answer(&mut response, now).await?, certificate))
+        Ok((answer(&mut response, &url, &redaction, now).await?, certificate))
     }
 }
 
-async fn answer(response: &mut Response, now: Timestamp) -> Result<Answer, ScimError> {
+/// Reads an answer without the secret that was sent.
+async fn answer(
+    response: &mut Response,
+    url: &Url,
+    redaction: &Redaction,
+    now: Timestamp,
+) -> Result<Answer, ScimError> {
     let mut read = Vec::new();
     let end = http::read_body(response, MAX_BODY, &mut read)
         .await
@@ -117,13 +131,28 @@ async fn answer(response: &mut Response, now: Timestamp) -> Result<Answer, ScimE
     if end == BodyEnd::TooLong {
         return Err(ScimError::TooLong);
     }
-    let body = if read.iter().all(u8::is_ascii_whitespace) {
+    let status = response.status();
+    let body = if let Some(to) = http::location(response, url).filter(|_| status.is_redirection()) {
+        AnswerBody::Redirect(redaction.hide(&place(&to, url)))
+    } else if read.iter().all(u8::is_ascii_whitespace) {
         AnswerBody::Empty
     } else {
-        Resource::parse(&read).map_or(AnswerBody::Other, AnswerBody::Object)
+        Resource::parse(&read).map_or(AnswerBody::Other, |mut body| {
+            redaction.hide_in(&mut body);
+            AnswerBody::Object(body)
+        })
     };
     let retry_after = http::retry_after(response.headers(), now);
-    Ok(Answer { status: response.status().as_u16(), body, retry_after })
+    Ok(Answer { status: status.as_u16(), body, retry_after })
+}
+
+/// Returns the place of a redirect: another origin, or a path in the same one. A query may be secret.
+fn place(to: &Url, from: &Url) -> String {
+    if to.origin() == from.origin() {
+        to.path().to_owned()
+    } else {
+        to.origin().ascii_serialization()
+    }
 }
 
 /// Returns the URL of a request. Path and query are encoded already, and keep every byte.

@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod error;
 mod list;
+mod redaction;
 
 pub use check::{Check, check};
 pub use client::{Client, Settings};

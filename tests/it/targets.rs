@@ -157,8 +157,22 @@ type Dishonesty = (&'static str, fn(&mut Manners), &'static str, CheckOutcome, &
 #[tokio::test]
 async fn each_dishonesty_of_a_target_has_its_finding() {
     use CheckOutcome::{Failed, Ok, Skipped, Warning};
-    let table: [Dishonesty; 13] = [
+    let table: [Dishonesty; 15] = [
         ("G10", |m| m.filter_matches_all = true, "filter", Warning, "it gives 7 of 7 accounts"),
+        (
+            "F3",
+            |m| m.filter_matches_more = true,
+            "filter",
+            Warning,
+            "others, too (7 of 7 accounts)",
+        ),
+        (
+            "L2",
+            |m| m.paging = scimsim::Paging::OnePage,
+            "paging",
+            Warning,
+            "ends after a page of 2",
+        ),
         ("F1", |m| m.filter_matches_none = true, "filter", Warning, "does not find"),
         ("F2", |m| m.filter_is_case_sensitive = true, "filter", Ok, "case-sensitive"),
         ("F7", |m| m.no_filter = true, "filter", Warning, "refused"),
@@ -295,13 +309,192 @@ async fn a_token_is_not_sent_to_another_origin() {
     assert!(list.is_err() && other.log().is_empty(), "{list:?}");
 }
 
+/// A change of manners, the answer to POST, and words of the finding about it.
+type Foreign = (fn(&mut Manners), fn(&str) -> serde_json::Value, &'static str);
+
 #[tokio::test]
-async fn an_answer_that_is_lost_is_an_error_and_the_account_exists() {
+async fn a_trial_changes_no_account_that_is_not_certainly_its_own() {
+    use serde_json::json;
+    let unsure = |m: &mut Manners| (m.no_filter, m.counts_more) = (true, true);
+    let table: [Foreign; 6] = [
+        (|_| {}, |old| json!({ "id": old, "userName": "old@example.com" }), "existed before"),
+        (|_| {}, |old| json!({ "id": old, "userName": "trial@example.com" }), "existed before"),
+        (
+            |_| {},
+            |_| json!({ "id": "x9", "userName": "trial@example.com", "externalId": "E7" }),
+            "which does not have the externalId",
+        ),
+        (|_| {}, |_| json!({ "id": "x9", "userName": "trial@example.com" }), "which does not have"),
+        (|_| {}, |_| json!({ "id": "x8" }), "reading the account x8 failed"),
+        (unsure, |_| json!({ "id": "x9" }), "shows no externalId, and may have existed before"),
+    ];
+    for (change, answer, words) in table {
+        let desk = Desk::start().await;
+        let old = desk.sim.add_user("old@example.com");
+        let mut manners = Manners::default();
+        change(&mut manners);
+        desk.sim.set_manners(manners);
+        // The account that no list shows.
+        let hidden = r#"{"id":"x9","userName":"hidden@example.com"}"#;
+        desk.sim.fail(Fault::answer("GET", 200, &[], hidden).at("Users/x9"));
+        desk.sim.fail(Fault::answer("POST", 201, &[], &answer(&old).to_string()));
+        let steps = desk.check(Some("trial@example.com")).await;
+        let (outcome, finding) = step(&steps, "create");
+        assert_eq!(outcome, CheckOutcome::Failed, "{words}: {steps:#?}");
+        assert!(finding.contains(words), "{words}: {finding}");
+        let writes = desk.sim.log().into_iter().filter(|request| request.method != "GET");
+        assert_eq!(writes.map(|request| request.method).collect::<Vec<_>>(), ["POST"], "{words}");
+    }
+}
+
+#[tokio::test]
+async fn a_trial_account_without_an_external_id_is_read_before_it_is_changed() {
     let desk = Desk::start().await;
-    desk.sim.fail(Fault::cut_after("POST").times(1));
-    let steps = desk.check(Some("trial@example.com")).await;
-    assert_eq!(step(&steps, "create").0, CheckOutcome::Failed, "{steps:#?}");
-    assert!(desk.sim.user("trial@example.com").is_some());
+    let address = Address::parse("trial@example.com");
+    let mapping = mapping(&[("externalId", "")]);
+    let steps = checked(&desk.client, &mapping, address.as_ref().ok()).await;
+    assert_eq!(step(&steps, "delete").0, CheckOutcome::Ok, "{steps:#?}");
+    assert!(desk.sim.users().is_empty());
+    let log = desk.sim.log();
+    let methods: Vec<_> = log.iter().map(|request| request.method.as_str()).collect();
+    let created = methods.iter().position(|method| *method == "POST").unwrap();
+    assert_eq!(methods[created - 1..created + 3], ["GET", "POST", "GET", "PATCH"]);
+    assert!(log[created - 1].target.contains("filter=userName"), "{log:#?}");
+    assert!(log[created + 1].target.contains("/Users/"), "{log:#?}");
+}
+
+#[tokio::test]
+async fn an_account_that_a_lost_answer_left_is_deleted_or_named() {
+    use CheckOutcome::{Failed, Ok, Warning};
+    let no_body = || Manners { create_has_no_body: true, ..Manners::default() };
+    let lost = || Some(Fault::cut_after("POST"));
+    let unsure = Manners { no_filter: true, counts_more: true, ..no_body() };
+    let liar = Manners { filter_matches_none: true, ..no_body() };
+    let table = [
+        ("cut", Manners::default(), lost(), true, Ok),
+        ("cut, no filter", Manners { no_filter: true, ..Manners::default() }, lost(), true, Ok),
+        ("201 without a body", no_body(), None, true, Ok),
+        ("201 without a body, and a filter without results", liar, None, true, Ok),
+        ("201 without a body, no externalId", no_body(), None, false, Ok),
+        ("nothing is certain", unsure, None, false, Failed),
+        ("nothing is shown", Manners::default(), Some(Fault::status("POST", 500)), true, Warning),
+    ];
+    for (row, manners, fault, has_external_id, outcome) in table {
+        let desk = Desk::start().await;
+        desk.sim.add_user("other@example.com");
+        desk.sim.set_manners(manners);
+        fault.into_iter().for_each(|fault| desk.sim.fail(fault));
+        let mapping = if has_external_id { mapping(&[]) } else { mapping(&[("externalId", "")]) };
+        let address = Address::parse("trial@example.com");
+        let steps = checked(&desk.client, &mapping, address.as_ref().ok()).await;
+        assert_eq!(step(&steps, "create").0, Failed, "{row}: {steps:#?}");
+        assert_eq!(step(&steps, "delete").0, outcome, "{row}: {steps:#?}");
+        let left = desk.sim.user("trial@example.com");
+        assert_eq!(left.is_some(), outcome == Failed, "{row}");
+        let remedy = steps.last().and_then(|step| step.remedy.clone()).unwrap_or_default();
+        if let Some(left) = left {
+            assert!(remedy.contains(left["id"].as_str().unwrap()), "{row}: {remedy}");
+        }
+        assert_eq!(remedy.contains("trial@example.com"), outcome != Ok, "{row}: {remedy}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_the_target_repeats_is_hidden_in_each_finding() {
+    let desk = Desk::start().await;
+    (0..3).for_each(|n| drop(desk.sim.add_user(&format!("user{n}@example.com"))));
+    let echo = format!(r#"{{"detail":"your header was Bearer {}"}}"#, desk.sim.token());
+    for (method, path) in [
+        ("GET", "ServiceProviderConfig"),
+        ("GET", "startIndex=1&count=100"),
+        ("GET", "count=2"),
+        ("GET", "filter"),
+        ("POST", "Users"),
+        ("PATCH", "Users"),
+    ] {
+        for status in [400, 401, 500] {
+            desk.sim.fail(Fault::answer(method, status, &[], &echo).at(path));
+            let steps = format!("{:?}", desk.check(Some("trial@example.com")).await);
+            assert!(!steps.contains(&desk.sim.token()), "{method} {path} {status}: {steps}");
+            // A refused filter has no words.
+            assert!(path == "filter" && status == 400 || steps.contains("[hidden]"), "{steps}");
+            desk.sim.clear_faults();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_in_the_middle_fails_the_check() {
+    for (name, path) in [("attributes", "Schemas"), ("paging", "count=2"), ("filter", "filter=")] {
+        let desk = Desk::start().await;
+        (0..7).for_each(|n| drop(desk.sim.add_user(&format!("user{n}@example.com"))));
+        desk.sim.fail(Fault::status("GET", 401).at(path));
+        let steps = desk.check(Some("trial@example.com")).await;
+        let last = steps.last().unwrap();
+        assert_eq!((last.name, last.outcome), (name, CheckOutcome::Failed), "{steps:#?}");
+        assert!(last.finding.contains("refuses the token"), "{steps:#?}");
+        assert!(last.remedy.as_ref().unwrap().contains("a valid token"), "{steps:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_target_by_http_that_gives_no_answer_is_not_blamed_on_a_certificate() {
+    let table = [
+        (Fault::hang("GET", false), "no answer within", "raise timeout"),
+        (Fault::endless("GET"), "is longer than", "correct the url"),
+        (Fault::cut_before("GET"), "broke off", "correct the url"),
+    ];
+    for (fault, words, remedy) in table {
+        let limit = Duration::from_millis(if words.starts_with("no") { 300 } else { 20_000 });
+        let desk = Desk::with(|settings| settings.timeout = limit).await;
+        desk.sim.fail(fault);
+        let steps = desk.check(None).await;
+        let last = steps.last().unwrap();
+        assert_eq!((last.name, last.outcome), ("service", CheckOutcome::Failed), "{steps:#?}");
+        assert!(last.finding.contains(words), "{steps:#?}");
+        assert!(last.remedy.as_ref().unwrap().contains(remedy), "{steps:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_reported_with_its_place_and_without_its_query() {
+    for (to, place) in [
+        ("https://sso.example.com/login?s=MARKER", "a redirect to https://sso.example.com,"),
+        ("/login?s=MARKER", "a redirect to /login,"),
+    ] {
+        let desk = Desk::start().await;
+        desk.sim.fail(Fault::answer("GET", 302, &[("location", to)], "").at("Users"));
+        let steps = desk.check(None).await;
+        assert!(step(&steps, "list").1.contains(place), "{steps:#?}");
+        assert!(!format!("{steps:?}").contains("MARKER"), "{steps:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_has_expired_by_its_own_word_fails_the_check() {
+    let now = rosterd::clock::Clock::system().now();
+    let day = Duration::from_hours(24);
+    for (exp, outcome, words) in [
+        (now.minus(day), CheckOutcome::Failed, "the token expired on"),
+        (now.plus(day * 3), CheckOutcome::Warning, "the token is valid until"),
+        (now.plus(day * 90), CheckOutcome::Ok, "the token is valid until"),
+    ] {
+        let desk = Desk::start().await;
+        let token = jwt(exp);
+        desk.write_token(&token);
+        desk.sim.set_token(&token);
+        let steps = desk.check(None).await;
+        let found = step(&steps, "token");
+        assert!(found.0 == outcome && found.1.starts_with(words), "{steps:#?}");
+    }
+}
+
+/// Returns a JWT that expires at a time.
+pub(crate) fn jwt(exp: Timestamp) -> String {
+    use base64::Engine as _;
+    let claims = serde_json::json!({ "exp": exp.to_utc().timestamp() }).to_string();
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims);
+    format!("eyJhbGciOiJub25lIn0.{claims}.signature")
 }
 
 #[tokio::test]

@@ -187,11 +187,11 @@ impl Engine {
                 counts.quarantined
             ));
         }
-        if let Some(expires) =
-            config.token_expires.filter(|at| at.since(now) < EXPIRES_SOON || *at < now)
-        {
+        let token_expires = target.client.token_expires(config.token_expires);
+        if let Some(expires) = token_expires.filter(|at| at.since(now) < EXPIRES_SOON) {
+            let verb = if expires <= now { "expired" } else { "expires" };
             attention.push(format!(
-                "{name}: the token expires at {expires}: make a new one, and replace the file"
+                "{name}: the token {verb} at {expires}: make a new one, and replace the file"
             ));
         }
         Ok(TargetStatus {
@@ -202,7 +202,7 @@ impl Engine {
             unmanaged,
             left,
             held,
-            token_expires: config.token_expires,
+            token_expires,
             next_run: config.full.next(now),
             attention,
             state,

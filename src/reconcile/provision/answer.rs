@@ -20,6 +20,8 @@ pub enum AnswerBody {
     Empty,
     /// A JSON object, whatever the content type says.
     Object(Resource),
+    /// A redirect to this place, which was not followed.
+    Redirect(String),
     /// No JSON object, such as a login page.
     Other,
 }
@@ -73,7 +75,11 @@ impl Refusal {
     fn of(answer: &Answer) -> Self {
         let text = |name: &str| match &answer.body {
             AnswerBody::Object(body) => body.get(name).and_then(text_of),
-            AnswerBody::Empty | AnswerBody::Other => None,
+            AnswerBody::Empty | AnswerBody::Redirect(_) | AnswerBody::Other => None,
+        };
+        let redirect = match &answer.body {
+            AnswerBody::Redirect(to) => Some(format!("a redirect to {to}")),
+            _ => None,
         };
         let clean = |text: String| -> String {
             text.chars().filter(|c| !c.is_control()).take(MAX_DETAIL).collect()
@@ -81,7 +87,7 @@ impl Refusal {
         Self {
             status: answer.status,
             scim_type: text("scimType").map(clean),
-            detail: text("detail").or_else(|| text("message")).map(clean),
+            detail: redirect.or_else(|| text("detail")).or_else(|| text("message")).map(clean),
         }
     }
 

@@ -1,33 +1,209 @@
 //! The trial account of a check: created, changed, deactivated and deleted.
+//!
+//! Targets answer a creation with an account that existed before, or break off their answer. So only
+//! an account that is certainly the trial's is changed and deleted.
 
-use super::{Checking, described, id_of};
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{Accounts, Checking, described};
 use crate::model::{Address, RemoteId, StepKind, StepOrigin, UserId};
 use crate::reconcile::provision::{
     AttributePath, Outcome, Request, Requests, Resource, Step, meaning,
 };
+use crate::scim::error::ScimError;
+use crate::scim::list::list;
+
+/// The account that a trial creates.
+struct Trial {
+    /// Its user name and address.
+    name: String,
+    /// Its externalId, which no account had before.
+    external_id: String,
+    /// The ids that the list showed before it was created.
+    before: BTreeSet<String>,
+    /// Whether the target showed that no account had the name.
+    is_free: bool,
+}
+
+impl Trial {
+    fn has_name(&self, account: &Resource) -> bool {
+        let is_it = |text: &str| text.eq_ignore_ascii_case(&self.name);
+        account.text("userName").is_some_and(is_it) || account.emails().into_iter().any(is_it)
+    }
+
+    /// Returns whether the externalId of an account is the trial's; `None` if it shows none.
+    fn has_external_id(&self, account: &Resource) -> Option<bool> {
+        match account.get("externalId")? {
+            Value::Null => None,
+            Value::String(text) if text.is_empty() => None,
+            other => Some(other.as_str() == Some(self.external_id.as_str())),
+        }
+    }
+}
+
+/// The reason why a step has no result. The step is reported already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    /// The request had no effect.
+    Refused,
+    /// The request may have had its effect.
+    Unknown,
+}
+
+impl Failure {
+    fn of(answer: &Result<Outcome, ScimError>) -> Self {
+        match answer {
+            Ok(Outcome::NotScim(refusal)) if (200..300).contains(&refusal.status) => Self::Unknown,
+            Ok(Outcome::Retry { refusal, .. }) if refusal.status != 429 => Self::Unknown,
+            Err(ScimError::Unreachable(_) | ScimError::TimedOut(_) | ScimError::TooLong) => {
+                Self::Unknown
+            }
+            _ => Self::Refused,
+        }
+    }
+}
 
 impl Checking<'_> {
     /// Takes one account of this address through its whole life.
-    pub(super) async fn trial(&mut self, address: &Address, accounts: &[Resource]) {
-        let name = address.to_string();
-        let exists = accounts.iter().any(|account| {
-            account.text("userName").is_some_and(|its| its.eq_ignore_ascii_case(&name))
-                || account.emails().iter().any(|email| email.eq_ignore_ascii_case(&name))
-        });
-        if exists {
-            let finding = format!("an account of {name} exists, and the trial would change it");
+    pub(super) async fn trial(&mut self, address: &Address, accounts: &Accounts) {
+        let mut trial = Trial {
+            name: address.to_string(),
+            external_id: self.check.unique.to_string(),
+            before: accounts.all.iter().filter_map(Resource::id).collect(),
+            is_free: accounts.is_whole,
+        };
+        let mut seen: Vec<Resource> =
+            accounts.all.iter().filter(|account| trial.has_name(account)).cloned().collect();
+        // A list that was not read whole may lack the account.
+        if let Some(found) = self.search("userName", &trial.name).await {
+            seen.extend(found.into_iter().filter(|account| trial.has_name(account)));
+            trial.is_free = true;
+        }
+        if !seen.is_empty() {
+            let finding =
+                format!("an account of {} exists, and the trial would change it", trial.name);
             return self.fail("create", finding, "give --write an address that no account has");
         }
-        let create = self.step(StepKind::Create, None, self.attributes_of(&name));
-        let Some(created) = self.perform("create", &create).await else { return };
-        let Some(id) = created.as_ref().and_then(id_of) else {
-            let remedy = "look for the account at the target and delete it";
-            return self.fail("create", "the answer has no id", remedy);
+        let create = self.step(StepKind::Create, None, self.attributes_of(&trial.name));
+        let created = match self.perform("create", &create).await {
+            Ok(Some(created)) => created,
+            Ok(None) => {
+                let finding = "the target accepted the account, and does not show it";
+                self.fail("create", finding, "ask the provider");
+                return self.clean_up(&trial).await;
+            }
+            Err(Failure::Unknown) => return self.clean_up(&trial).await,
+            Err(Failure::Refused) => return,
         };
-        self.ok("create", format!("the account {id} of {name} was created"));
-        self.change(&id).await;
-        self.deactivate(&id).await;
-        self.delete(&id).await;
+        match self.own(&trial, &created).await {
+            Ok(id) => {
+                self.ok("create", format!("the account {id} of {} was created", trial.name));
+                self.change(&id).await;
+                self.deactivate(&id).await;
+                self.delete(&id).await;
+            }
+            Err(reason) => {
+                let remedy = format!(
+                    "ask the provider why a creation is answered so. Nothing else was sent: look for an account of {} at the target",
+                    trial.name
+                );
+                self.fail("create", reason, remedy);
+            }
+        }
+    }
+
+    /// Returns the id of an account that is certainly the trial's, or the reason against it.
+    async fn own(&self, trial: &Trial, shown: &Resource) -> Result<RemoteId, String> {
+        let Some(id) = shown.id() else { return Err("the account has no id".to_owned()) };
+        if trial.before.contains(&id) {
+            return Err(format!("the target answered with the account {id}, which existed before"));
+        }
+        let id = RemoteId(id);
+        let read;
+        let account = if trial.has_external_id(shown).is_some() {
+            shown
+        } else if trial.is_free {
+            read = match self.read(&Request::read(&id)).await {
+                Ok(Outcome::Done(account)) if account.id().as_ref() == Some(&id.0) => account,
+                Ok(other) => {
+                    return Err(format!("reading the account {id} failed: {}", described(&other)));
+                }
+                Err(error) => return Err(format!("reading the account {id} failed: {error}")),
+            };
+            &read
+        } else {
+            return Err(format!(
+                "the account {id} shows no externalId, and may have existed before"
+            ));
+        };
+        if trial.has_external_id(account) == Some(false) || !trial.has_name(account) {
+            return Err(format!(
+                "the target answered with the account {id}, which does not have the externalId {} and the name {}",
+                trial.external_id, trial.name
+            ));
+        }
+        Ok(id)
+    }
+
+    /// Deletes the account that a creation without a valid answer left, or names it.
+    async fn clean_up(&mut self, trial: &Trial) {
+        let left = self.left(trial).await;
+        if left.is_empty() {
+            let remedy = format!(
+                "look at the target for an account of {} with the externalId {}, and delete it",
+                trial.name, trial.external_id
+            );
+            self.warn("delete", "no account of the trial is shown, and one may appear", remedy);
+        }
+        for account in left {
+            match self.own(trial, &account).await {
+                Ok(id) => self.delete(&id).await,
+                Err(reason) => {
+                    let id = account.id().unwrap_or_default();
+                    let remedy = format!(
+                        "look at the account {id} of {} at the target, and delete it if the trial created it",
+                        trial.name
+                    );
+                    self.fail("delete", reason, remedy);
+                }
+            }
+        }
+    }
+
+    /// Returns the accounts that have the externalId or the name of the trial.
+    async fn left(&self, trial: &Trial) -> Vec<Resource> {
+        let is_it = |account: &Resource| {
+            trial.has_external_id(account) == Some(true) || trial.has_name(account)
+        };
+        for (attribute, text) in [("externalId", &trial.external_id), ("userName", &trial.name)] {
+            let mut found = self.search(attribute, text).await.unwrap_or_default();
+            found.retain(is_it);
+            if !found.is_empty() {
+                return found;
+            }
+        }
+        let (now, mut left) = (self.now, Vec::new());
+        let each = |account| {
+            if is_it(&account) {
+                left.push(account);
+            }
+        };
+        // The accounts that came are valid, also where the list broke off.
+        let _ = list(self.client, &self.capabilities, || now, each).await;
+        left
+    }
+
+    /// Returns the accounts that a filter finds; `None` without filters.
+    async fn search(&self, attribute: &str, text: &str) -> Option<Vec<Resource>> {
+        if !self.capabilities.filter {
+            return None;
+        }
+        match self.read(&Request::search(attribute, text)).await {
+            Ok(Outcome::Done(found)) => Some(found.resources()),
+            _ => None,
+        }
     }
 
     fn step(
@@ -61,10 +237,10 @@ impl Checking<'_> {
         let (path, text) = (path.clone(), "rosterd check, changed".to_owned());
         let update =
             self.step(StepKind::Update, Some(id), vec![(path.clone(), Some(text.clone()))]);
-        if self.perform("change", &update).await.is_none() {
+        if self.perform("change", &update).await.is_err() {
             return;
         }
-        match self.get(&Request::read(id)).await {
+        match self.read(&Request::read(id)).await {
             Ok(Outcome::Done(seen)) if path.read(&seen).as_ref() == Some(&text) => {
                 self.ok("change", "displayName was changed");
             }
@@ -77,17 +253,17 @@ impl Checking<'_> {
                     remedy,
                 );
             }
-            Ok(other) => self.fail("change", described(&other), "ask the provider"),
+            Ok(other) => self.fail_by("change", &other, "ask the provider"),
             Err(error) => self.fail("change", error.to_string(), "ask the provider"),
         }
     }
 
     async fn deactivate(&mut self, id: &RemoteId) {
         let step = self.step(StepKind::Deactivate, Some(id), Vec::new());
-        if self.perform("deactivate", &step).await.is_none() {
+        if self.perform("deactivate", &step).await.is_err() {
             return;
         }
-        match self.get(&Request::read(id)).await {
+        match self.read(&Request::read(id)).await {
             Ok(Outcome::Done(seen)) => match seen.active() {
                 Some(false) => self.ok("deactivate", "the account was deactivated, and shows it"),
                 Some(true) => {
@@ -109,18 +285,18 @@ impl Checking<'_> {
                 "the account is gone after its deactivation",
                 "nothing, if the provider hides inactive accounts",
             ),
-            Ok(other) => self.fail("deactivate", described(&other), "ask the provider"),
+            Ok(other) => self.fail_by("deactivate", &other, "ask the provider"),
             Err(error) => self.fail("deactivate", error.to_string(), "ask the provider"),
         }
     }
 
     async fn delete(&mut self, id: &RemoteId) {
         let step = self.step(StepKind::Delete, Some(id), Vec::new());
-        if self.perform("delete", &step).await.is_none() {
+        if self.perform("delete", &step).await.is_err() {
             let remedy = format!("delete the account {id} at the target");
             return self.warn("delete", "the trial account is left", remedy);
         }
-        match self.get(&Request::read(id)).await {
+        match self.read(&Request::read(id)).await {
             Ok(Outcome::NotFound) => self.ok("delete", "the account was deleted"),
             Ok(Outcome::Done(_)) => self.warn(
                 "delete",
@@ -131,8 +307,13 @@ impl Checking<'_> {
         }
     }
 
-    /// Sends the requests of a step, with PUT where PATCH is refused; `None` after a failure.
-    async fn perform(&mut self, name: &'static str, step: &Step) -> Option<Option<Resource>> {
+    /// Sends the requests of a step, with PUT where PATCH is refused. Returns the account that the
+    /// target showed.
+    async fn perform(
+        &mut self,
+        name: &'static str,
+        step: &Step,
+    ) -> Result<Option<Resource>, Failure> {
         let (mut seen, mut shown) = (None, None);
         'again: loop {
             let (requests, is_read) = match step.requests(&self.capabilities, seen.as_ref()) {
@@ -141,7 +322,9 @@ impl Checking<'_> {
             };
             for request in &requests {
                 let sent = self.client.send(request, &self.capabilities, self.now).await;
-                match sent.map(|answer| meaning(request, &answer)) {
+                let answer = sent.map(|answer| meaning(request, &answer));
+                let failure = Failure::of(&answer);
+                match answer {
                     Ok(Outcome::Done(resource)) if is_read => {
                         seen = Some(resource);
                         continue 'again;
@@ -153,16 +336,16 @@ impl Checking<'_> {
                     }
                     Ok(other) => {
                         let remedy = "ask the provider, or leave the attribute out under [target.attributes]";
-                        self.fail(name, described(&other), remedy);
-                        return None;
+                        self.fail_by(name, &other, remedy);
+                        return Err(failure);
                     }
                     Err(error) => {
                         self.fail(name, error.to_string(), "ask the provider");
-                        return None;
+                        return Err(failure);
                     }
                 }
             }
-            return Some(shown);
+            return Ok(shown);
         }
     }
 }

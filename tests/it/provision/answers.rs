@@ -192,3 +192,24 @@ async fn a_removal_that_the_target_ignores_is_sent_once() {
     assert_eq!(removals(), 1);
     assert_eq!(office.problem(&user).await, None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_shows_the_validity_that_a_token_states_itself() {
+    let office = Office::before(6, |_, _| {}).await;
+    let now = office.firm.clock.now();
+    let day = Duration::from_hours(24);
+    for (exp, words) in [
+        (now.minus(day), Some("the token expired")),
+        (now.plus(day), Some("the token expires")),
+        (now.plus(day * 90), None),
+    ] {
+        let exp = Timestamp::from_seconds(exp.to_utc().timestamp());
+        let file = office.firm.folder.path().join("app.token");
+        crate::folder::write(&file, &crate::targets::jwt(exp), 0o600);
+        let status = office.status().await;
+        assert_eq!(status.token_expires, Some(exp));
+        let said = status.attention.iter().find(|line| line.contains("the token"));
+        assert_eq!(said.is_some(), words.is_some(), "{:?}", status.attention);
+        assert!(said.is_none_or(|line| line.contains(words.unwrap_or_default())), "{said:?}");
+    }
+}

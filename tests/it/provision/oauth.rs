@@ -139,3 +139,34 @@ async fn a_token_server_that_is_down_refuses_nobody() {
     assert!(office.firm.events("target.unauthorized").await.is_empty());
     shows_no_secret(&office, &lines.take()).await;
 }
+
+#[tokio::test]
+async fn a_secret_that_a_server_repeats_is_neither_shown_nor_stored() {
+    let (lines, _guard) = Lines::of(tracing::Level::TRACE);
+    let office = office().await;
+    let user = office.someone().await;
+    let echo = json!({ "detail": format!("your header was Bearer {}", office.sim.token()) });
+    office.sim.fail(Fault::answer("PATCH", 401, &[], &echo.to_string()));
+    office.leave(&user).await;
+    let refused = async |number: usize| {
+        until("the target refuses the secret", async || {
+            office.firm.events("target.unauthorized").await.get(number).map(drop)
+        })
+        .await;
+    };
+    refused(0).await;
+    assert!(format!("{:?}", office.status().await).contains("[hidden]"));
+    shows_no_secret(&office, &lines.take()).await;
+    // The token server does the same.
+    let echo = json!({ "error": "no client of the secret client-secret" });
+    office.sim.fail(Fault::answer("POST", 401, &[], &echo.to_string()).at(TOKENS));
+    office.firm.later(Duration::from_hours(2));
+    office.firm.engine.unlock_target(NAME).await.expect("a status");
+    let reason = until("the token server refuses the client", async || {
+        let refused = office.status().await.state.refused?;
+        refused.reason.contains("token server").then_some(refused.reason)
+    })
+    .await;
+    assert!(reason.contains("no client of the secret [hidden]"), "{reason}");
+    shows_no_secret(&office, &lines.take()).await;
+}

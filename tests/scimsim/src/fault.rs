@@ -40,6 +40,8 @@ pub struct Manners {
     pub counts_more: bool,
     /// A filter gives all accounts.
     pub filter_matches_all: bool,
+    /// A filter gives all accounts if it gives one.
+    pub filter_matches_more: bool,
     /// A filter gives no account.
     pub filter_matches_none: bool,
     /// Filters compare names with their case.
@@ -54,6 +56,8 @@ pub struct Manners {
     pub hides_active: bool,
     /// PATCH is answered with 204 and no body.
     pub patch_has_no_body: bool,
+    /// POST is answered with 201 and no body.
+    pub create_has_no_body: bool,
     /// Two accounts may have one name.
     pub no_uniqueness: bool,
     /// The names of lists are in lower case, and numbers are text.
@@ -79,6 +83,7 @@ impl Default for Manners {
             page: 1000,
             counts_more: false,
             filter_matches_all: false,
+            filter_matches_more: false,
             filter_matches_none: false,
             filter_is_case_sensitive: false,
             no_filter: false,
@@ -86,6 +91,7 @@ impl Default for Manners {
             ignores_active: false,
             hides_active: false,
             patch_has_no_body: false,
+            create_has_no_body: false,
             no_uniqueness: false,
             loose_lists: false,
             no_discovery: false,

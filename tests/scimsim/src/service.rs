@@ -263,6 +263,9 @@ impl Service {
             taken.entry("active").or_insert(json!(true));
         }
         let stored = self.store(kind, None, taken);
+        if self.manners.create_has_no_body {
+            return Answer::empty(201);
+        }
         let stored = stored.as_object().cloned().unwrap_or_default();
         Answer::created(self.view(kind, &stored, &call.query))
     }
@@ -372,6 +375,11 @@ impl Service {
             match &self.manners {
                 Manners { filter_matches_all: true, .. } => {}
                 Manners { filter_matches_none: true, .. } => all.clear(),
+                Manners { filter_matches_more: true, .. } => {
+                    if !all.iter().any(|(_, r)| filter.matches(r)) {
+                        all.clear();
+                    }
+                }
                 manners => {
                     let is_exact = manners.filter_is_case_sensitive;
                     let wanted = text.split('"').nth(1).unwrap_or_default().to_owned();
