@@ -23,16 +23,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::door::{Secret, Shut, Use};
-use super::layout::Fault;
+use super::layout::{Fault, LEAVE};
 use super::state::Console;
 use super::visit::{Fields, Visit};
 
 /// Paths without a session: the exchange of the code, and files that are the same for all.
 pub const OPEN: &str = "/open";
 const ASSETS: &str = "/assets/";
-/// The end of the session. It changes nothing at the daemon.
-pub const LEAVE: &str = "/leave";
-
 /// The script sends this with requests that no person caused.
 const REFRESH: &str = "rosterd-refresh";
 

@@ -5,10 +5,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::guard::LEAVE;
 use super::visit::Visit;
 use crate::ctl::link::Failure;
 use crate::ctl::text::{self, View, parts, time, time_and_age};
+
+/// The end of the session. It changes nothing at the daemon.
+pub const LEAVE: &str = "/leave";
 
 const STYLE: &str = include_str!("assets/console.css");
 const SCRIPT: &str = include_str!("assets/console.js");

@@ -18,8 +18,8 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 
 use super::door::{Ending, NoRandom, Secret};
-use super::guard::{LEAVE, OPEN, guard};
-use super::layout::{self, Fault};
+use super::guard::{OPEN, guard};
+use super::layout::{self, Fault, LEAVE};
 use super::state::Console;
 use super::visit::Visit;
 use super::{events, held, overview, people, person, problems, reports, runs, systems};

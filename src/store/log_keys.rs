@@ -69,7 +69,8 @@ impl LogKeys {
     /// Returns a mark of the key of new entries, which tells nothing about it.
     pub(super) fn mark(&self) -> Option<String> {
         let hash = keyed(self.0.first()?, GENESIS, "mark of the key of new entries")?;
-        Some(hash[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+        let [first, ..] = hash.as_chunks::<8>().0 else { return None };
+        Some(format!("{:016x}", u64::from_be_bytes(*first)))
     }
 
     /// Returns the hash of a new entry.
