@@ -111,11 +111,9 @@ enum StoreCommand {
     /// them meanwhile. The copy is verified, and the store that is copied stays as it is.
     Copy {
         /// The URL of the store, as [store] names it, or the path of its file.
-        #[arg(value_parser = store_at)]
-        from: StoreAt,
+        from: String,
         /// The URL of an empty database, or the path of a new file.
-        #[arg(value_parser = store_at)]
-        to: StoreAt,
+        to: String,
         /// The password of the database server, as [store] names it.
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
@@ -171,7 +169,11 @@ fn main() -> ExitCode {
         Some(Command::Store { command }) => {
             let StoreCommand::Copy { from, to, password_file: password, ca_file: ca, key_file } =
                 *command;
-            exit(copy_store(from, to, &StoreFiles { password, ca, log_keys: key_file }))
+            let files = StoreFiles { password, ca, log_keys: key_file };
+            // The argument is not quoted, because it may have a password.
+            let parsed = store_at(&from).and_then(|from| Ok((from, store_at(&to)?)));
+            let copied = parsed.map_err(anyhow::Error::msg);
+            exit(copied.and_then(|(from, to)| copy_store(from, to, &files)))
         }
         // Completions and man pages are made on machines without a configuration.
         Some(Command::Completions { shell }) => {

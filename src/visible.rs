@@ -5,6 +5,16 @@
 
 use std::borrow::Cow;
 
+/// Quotes the text as one word of a shell, for a command that is printed.
+pub fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:=@/+".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// Returns the text with control characters (C0 and C1), marks of direction and invisible
 /// characters escaped. Escaped text stays as it is.
 pub fn escaped(text: &str) -> Cow<'_, str> {

@@ -8,15 +8,14 @@ use super::change::Extent;
 use super::link::{Answer, Daemon, Failure, PAGE, joined};
 use super::review::Form;
 use super::selection::{Selection, cause, what};
-use super::text::{
-    Page, View, bold, count, dim, number, quoted, table, time, time_and_age, yellow,
-};
+use super::text::{Page, View, bold, count, dim, number, table, time, time_and_age, yellow};
 use super::{Exit, Output, change, id, review, run};
 use crate::control::api::{
     Approval, Approving, Change, ChangeClass, ChangeVerb, GivenApproval, HeldGroup, HeldLimit,
     HeldPlan, HeldPlans, HoldReason, PlanState, Rejecting, Run,
 };
 use crate::control::client::Route;
+use crate::visible::quoted;
 
 /// Held plans: changes that need an approval
 #[derive(Debug, Subcommand)]

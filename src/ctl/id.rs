@@ -36,8 +36,9 @@ pub fn resolve<'a>(given: &str, ids: impl IntoIterator<Item = &'a str>) -> Meani
     let mut found: Vec<&str> = ids
         .into_iter()
         .filter(|id| {
+            let shown = digits(short(id));
             let id = digits(id);
-            id.starts_with(&wanted) || id.ends_with(&wanted)
+            id.starts_with(&wanted) || id.ends_with(&wanted) || shown.starts_with(&wanted)
         })
         .collect();
     found.dedup();

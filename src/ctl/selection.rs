@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::link::Failure;
-use super::text::quoted;
 use super::user::lines;
 use super::{id, review};
 use crate::control::api::{Change, ChangeClass, ChangeVerb, HeldGroup, HeldPlan, Reason};
+use crate::visible::quoted;
 
 /// Options of one kind add up. `--cause`, `--user` and `--file` name changes; `--ou`, `--department`
 /// and `--first` narrow them.

@@ -397,16 +397,6 @@ pub(crate) fn took(from: &str, to: &str) -> Option<String> {
     })
 }
 
-/// Quotes the text as one shell word.
-pub(crate) fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:=@/".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 /// Formats a number as `1,204`.
 pub(crate) fn number(n: u64) -> String {
     let digits = n.to_string();

@@ -13,6 +13,7 @@ use crate::engine::{Engine, check_directory as check_without_store};
 use crate::model::{Address, StoreAt};
 use crate::scim;
 use crate::store::{Scratch, Store, StoreError};
+use crate::telemetry::chain;
 
 /// Checks one directory, or all of them; with `people`, counts the people as well. An existing store records a refused bind, so that
 /// repeated checks cannot lock the service account.
@@ -65,12 +66,17 @@ pub async fn check_directory(
     Ok(checks)
 }
 
-/// Returns a warning about the server of a store, if it answers.
+/// Returns a warning about the server of a store, or the reason why it cannot be used.
 pub async fn store_warning(at: &StoreAt) -> Option<String> {
     let StoreAt::Server(_) = at else { return None };
-    let store = Store::at(at).ok()?;
-    store.watch_server().await.ok()?;
-    store.warning()
+    let asked = async {
+        let store = Store::at(at)?;
+        store.watch_server().await?;
+        Ok::<_, StoreError>(store.warning())
+    };
+    asked.await.unwrap_or_else(|error| {
+        Some(format!("the store cannot be used at this moment: {}", chain(&error)))
+    })
 }
 
 /// Checks one target. With a trial address it creates, changes, deactivates and deletes one account.

@@ -30,14 +30,6 @@ impl Scratch {
         Self::open(folder).await
     }
 
-    /// Returns a copy of a store whose first runs only plan, like those of a backup. Its disk has to have
-    /// room for it.
-    pub async fn backup_of(store: &Store) -> Result<Self, StoreError> {
-        let folder = folder_beside(store)?;
-        let written = store.backup(&folder.join(DATABASE)).await;
-        Self::open_written(folder, written).await
-    }
-
     /// Returns an exact copy of a store. Its disk has to have room for it.
     pub async fn copy_of(store: &Store) -> Result<Self, StoreError> {
         let folder = folder_beside(store)?;

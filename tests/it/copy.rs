@@ -31,6 +31,16 @@ fn refused(from: &str, to: &str) -> String {
     String::from_utf8(done.stderr).unwrap()
 }
 
+#[test]
+fn a_refused_copy_does_not_print_the_password_of_its_arguments() {
+    let with_password = "postgres://rosterd:hunter2-hunter2@127.0.0.1:1/rosterd";
+    for (from, to) in [(with_password, "/nonexistent/b.db"), ("/nonexistent/a.db", with_password)] {
+        let told = refused(from, to);
+        assert!(!told.contains("hunter2"), "{told}");
+        assert!(told.contains("password"), "{told}");
+    }
+}
+
 async fn open(file: &Path) -> SqliteConnection {
     // The rows below refer to no user.
     let options = SqliteConnectOptions::new().filename(file).foreign_keys(false);

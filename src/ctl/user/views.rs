@@ -10,6 +10,7 @@ use crate::ctl::change;
 use crate::ctl::text::{
     Page, View, bold, coloured_status, count, dim, green, red, table, time_and_age, value, yellow,
 };
+use crate::visible::quoted;
 
 /// Formats the result of each invitation.
 pub fn invited(invitations: &Invitations, view: &View) -> Page {
@@ -165,15 +166,16 @@ pub(super) fn cancelled(user: &User, view: &View) -> Page {
 pub(super) fn suspended(user: &User, view: &View) -> Page {
     let mut page = Page::default();
     let who = name(user);
+    let word = quoted(who);
     if let Some(scheduled) = &user.scheduled_suspension {
         let at = time_and_age(&scheduled.at, view);
         let text = format!("{} will be suspended at {at}", bold(who));
         page.sentence("", &text, view);
-        page.line(format!("{} rosterctl user suspend {who} --cancel", dim("Take it back:")));
+        page.line(format!("{} rosterctl user suspend {word} --cancel", dim("Take it back:")));
         return page;
     }
     let text = format!(
-        "{} is suspended until an operator activates it: rosterctl user activate {who}",
+        "{} is suspended until an operator activates it: rosterctl user activate {word}",
         bold(who)
     );
     page.sentence("", &text, view);

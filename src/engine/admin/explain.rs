@@ -12,6 +12,7 @@ use crate::model::{
 };
 use crate::reconcile::{Closure, Confirmation, Reading, paths, read, remedies};
 use crate::store::BaselineKind;
+use crate::visible::quoted;
 
 /// Maximum number of changes in the history.
 const HISTORY: u64 = 20;
@@ -191,7 +192,7 @@ impl Engine {
 /// Returns the commands about an entry with the address of a user whose own entry is gone.
 fn rehire(entry: &Entry, user: &User, is_gone: bool) -> Option<String> {
     let id = user.id.to_string();
-    let who = user.addresses.primary.as_ref().map_or(id.as_str(), Address::as_str);
+    let who = quoted(user.addresses.primary.as_ref().map_or(id.as_str(), Address::as_str));
     let same = format!(
         "if it is the same person, created anew: rosterctl user relink {who} {}",
         entry.guid

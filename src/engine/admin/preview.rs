@@ -16,7 +16,7 @@ impl Engine {
         other: DirectoryConfig,
         actor: Actor,
     ) -> Result<DryRun, EngineError> {
-        let copy = Scratch::backup_of(&self.store).await?;
+        let copy = Scratch::copy_of(&self.store).await?;
         let config = with_connection_of(&directory.config, other);
         let rules = self.configured().rules.clone();
         let stop = CancellationToken::new();

@@ -13,6 +13,7 @@ use crate::model::{
 };
 use crate::reconcile::Confirmation;
 use crate::store::Run;
+use crate::visible::quoted;
 
 /// The reason why an operation on a user is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +35,8 @@ pub enum UserError {
     )]
     TeamCannotSuspend { account: Handle, who: String },
     #[error(
-        "the groups of the directory {directory} decide the tier of {who}: change the membership in AD, and rosterctl user sync {who}"
+        "the groups of the directory {directory} decide the tier of {who}: change the membership in AD, and rosterctl user sync {}",
+        quoted(who)
     )]
     TierOfDirectory { directory: DirectoryName, who: String },
     #[error("{0} is released, and has no tier")]

@@ -152,6 +152,7 @@ fn ids_are_found_by_their_beginning_or_end() {
     assert_eq!(short(ids[0]), "4e2b8c11");
     assert_eq!(resolve("4E2B8C11", ids), Meaning::This(ids[0]));
     assert_eq!(resolve("8c22", ids), Meaning::This(ids[1]));
+    assert_eq!(resolve("4e2b8c2", ids), Meaning::This(ids[1]), "the start of what is shown");
     assert_eq!(resolve("51-0d6f4e2b8c22", ids), Meaning::This(ids[1]));
     assert_eq!(resolve("019ab4c17d10", ids[..1].iter().copied()), Meaning::This(ids[0]));
     assert_eq!(resolve("019ab4c1", ids), Meaning::Several(ids.to_vec()));
