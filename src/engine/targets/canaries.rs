@@ -90,8 +90,9 @@ impl Engine {
                         return Ok(true);
                     }
                 }
-                // Some services refuse an id that they do not know.
-                Outcome::NotFound | Outcome::Refused(_) => {}
+                Outcome::NotFound => {}
+                // Some services call an id malformed that they do not know.
+                Outcome::Refused(refusal) if refusal.status == 400 => {}
                 other => return Err(Halt::unexpected(&other)),
             }
         }

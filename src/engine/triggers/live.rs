@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
@@ -310,10 +311,24 @@ impl Engine {
         directory: &Directory,
         request: Request,
     ) -> Result<Run, EngineError> {
-        directory.work.followed_runs.send_modify(|under_way| *under_way += 1);
-        let ended = self.run(directory, request).await;
-        directory.work.followed_runs.send_modify(|under_way| *under_way -= 1);
-        ended
+        let _under_way = FollowedRun::begin(&directory.work.followed_runs);
+        self.run(directory, request).await
+    }
+}
+
+/// A run of a followed change, until it is dropped.
+struct FollowedRun<'a>(&'a watch::Sender<u32>);
+
+impl<'a> FollowedRun<'a> {
+    fn begin(runs: &'a watch::Sender<u32>) -> Self {
+        runs.send_modify(|under_way| *under_way += 1);
+        Self(runs)
+    }
+}
+
+impl Drop for FollowedRun<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|under_way| *under_way -= 1);
     }
 }
 

@@ -88,9 +88,12 @@ async fn a_leaver_whose_creation_was_lost_is_found_though_the_filter_misses_it()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_shows_none_of_our_accounts_gets_no_new_one() {
-    for fault in
-        [Fault::status("GET", 500), Fault::status("GET", 400), Fault::login_page("GET", 404)]
-    {
+    for (fault, is_foreign) in [
+        (Fault::status("GET", 500), false),
+        (Fault::status("GET", 403), false),
+        (Fault::login_page("GET", 404), false),
+        (Fault::status("GET", 400), true),
+    ] {
         let mut office = Office::of(8).await;
         let users = office.firm.users().await;
         office.sim.fail(fault.at("/Users/"));
@@ -110,6 +113,13 @@ async fn a_target_that_shows_none_of_our_accounts_gets_no_new_one() {
         for _ in 0..5 {
             office.later(Duration::from_mins(5)).await;
             assert!(office.account(&joiner).is_none(), "no account is made");
+        }
+        if !is_foreign {
+            until("the leaver's PATCH is sent", async || {
+                office.later(Duration::from_mins(5)).await;
+                (office.is_active(&users[0]) == Some(false)).then_some(())
+            })
+            .await;
         }
         let name = TargetName::parse(NAME).expect("a name");
         office.sim.clear_faults();
