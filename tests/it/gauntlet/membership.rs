@@ -106,6 +106,8 @@ async fn an_emptied_group_changes_no_member_of_the_groups_below_it() {
     for _ in 0..3 {
         let run = firm.sync().await;
         assert_eq!((run.counts.total(), run.held), (0, 0), "{run:?}");
+        let told: Vec<_> = run.warnings.iter().filter(|w| w.contains("looks empty")).collect();
+        assert!(told.len() == 1 && told[0].contains("CN=Roster Pro,"), "{told:?}");
         firm.later(GRACE_PERIOD);
     }
     let states =

@@ -141,24 +141,33 @@ impl Engine {
                 // The groups below an emptied one have left the closure, whether it was emptied or hidden.
                 let closure = &observed.seen.policy.closure;
                 let is_inside = |group: &Guid| closure.tier_of(*group).is_some();
-                if listed.difference(&listing).any(is_inside) {
-                    let of_suspects = suspects.values().filter_map(|suspect| suspect.entitled_by);
-                    silent.extend(of_suspects.filter(|group| !is_inside(group)));
-                }
+                let emptied: BTreeSet<Guid> =
+                    listed.difference(&listing).copied().filter(is_inside).collect();
+                let of_suspects = suspects.values().filter_map(|suspect| suspect.entitled_by);
+                let below: BTreeSet<Guid> =
+                    of_suspects.filter(|group| !emptied.is_empty() && !is_inside(group)).collect();
                 silent.extend(
                     session.hidden_nested_groups(&in_use, &observed.seen.policy.closure).await?,
                 );
+                // Only the emptied group is told of, and not those that it hides.
+                let mut told: BTreeSet<Guid> = silent
+                    .iter()
+                    .filter(|group| suspects.values().any(|s| s.entitled_by == Some(**group)))
+                    .copied()
+                    .collect();
+                if !below.is_empty() {
+                    told.extend(emptied);
+                    told.retain(|group| !below.contains(group));
+                    silent.extend(below);
+                }
                 Ok::<_, DirectoryError>((
                     session.memberships(&suspects, &observed.seen.policy.closure, &silent).await?,
-                    silent,
+                    told,
                 ))
             };
             match answers.await {
-                Ok((answers, silent)) => {
-                    for group in silent
-                        .iter()
-                        .filter(|g| suspects.values().any(|s| s.entitled_by == Some(**g)))
-                    {
+                Ok((answers, told)) => {
+                    for group in &told {
                         let dn = observed
                             .seen
                             .policy
