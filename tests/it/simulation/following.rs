@@ -5,7 +5,7 @@ use rosterd::model::{Profile, RunMode, Timestamp, User};
 use super::books::Books;
 use super::history::{ALL, Do, Edit, Layout, Stage, Step};
 use super::play::Play;
-use super::{Broken, chance, setting};
+use super::{Broken, chance, first_seed, setting};
 
 /// Returns all users without the manager, because a change of the manager's name is reported for
 /// the manager alone.
@@ -91,7 +91,7 @@ async fn follow(seed: u64) -> Result<(usize, usize), String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn incremental_runs_leave_a_full_read_nothing_to_do() {
-    let seed = setting("ROSTERD_SIM_SEED").unwrap_or_else(|| fastrand::u64(0..1 << 40));
+    let seed = first_seed();
     let histories = setting("ROSTERD_SIM_HISTORIES").unwrap_or(8);
     let (mut ticks, mut deltas) = (0, 0);
     for n in 0..histories {

@@ -8,6 +8,7 @@ use rosterd::model::{
     User,
 };
 use rosterd::reconcile::WithoutGroup;
+use serde_json::Value;
 
 use super::books::Books;
 use super::office::Rulebook;
@@ -122,6 +123,7 @@ impl Oracle<'_> {
             {
                 Vec::new()
             }
+            None if self.is_former_entry(who) => Vec::new(),
             _ if is_free && self.is_welcome(facts) => vec!["has no user".to_owned()],
             // A user that the address links to this person is suspended, regardless of groups.
             _ if is_free
@@ -133,6 +135,17 @@ impl Oracle<'_> {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// Returns whether an operator moved the user of this entry to another one. Such an entry gets no
+    /// second user.
+    fn is_former_entry(&self, who: Guid) -> bool {
+        let from = Value::from(who.to_string());
+        self.books.written.iter().any(|w| {
+            w.kind == "link"
+                && w.before["object_guid"] == from
+                && self.books.users.get(&w.user).is_some_and(|u| u.link.is_some())
+        })
     }
 
     /// Returns whether an unlinked active user holds the address.
