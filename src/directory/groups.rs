@@ -7,7 +7,7 @@ use ldap3::Scope;
 
 use super::query::Query;
 use super::{Assertion, DirectoryError, Object, PERSON_FILTER, Session};
-use crate::model::{Dn, GroupName, Guid, Sid, Tier};
+use crate::model::{Dn, GroupAssertion, GroupName, Guid, Sid, Tier};
 use crate::reconcile::{Closure, ClosureGroup, Membership};
 
 /// DNs in one filter.
@@ -135,6 +135,21 @@ impl Session {
             }
         }
         Ok(closure)
+    }
+
+    /// Notes the last change of groups that the filter names, and of the groups in them.
+    pub async fn note_filter_groups(
+        &mut self,
+        groups: &[GroupAssertion],
+        closure: &mut Closure,
+    ) -> Result<(), DirectoryError> {
+        for GroupAssertion { group, .. } in groups {
+            if let Some(root) = self.object(group, &attributes()).await? {
+                let own = self.closure(&[(Tier::Basic, root)]).await?;
+                closure.note_change(own.last_change());
+            }
+        }
+        Ok(())
     }
 
     /// Reads the present DNs of the groups of a closure.

@@ -81,6 +81,23 @@ impl Session {
         };
         Ok(self.objects(&query).await?.iter().filter_map(read_stamps).collect())
     }
+
+    /// Reads the last move or rename of each organizational unit and container that was written here
+    /// after a USN.
+    pub async fn container_moves(&mut self, after: u64) -> Result<Vec<Stamp>, DirectoryError> {
+        let filter = Assertion::all([
+            Assertion::raw(&format!("(uSNChanged>={})", after.saturating_add(1))),
+            Assertion::any([
+                Assertion::raw("(objectCategory=organizationalUnit)"),
+                Assertion::raw("(objectCategory=container)"),
+            ]),
+        ]);
+        let base = self.root.default_naming_context.clone();
+        let attributes = stamped();
+        let query = Query::new(&base, Scope::Subtree, filter.as_str(), &attributes);
+        let found = self.objects(&query).await?;
+        Ok(found.iter().filter_map(read_stamps).filter_map(|(_, own)| own.move_stamp()).collect())
+    }
 }
 
 /// The attributes of a search for stamps.

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::model::{AttributeNames, Credential, Dn, Filter, GroupName, ServerUrl, Tier, Timeouts};
+use crate::model::{
+    AttributeNames, Credential, Dn, Filter, GroupAssertion, GroupName, ServerUrl, Tier, Timeouts,
+};
 use crate::reconcile::OuRules;
 
 /// Connection and scope of one directory.
@@ -35,6 +37,12 @@ impl Settings {
     /// Returns the filter in the form of RFC 4515.
     pub fn filter_text(&self) -> Option<String> {
         self.filter.as_ref().map(|(_, filter)| filter.to_string())
+    }
+
+    /// Returns the groups by which the filter decides who is in scope.
+    pub fn filter_groups(&self) -> Vec<GroupAssertion> {
+        let assertions = self.filter.iter().flat_map(|(_, filter)| filter.assertions());
+        assertions.filter_map(|(_, text)| Filter::group_of(text)).collect()
     }
 
     /// Returns the configured OUs, each with its configuration key.

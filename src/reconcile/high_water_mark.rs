@@ -29,6 +29,10 @@ pub struct HighWaterMarks {
     /// The same of the groups of other directories.
     #[serde(default)]
     pub groups_elsewhere: BTreeMap<DirectoryName, HighWaterMark>,
+    /// The last move or rename of an organizational unit or container, in each database. It writes nothing
+    /// on the people below.
+    #[serde(default)]
+    pub containers: BTreeMap<Guid, Write>,
     /// The databases that were set back, each with its lowest USN since.
     pub set_back: BTreeMap<Guid, u64>,
     /// The last write in each database by which a person was decided.
@@ -41,6 +45,12 @@ pub struct HighWaterMarks {
 pub struct Write {
     pub usn: u64,
     pub at: Timestamp,
+}
+
+impl Write {
+    pub(super) fn raise(&mut self, other: Self) {
+        (self.usn, self.at) = (self.usn.max(other.usn), self.at.max(other.at));
+    }
 }
 
 impl HighWaterMarks {
@@ -71,6 +81,9 @@ impl HighWaterMarks {
             && !stored.groups.is_some_and(|stored| new.is_before(&stored))
         {
             stored.groups = Some(new);
+        }
+        for (database, new) in &self.containers {
+            stored.containers.entry(*database).or_insert(*new).raise(*new);
         }
         for (directory, new) in &self.groups_elsewhere {
             let known = stored.groups_elsewhere.entry(directory.clone()).or_insert(*new);

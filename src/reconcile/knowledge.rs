@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::high_water_mark::Write;
-use super::{Desired, GraceCause, HighWaterMark, HighWaterMarks};
-use crate::model::{Change, ChangeKind, Guid, Reason, Timestamp};
+use super::{Desired, HighWaterMark, HighWaterMarks};
+use crate::model::{Change, ChangeKind, Dn, Guid, Reason, Timestamp};
 
 /// Every server has heard of an older write, or may no longer replicate: a tombstone lives 60 days at
 /// least.
@@ -26,6 +26,8 @@ pub struct AttributeId(pub u32);
 impl AttributeId {
     pub const OBJECT_CLASS: Self = Self(0);
     pub const IS_DELETED: Self = Self(0x0002_0030);
+    /// The name of an entry, which a move writes, too (MS-ADTS 3.1.1.5.4.1).
+    pub const NAME: Self = Self(0x0009_0001);
     pub const USER_ACCOUNT_CONTROL: Self = Self(0x0009_0008);
     pub const ACCOUNT_EXPIRES: Self = Self(0x0009_009f);
 
@@ -141,6 +143,11 @@ impl Metadata {
         self.0.get(&attribute).map(|stamp| stamp.at)
     }
 
+    /// Returns the stamp of the last move or rename; `None` where the entry is at its first place.
+    pub fn move_stamp(&self) -> Option<Stamp> {
+        self.0.get(&AttributeId::NAME).copied().filter(|stamp| stamp.version > 1)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -202,25 +209,52 @@ impl HighWaterMarks {
     /// Notes the writes by which people were decided, without those that every server has heard of.
     pub fn note_writes<'a>(&mut self, seen: impl Iterator<Item = &'a Metadata>, now: Timestamp) {
         for stamp in seen.flat_map(Metadata::stamps) {
-            let Stamp { usn, at, .. } = *stamp;
-            let last = self.writes.entry(stamp.invocation_id).or_insert(Write { usn, at });
-            (last.usn, last.at) = (last.usn.max(usn), last.at.max(at));
+            note(&mut self.writes, stamp);
         }
         let oldest = now.minus(OLDEST_STAMP);
         self.writes.retain(|_, write| write.at >= oldest);
     }
 
+    /// Notes moves and renames of containers, without those that every server has heard of.
+    pub fn note_moves(&mut self, seen: &[Stamp], now: Timestamp) {
+        for stamp in seen {
+            note(&mut self.containers, stamp);
+        }
+        let oldest = now.minus(OLDEST_STAMP);
+        self.containers.retain(|_, write| write.at >= oldest);
+    }
+
+    /// Returns whether a server with this knowledge has heard of the last moves of containers.
+    pub fn currency_of_containers(&self, knowledge: Option<&Knowledge>) -> Currency {
+        match knowledge {
+            None => Currency::Unproven,
+            Some(knowledge) if marks(&self.containers).all(|mark| knowledge.covers(&mark)) => {
+                Currency::Current
+            }
+            Some(_) => Currency::Behind,
+        }
+    }
+
     /// Returns whether a server with this knowledge has heard of everything that runs have seen. One that
     /// does not tell may only serve where nothing was seen.
     pub fn are_covered_by(&self, knowledge: Option<Knowledge>) -> bool {
-        let marks = self.writes.iter().map(|(invocation_id, write)| HighWaterMark {
-            invocation_id: *invocation_id,
-            usn: write.usn,
-        });
         let Some(mut knowledge) = knowledge else { return self.writes.is_empty() };
         knowledge.limit(&self.set_back);
-        marks.chain(self.groups).all(|mark| knowledge.covers(&mark))
+        let shared = marks(&self.containers).chain(self.groups);
+        marks(&self.writes).chain(shared).all(|mark| knowledge.covers(&mark))
     }
+}
+
+fn note(writes: &mut BTreeMap<Guid, Write>, stamp: &Stamp) {
+    let write = Write { usn: stamp.usn, at: stamp.at };
+    writes.entry(stamp.invocation_id).or_insert(write).raise(write);
+}
+
+fn marks(writes: &BTreeMap<Guid, Write>) -> impl Iterator<Item = HighWaterMark> {
+    writes.iter().map(|(invocation_id, write)| HighWaterMark {
+        invocation_id: *invocation_id,
+        usn: write.usn,
+    })
 }
 
 /// Whether a server has heard of everything that runs have seen.
@@ -243,6 +277,24 @@ impl Currency {
             (None, _) | (_, None) => Self::Unproven,
         }
     }
+
+    /// Returns what a server says that has to have heard of two things.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Behind, _) | (_, Self::Behind) => Self::Behind,
+            (Self::Current, Self::Current) => Self::Current,
+            _ => Self::Unproven,
+        }
+    }
+}
+
+/// The last sight of an entry by runs.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LastSeen {
+    /// The newest stamps; `None` where none were read.
+    pub metadata: Option<Metadata>,
+    /// The DN, and when it was last seen alive; `None` for a leaver who was never stored.
+    pub alive: Option<(Dn, Timestamp)>,
 }
 
 /// The knowledge of the server of an observation.
@@ -254,7 +306,12 @@ pub struct Replica {
     pub metadata: BTreeMap<Guid, Metadata>,
     /// The stamps of the people who have left lately, with or without a user. A full run has them.
     pub leavers: BTreeMap<Guid, Metadata>,
+    /// Whether it has heard of the last change of a group that gives a tier, or that the filter names.
     pub groups: Currency,
+    /// Whether the filter names groups, so that they decide who is in scope.
+    pub is_scope_by_groups: bool,
+    /// Whether it has heard of the last move of a container.
+    pub containers: Currency,
     /// Whether its database is an older copy than in the last run.
     pub is_set_back: bool,
     people: BTreeMap<Guid, Currency>,
@@ -262,13 +319,16 @@ pub struct Replica {
 
 impl Replica {
     /// Compares the server with what is stored about a person, and keeps the result.
-    pub(super) fn judge(&mut self, desired: &Desired, stored: &Metadata) -> Currency {
-        let currency = match self.metadata.get(&desired.guid) {
-            Some(shown) if shown.is_as_new_as(stored) => Currency::Current,
-            Some(_) => Currency::Behind,
-            None if desired.is_nowhere() => self.knows_creation(stored),
-            None => Currency::Unproven,
+    pub(super) fn judge(&mut self, desired: &Desired, stored: &LastSeen) -> Currency {
+        let shown = self.metadata.get(&desired.guid);
+        let by_stamps = match (&stored.metadata, shown) {
+            (Some(stored), Some(shown)) if shown.is_as_new_as(stored) => Currency::Current,
+            (Some(_), Some(_)) => Currency::Behind,
+            (Some(stored), None) if desired.is_nowhere() => self.knows_creation(stored),
+            (_, None) | (None, _) => Currency::Unproven,
         };
+        let is_moved = is_moved_by_container(desired, shown, stored);
+        let currency = if is_moved { by_stamps.and(self.containers) } else { by_stamps };
         self.people.insert(desired.guid, currency);
         currency
     }
@@ -331,9 +391,23 @@ impl Replica {
     /// Returns whether the server has heard of everything that the change depends on.
     pub(super) fn proves(&self, change: &Change) -> bool {
         let is_current = |guid: Guid| self.people.get(&guid) == Some(&Currency::Current);
-        let is_by_groups = matches!(change.kind, ChangeKind::Tier { .. })
-            || GraceCause::of(change) == Some(GraceCause::Suspension(Reason::NoGroup));
-        change.guid.is_some_and(is_current) && (!is_by_groups || self.groups == Currency::Current)
+        change.guid.is_some_and(is_current)
+            && (!self.is_by_groups(change) || self.groups == Currency::Current)
+    }
+
+    /// Returns whether groups decide on the change.
+    pub(super) fn is_by_groups(&self, change: &Change) -> bool {
+        let is_by_groups = |reason: Reason| match reason {
+            Reason::NoGroup => true,
+            Reason::OutOfScope => self.is_scope_by_groups,
+            _ => false,
+        };
+        match &change.kind {
+            ChangeKind::Tier { .. } => true,
+            ChangeKind::Suspend { cause, .. } => is_by_groups(cause.reason),
+            ChangeKind::Reactivate { lifted, .. } => lifted.iter().any(|c| is_by_groups(c.reason)),
+            _ => change.reason().is_some_and(is_by_groups),
+        }
     }
 
     /// Returns whether a reactivation may come from a server that lacks the write by which another server
@@ -360,6 +434,22 @@ impl Replica {
             seen_at < changed_at && !is_known(cause.reason) && !is_newer(cause.reason, seen_at)
         })
     }
+}
+
+/// Returns whether the entry is at another place although nothing was written on it: a container was moved,
+/// here or on the server that runs have left.
+fn is_moved_by_container(desired: &Desired, shown: Option<&Metadata>, stored: &LastSeen) -> bool {
+    let Some((dn, seen_at)) = &stored.alive else { return false };
+    if !desired.is_alive() || desired.dn.parent() == dn.parent() {
+        return false;
+    }
+    let stamp =
+        |metadata: Option<&Metadata>| metadata.and_then(|m| m.0.get(&AttributeId::NAME).copied());
+    let is_written = stamp(shown).is_some_and(|own| match stamp(stored.metadata.as_ref()) {
+        Some(known) => !known.is_as_new_as(&own),
+        None => own.at > *seen_at,
+    });
+    !is_written
 }
 
 #[cfg(test)]

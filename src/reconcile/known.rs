@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::knowledge::SKEW;
-use super::{Desired, Metadata, Takeover};
+use super::{Desired, LastSeen, Metadata, Takeover};
 use crate::model::{
     AccountId, AddressKey, ChangeVerb, DirectoryName, Dn, Guid, Reason, Rejection, Standing,
     Status, Timestamp, User, UserId,
@@ -29,6 +29,15 @@ pub struct StoredPerson {
 }
 
 impl StoredPerson {
+    /// Returns the last sight of the entry. `early` are the stamps of a leaver who had no user then.
+    pub fn last_seen(self, early: Option<Metadata>, now: Timestamp) -> LastSeen {
+        let metadata = match (early, self.metadata) {
+            (early, Some(stored)) => Some(early.unwrap_or_default().merged(&stored, now)),
+            (early, None) => early,
+        };
+        LastSeen { metadata, alive: Some((self.dn, self.seen_at)) }
+    }
+
     /// Returns whether a domain controller wrote something after the person was last seen alive. Its clock
     /// may differ.
     pub fn was_seen_before(&self, write: Timestamp) -> bool {

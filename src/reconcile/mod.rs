@@ -66,7 +66,9 @@ pub use grace::{FirstSeen, GraceCause, GracePeriod};
 pub use guard::{Admitted, Guarded, guard};
 pub use high_water_mark::{HighWaterMark, HighWaterMarks};
 pub use index::{Index, IndexRow, Observed, address_hash};
-pub use knowledge::{AttributeId, Currency, Knowledge, Metadata, OLDEST_STAMP, Replica, Stamp};
+pub use knowledge::{
+    AttributeId, Currency, Knowledge, LastSeen, Metadata, OLDEST_STAMP, Replica, Stamp,
+};
 pub use known::{Known, Rival, StoredPerson};
 pub use limits::{Limit, Limits, Used};
 pub use observation::{Observation, Scope};

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Complete, Currency, Desired, Metadata, Policy, Replica, Rival, ServerIdentity, Takeover,
+    Complete, Currency, Desired, LastSeen, Metadata, Policy, Replica, Rival, ServerIdentity,
+    Takeover,
 };
 use crate::model::{AddressKey, Dn, Guid, UserId};
 
@@ -119,11 +120,12 @@ impl Observation {
     }
 
     /// Takes back the decisions about people of whom the server lacks writes that another one showed.
-    pub fn judge(&mut self, stored: &BTreeMap<Guid, Metadata>) {
+    pub fn judge(&mut self, stored: &BTreeMap<Guid, LastSeen>) {
         for (guid, stored) in stored {
             let Some(desired) = self.desired.get_mut(guid) else { continue };
             if self.replica.judge(desired, stored) == Currency::Behind {
-                desired.distrust(|reason| self.replica.supports(*guid, reason, stored));
+                let metadata = stored.metadata.clone().unwrap_or_default();
+                desired.distrust(|reason| self.replica.supports(*guid, reason, &metadata));
                 self.unknown.insert(*guid);
             }
         }
@@ -147,13 +149,13 @@ impl Observation {
     pub fn keep_newer_suspensions(
         &mut self,
         in_use: &BTreeMap<Guid, Metadata>,
-        stored: &BTreeMap<Guid, Metadata>,
+        stored: &BTreeMap<Guid, LastSeen>,
     ) {
         self.only_suspends = true;
         for (guid, desired) in std::mem::take(&mut self.desired) {
             self.unknown.insert(guid);
-            let newer =
-                self.replica.newer_suspension(&desired, in_use.get(&guid), stored.get(&guid));
+            let stored = stored.get(&guid).and_then(|stored| stored.metadata.as_ref());
+            let newer = self.replica.newer_suspension(&desired, in_use.get(&guid), stored);
             self.desired.extend(newer.map(|newer| (guid, newer)));
         }
     }

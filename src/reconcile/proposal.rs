@@ -152,16 +152,8 @@ impl Proposal {
         })
     }
 
-    /// Drops changes of tiers, and no-group suspensions and their end, because the server has not heard of
-    /// the last change of a group. Returns their number.
-    pub fn without_group_changes(&mut self) -> u64 {
-        self.without(|c| {
-            matches!(c.kind, ChangeKind::Tier { .. }) || c.reason() == Some(Reason::NoGroup)
-        })
-    }
-
     /// Drops these changes. Their people are read again by the next run. Returns their number.
-    fn without(&mut self, is_dropped: impl Fn(&Change) -> bool) -> u64 {
+    pub fn without(&mut self, is_dropped: impl Fn(&Change) -> bool) -> u64 {
         let dropped: BTreeSet<Option<Guid>> =
             self.plan.changes.iter().filter(|c| is_dropped(c)).map(|c| c.guid).collect();
         let before = self.plan.changes.len();

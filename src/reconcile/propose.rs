@@ -138,7 +138,7 @@ impl<'a> Draft<'a> {
             warnings.extend((dropped > 0).then_some(PlanWarning::GroupLossesDropped(dropped)));
         }
         if observation.replica.groups == Currency::Behind {
-            let dropped = proposal.without_group_changes();
+            let dropped = proposal.without(|change| observation.replica.is_by_groups(change));
             warnings.extend((dropped > 0).then_some(PlanWarning::GroupsBehind(dropped)));
         }
         let behind = observation.replica.behind().len() as u64;

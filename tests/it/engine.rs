@@ -67,9 +67,9 @@ async fn an_unchanged_run_sends_few_searches_beside_its_pages_and_writes_no_user
     firm.sim.clear_log();
     firm.sync().await;
     let searches = firm.sim.log().searches().len();
-    // Four more searches open the connection for DirSync, one reads the server's up-to-dateness, and one
-    // the foreign members of the groups.
-    assert!(searches <= 1 + 15 + 4 + 4 + 1 + 1, "{searches} searches");
+    // Four more searches open the connection for DirSync, one reads the server's up-to-dateness, one the
+    // moved containers, and one the foreign members of the groups.
+    assert!(searches <= 1 + 15 + 4 + 4 + 1 + 1 + 1, "{searches} searches");
     assert_eq!(firm.users().await, before);
 }
 

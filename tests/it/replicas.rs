@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rosterd::model::*;
 use rosterd::reconcile::*;
 
-use crate::world::forest::{Forest, Stamps, copy, is_newer};
+use crate::world::forest::{Forest, OUS, Stamps, copy, is_newer, ou_of};
 use crate::world::*;
 
 const PEOPLE: u32 = 8;
@@ -21,6 +21,8 @@ enum Event {
     Delete(usize, u32, bool),
     Rename(usize, u32, u32),
     Join(usize, u32),
+    /// An OU is moved into the base, or out of it.
+    MoveOu(usize, u32, bool),
     Replicate(usize, usize),
     BackUp(usize),
     /// Both are observed before anything else is written there.
@@ -41,6 +43,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => write.clone().prop_map(|(at, who, is)| Event::Delete(at, who, is)),
         1 => (write, 0..9u32).prop_map(|((at, who, _), name)| Event::Rename(at, who, name)),
         1 => (at.clone(), PEOPLE..PEOPLE + 2).prop_map(|(at, who)| Event::Join(at, who)),
+        2 => (at.clone(), 0..OUS, any::<bool>()).prop_map(|(at, ou, is)| Event::MoveOu(at, ou, is)),
         4 => (at.clone(), at.clone()).prop_map(|(from, to)| Event::Replicate(from, to)),
         1 => at.clone().prop_map(Event::BackUp),
         1 => at.clone().prop_map(Event::SetBack),
@@ -50,9 +53,9 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// The newest writes that runs have seen, by AD's own order.
+/// The newest writes that runs have seen, by AD's own order: of people, and of OUs.
 #[derive(Clone, Default)]
-struct Newest(BTreeMap<Guid, (Facts, Stamps)>);
+struct Newest(BTreeMap<Guid, (Facts, Stamps)>, BTreeMap<u32, (bool, Stamp)>);
 
 impl Newest {
     /// Sees the writes by which those people have left.
@@ -64,6 +67,19 @@ impl Newest {
         let seen = people.iter().filter(|(guid, _)| is_seen(**guid));
         let seen = seen.map(|(guid, (facts, stamps))| (*guid, (facts.clone(), by(facts, stamps))));
         self.see(&seen.collect());
+    }
+
+    fn see_ous(&mut self, ous: &BTreeMap<u32, (bool, Stamp)>) {
+        for (ou, (is_inside, stamp)) in ous {
+            if self.1.get(ou).is_none_or(|(_, known)| is_newer(stamp, known)) {
+                self.1.insert(*ou, (*is_inside, *stamp));
+            }
+        }
+    }
+
+    /// Returns whether the OU of the person is in the base.
+    fn has_inside(&self, guid: Guid) -> bool {
+        self.1.get(&ou_of(guid)).is_none_or(|(is_inside, _)| *is_inside)
     }
 
     fn see(&mut self, people: &BTreeMap<Guid, (Facts, Stamps)>) {
@@ -184,6 +200,7 @@ fn play(
         let people = &forest.controllers[at].people;
         let with_user = people.iter().filter(|(guid, _)| user(company, **guid).is_some());
         newest.see(&with_user.map(|(guid, seen)| (*guid, seen.clone())).collect());
+        newest.see_ous(&forest.controllers[at].ous);
         if shows_metadata {
             let is_out = |guid: Guid| {
                 let (facts, _) = &people[&guid];
@@ -197,12 +214,16 @@ fn play(
             };
             let (was_active, is_active) =
                 (was.status() == Status::Active, now.status() == Status::Active);
-            let is_in_order = facts.is_in_order(company.now);
+            let is_at_work = facts.is_in_order(company.now);
+            let is_in_order = is_at_work && newest.has_inside(*guid);
             // A deletion that no run could see, or had to act on, keeps nobody out.
             let is_noticed = tombstones_visible || was.causes.has(Reason::Vanished);
             let is_back = Facts { life: Life::Alive, ..facts.clone() }.is_in_order(company.now);
             prop_assert!(
-                is_in_order || was_active || !is_active || (!is_noticed && is_back),
+                is_in_order
+                    || was_active
+                    || !is_active
+                    || (!is_noticed && is_back && newest.has_inside(*guid)),
                 "server {at} brings back {guid}, who left: {:?}",
                 was.causes
             );
@@ -211,7 +232,7 @@ fn play(
             }
             let is_held = company.held.iter().any(|held| held.change.guid == Some(*guid));
             prop_assert!(
-                is_in_order || !tombstones_visible || !is_active || is_held,
+                is_at_work || !tombstones_visible || !is_active || is_held,
                 "server {at} keeps {guid}, who left",
             );
             prop_assert!(
@@ -266,6 +287,7 @@ fn play(
                 };
                 forest.join(at, guid(who), joiner, now);
             }
+            Event::MoveOu(at, ou, is_inside) => forest.move_ou(at, ou, is_inside, now),
             Event::Replicate(from, to) => forest.replicate(from, to),
             Event::BackUp(at) => forest.back_up(at),
             Event::SetBack(at) => {

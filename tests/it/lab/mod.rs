@@ -32,6 +32,7 @@ mod people;
 mod read_only;
 mod replicas;
 mod rights;
+mod scope;
 mod sign_in;
 mod sites;
 mod targets;

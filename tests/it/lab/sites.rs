@@ -120,11 +120,16 @@ impl Sites {
     async fn import(&self) {
         let run = self.sync().await;
         assert_eq!(run.error, None, "{run:?}");
+        self.approve_all().await;
+        assert_eq!(self.active().await, PEOPLE);
+        assert_eq!(self.sync().await.server.as_deref(), Some("ldaps://10.77.0.11"));
+    }
+
+    /// Approves all plans.
+    pub(crate) async fn approve_all(&self) {
         for plan in self.engine.store.plans(false).await.expect("plans") {
             self.engine.approve(plan.id, acme::alice()).await.expect("an approval");
         }
-        assert_eq!(self.active().await, PEOPLE);
-        assert_eq!(self.sync().await.server.as_deref(), Some("ldaps://10.77.0.11"));
     }
 
     /// Switches replication between the controllers on or off.

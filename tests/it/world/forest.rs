@@ -24,6 +24,7 @@ pub(crate) struct Shown {
     pub metadata: BTreeMap<Guid, Metadata>,
     pub knowledge: Option<Knowledge>,
     is_set_back: bool,
+    containers: Currency,
 }
 
 pub(crate) type Stamps = BTreeMap<AttributeId, Stamp>;
@@ -35,6 +36,8 @@ pub(crate) struct Controller {
     usn: u64,
     heard: BTreeMap<Guid, u64>,
     pub people: BTreeMap<Guid, (Facts, Stamps)>,
+    /// Whether each OU that moves is in a base, with the write that moved it.
+    pub ous: BTreeMap<u32, (bool, Stamp)>,
 }
 
 #[derive(Clone)]
@@ -82,6 +85,7 @@ impl Forest {
             usn,
             heard: [(first, usn)].into(),
             people: people.clone(),
+            ous: BTreeMap::new(),
         };
         let controllers: Vec<Controller> = (0..count).map(controller).collect();
         Self {
@@ -109,6 +113,15 @@ impl Forest {
         change(facts);
         let version = stamps.get(&attribute).map_or(0, |stamp| stamp.version) + 1;
         stamps.insert(attribute, Stamp { version, at: now, invocation_id, usn });
+    }
+
+    /// Moves an OU into the base or out of it on one server. Nothing is written on the people below.
+    pub(crate) fn move_ou(&mut self, at: usize, ou: u32, is_inside: bool, now: Timestamp) {
+        let controller = &mut self.controllers[at];
+        controller.usn += 1;
+        let (invocation_id, usn) = (controller.invocation_id, controller.usn);
+        let version = controller.ous.get(&ou).map_or(1, |(_, stamp)| stamp.version) + 1;
+        controller.ous.insert(ou, (is_inside, Stamp { version, at: now, invocation_id, usn }));
     }
 
     /// Adds a person on one server.
@@ -150,6 +163,13 @@ impl Forest {
                 }
             }
         }
+        for (ou, (is_inside, stamp)) in &source.ous {
+            let is_wanted =
+                |own: Option<&(bool, Stamp)>| own.is_none_or(|(_, known)| is_newer(stamp, known));
+            if is_news(stamp) && is_wanted(target.ous.get(ou)) {
+                target.ous.insert(*ou, (*is_inside, *stamp));
+            }
+        }
         for (database, usn) in source.heard.iter().chain([(&source.invocation_id, &source.usn)]) {
             let known = target.heard.entry(*database).or_default();
             *known = (*known).max(*usn);
@@ -187,6 +207,7 @@ impl Forest {
             metadata: self.controllers[at].metadata(),
             knowledge: None,
             is_set_back: false,
+            containers: Currency::default(),
         };
         let truth = people.iter().map(|(guid, (facts, _))| (*guid, facts.clone())).collect();
         let was = (std::mem::replace(&mut company.truth, truth), company.shown.replace(other));
@@ -197,7 +218,7 @@ impl Forest {
     /// Has the company read this server from now on. Returns what it shows.
     pub(crate) fn serve(&mut self, at: usize, company: &mut Company, shows_metadata: bool) {
         let controller = &self.controllers[at];
-        let Controller { name, invocation_id, usn, heard, people } = controller;
+        let Controller { name, invocation_id, usn, heard, people, ous } = controller;
         let own = HighWaterMark { invocation_id: *invocation_id, usn: *usn };
         let is_set_back = self.marks.note(own);
         let cursors = heard.iter().map(|(id, usn)| (*id, *usn));
@@ -213,8 +234,13 @@ impl Forest {
             }
         }
         self.read[at].extend(people.values().flat_map(|(_, stamps)| stamps.values().copied()));
-        company.truth = people.iter().map(|(guid, (facts, _))| (*guid, facts.clone())).collect();
+        let containers = self.marks.currency_of_containers(Some(&knowledge));
+        let moves: Vec<Stamp> = ous.values().map(|(_, stamp)| *stamp).collect();
+        self.marks.note_moves(&moves, company.now);
+        company.truth =
+            people.keys().filter_map(|guid| Some((*guid, controller.shows(*guid)?))).collect();
         company.shown = Some(Shown {
+            containers,
             identity: ServerIdentity {
                 ds_service_name: format!("CN=DC{name}"),
                 invocation_id: Some(*invocation_id),
@@ -230,7 +256,24 @@ impl Forest {
     }
 }
 
+/// The number of OUs that move.
+pub(crate) const OUS: u32 = 2;
+
+/// Returns the OU that moves with the person.
+pub(crate) fn ou_of(guid: Guid) -> u32 {
+    u32::from(guid.0[15]) % (2 * OUS)
+}
+
 impl Controller {
+    /// Returns what the server shows of a person, at the place where it has the OU.
+    pub(crate) fn shows(&self, guid: Guid) -> Option<Facts> {
+        let (mut facts, _) = self.people.get(&guid)?.clone();
+        if let Some((false, _)) = self.ous.get(&ou_of(guid)) {
+            "Elsewhere".clone_into(&mut facts.ou);
+        }
+        Some(facts)
+    }
+
     /// Returns the stamps of all people.
     fn metadata(&self) -> BTreeMap<Guid, Metadata> {
         let stamps = |stamps: &Stamps| stamps.iter().map(|(a, s)| (*a, *s)).collect();
@@ -241,7 +284,11 @@ impl Controller {
 impl Company {
     /// Judges the people of an observation by what the server shows.
     pub(super) fn judge(&self, seen: &mut Observation) {
-        let Some(shown) = &self.shown else { return };
+        let Some(shown) = &self.shown else {
+            seen.replica.containers = Currency::Current;
+            return;
+        };
+        seen.replica.containers = shown.containers;
         seen.replica.knowledge.clone_from(&shown.knowledge);
         seen.replica.is_set_back = shown.is_set_back;
         let leaves = |guid: &Guid| {
@@ -252,7 +299,7 @@ impl Company {
         let decided = |(guid, _): &(&Guid, &Metadata)| seen.desired.contains_key(guid);
         let metadata = shown.metadata.iter().filter(decided);
         seen.replica.metadata = metadata.map(|(guid, m)| (*guid, m.clone())).collect();
-        seen.judge(&self.stored_metadata());
+        seen.judge(&self.last_seen());
     }
 }
 

@@ -68,7 +68,7 @@ impl Company {
         let mut seen = self.observation(Scope::People(people.clone()), self.policy(loss), loss);
         self.find_absent(&people, loss, &mut seen);
         seen.replica.metadata = self.shown.as_ref().expect("a forest").metadata.clone();
-        seen.keep_newer_suspensions(in_use, &self.stored_metadata());
+        seen.keep_newer_suspensions(in_use, &self.last_seen());
         self.plan_and_apply(&seen, BTreeSet::new());
     }
 

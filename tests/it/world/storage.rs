@@ -28,16 +28,17 @@ pub(super) fn written(change: &Change, at: Timestamp) -> WrittenChange {
 }
 
 impl Company {
-    /// Returns the stamps that runs have stored.
-    pub(super) fn stored_metadata(&self) -> BTreeMap<Guid, Metadata> {
-        let mut stored = self.early_leavers.clone();
+    /// Returns what runs have last seen of people.
+    pub(super) fn last_seen(&self) -> BTreeMap<Guid, LastSeen> {
+        let early = |(guid, metadata): (&Guid, &Metadata)| {
+            (*guid, LastSeen { metadata: Some(metadata.clone()), alive: None })
+        };
+        let mut seen: BTreeMap<Guid, LastSeen> = self.early_leavers.iter().map(early).collect();
         for (guid, (_, person)) in &self.people {
-            if let Some(metadata) = &person.metadata {
-                let early = stored.remove(guid).unwrap_or_default();
-                stored.insert(*guid, early.merged(metadata, self.now));
-            }
+            let early = seen.remove(guid).and_then(|early| early.metadata);
+            seen.insert(*guid, person.clone().last_seen(early, self.now));
         }
-        stored
+        seen
     }
 
     /// Loads users and people as the store does.

@@ -184,6 +184,8 @@ impl Engine {
             }
         }
         let mut closure = session.closure(&roots).await?;
+        let named = directory.config.settings.filter_groups();
+        session.note_filter_groups(&named, &mut closure).await?;
         if groups.iter().any(|(_, group)| group.directory().is_some()) {
             let elsewhere = self.groups_elsewhere(directory, session, &mut closure, warnings).await;
             trouble = trouble.or(elsewhere?);

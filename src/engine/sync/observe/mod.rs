@@ -23,7 +23,7 @@ use crate::engine::sync::observe::replica::UpToDateness;
 use crate::engine::sync::observe::schema::{NamedAttributes, check_names};
 use crate::engine::sync::stages::{ObservedRun, Request, Scope, Source};
 use crate::engine::{Directory, Engine, EngineError};
-use crate::reconcile::{Closure, Observation};
+use crate::reconcile::{Closure, Currency, Observation};
 use crate::store::DirectoryState;
 
 impl Engine {
@@ -163,6 +163,12 @@ impl Engine {
             )
         };
         let groups = up_to_dateness.compare_groups(&connection.session, &closure);
+        let containers = if self.is_connected(directory, connection).await {
+            let session = &mut connection.session;
+            up_to_dateness.compare_containers(session, began_at, &mut warnings).await
+        } else {
+            Currency::Unproven
+        };
         let policy = self
             .policy(directory, &mut connection.session, closure, began_at, &mut warnings)
             .await?;
@@ -198,6 +204,8 @@ impl Engine {
         observed.seen.replica.knowledge = up_to_dateness.knowledge;
         observed.seen.replica.is_set_back = up_to_dateness.is_set_back;
         observed.seen.replica.groups = groups;
+        observed.seen.replica.containers = containers;
+        observed.seen.replica.is_scope_by_groups = !connection.settings.filter_groups().is_empty();
         let pending = if self.is_connected(directory, connection).await {
             let mut pending =
                 self.pending_people(directory, request, connection, &mut observed).await?;

@@ -91,7 +91,7 @@ impl Engine {
         seen.desired =
             Absent::decide(&found, &BTreeMap::new(), None, |_| false, &seen.policy).desired;
         seen.replica.metadata = metadata;
-        let stored = self.stored_metadata(directory, &people).await?;
+        let stored = self.last_seen(directory, &people).await?;
         seen.keep_newer_suspensions(in_use, &stored);
         Ok(observed)
     }

@@ -7,9 +7,9 @@ use crate::directory::Session;
 use crate::engine::sync::observe::connection::Connection;
 use crate::engine::sync::stages::ObservedRun;
 use crate::engine::{Directory, Engine, EngineError};
-use crate::model::Guid;
+use crate::model::{Guid, Timestamp};
 use crate::reconcile::{
-    Closure, Currency, HighWaterMark, HighWaterMarks, Knowledge, Metadata, OLDEST_STAMP,
+    Closure, Currency, HighWaterMark, HighWaterMarks, Knowledge, LastSeen, OLDEST_STAMP,
 };
 use crate::store::DirectoryState;
 
@@ -21,6 +21,8 @@ const MAX_STAMPED: usize = 10_000;
 pub(in crate::engine) struct UpToDateness {
     pub knowledge: Option<Knowledge>,
     pub marks: HighWaterMarks,
+    /// The USN up to which runs have read this database.
+    read_to: u64,
     /// Whether the server's database is an older copy than in the last run.
     pub is_set_back: bool,
 }
@@ -34,7 +36,9 @@ impl UpToDateness {
     ) -> Self {
         // A server that does not show its highest USN is not set back.
         let own = own_mark(session, session.root.usn).filter(|own| own.usn > 0);
+        let before = own.and_then(|own| marks.highest.get(&own.invocation_id)).copied();
         let is_set_back = own.is_some_and(|own| marks.note(own));
+        let read_to = before.filter(|_| !is_set_back).unwrap_or_default();
         let mut knowledge = session.knowledge().await.unwrap_or_else(|error| {
             warnings.push(format!("the server's replUpToDateVector could not be read: {error}"));
             None
@@ -42,7 +46,28 @@ impl UpToDateness {
         if let Some(knowledge) = &mut knowledge {
             knowledge.limit(&marks.set_back);
         }
-        Self { knowledge, marks, is_set_back }
+        Self { knowledge, marks, read_to, is_set_back }
+    }
+
+    /// Returns whether the server has heard of the last move of a container, and notes those that it shows.
+    pub(super) async fn compare_containers(
+        &mut self,
+        session: &mut Session,
+        now: Timestamp,
+        warnings: &mut Vec<String>,
+    ) -> Currency {
+        let currency = self.marks.currency_of_containers(self.knowledge.as_ref());
+        match session.container_moves(self.read_to).await {
+            Ok(moves) => self.marks.note_moves(&moves, now),
+            Err(error) => {
+                // The next run reads them.
+                if let Some(own) = own_mark(session, self.read_to) {
+                    self.marks.highest.insert(own.invocation_id, own.usn);
+                }
+                warnings.push(format!("the moves of OUs could not be read: {error}"));
+            }
+        }
+        currency
     }
 
     /// Returns whether the server has heard of the last change of a group. If so, the next server is compared
@@ -76,12 +101,17 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let is_first = state.last_complete_read.is_none() && observed.seen.is_full();
         let decided: BTreeSet<Guid> = observed.seen.desired.keys().copied().collect();
-        let stored = self.stored_metadata(directory, &decided).await?;
+        let stored = self.last_seen(directory, &decided).await?;
         if (is_first && stored.is_empty()) || decided.is_empty() {
             return Ok(());
         }
-        let asked: BTreeSet<Guid> =
-            if decided.len() > MAX_STAMPED { stored.keys().copied().collect() } else { decided };
+        let has_stamps =
+            |(guid, seen): (&Guid, &LastSeen)| seen.metadata.is_some().then_some(*guid);
+        let asked: BTreeSet<Guid> = if decided.len() > MAX_STAMPED {
+            stored.iter().filter_map(has_stamps).collect()
+        } else {
+            decided
+        };
         if self.is_connected(directory, connection).await {
             match connection.session.metadata(&asked).await {
                 Ok(metadata) => observed.seen.replica.metadata = metadata,
@@ -114,21 +144,23 @@ impl Engine {
         }
     }
 
-    /// Returns the stamps that are stored about people, those of early leavers included.
-    pub(super) async fn stored_metadata(
+    /// Returns what runs have last seen of people, early leavers included.
+    pub(super) async fn last_seen(
         &self,
         directory: &Directory,
         people: &BTreeSet<Guid>,
-    ) -> Result<BTreeMap<Guid, Metadata>, EngineError> {
+    ) -> Result<BTreeMap<Guid, LastSeen>, EngineError> {
         let name = &directory.config.name;
-        let mut stored = self.store.early_leavers(name, people.iter().copied()).await?;
+        let early = self.store.early_leavers(name, people.iter().copied()).await?;
         let now = self.clock.now();
+        let mut seen: BTreeMap<Guid, LastSeen> = early
+            .into_iter()
+            .map(|(guid, metadata)| (guid, LastSeen { metadata: Some(metadata), alive: None }))
+            .collect();
         for (guid, person) in self.store.people(name, people.iter().copied().collect()).await? {
-            if let Some(metadata) = person.metadata {
-                let early = stored.remove(&guid).unwrap_or_default();
-                stored.insert(guid, early.merged(&metadata, now));
-            }
+            let early = seen.remove(&guid).and_then(|early| early.metadata);
+            seen.insert(guid, person.last_seen(early, now));
         }
-        Ok(stored)
+        Ok(seen)
     }
 }
