@@ -300,6 +300,10 @@ impl Engine {
         };
         let asked: BTreeSet<Guid> = asked.into_iter().filter(can_lose).collect();
         let elsewhere = self.elsewhere(directory, &asked).await?;
+        let is_own = |guid: Guid| {
+            let link = known.of_person(guid).and_then(|user| user.link.as_ref());
+            link.is_some_and(|link| link.directory == directory.config.name)
+        };
         let mut left = BTreeMap::new();
         for guid in asked {
             let is_tombstone = matches!(found.get(&guid), Some(Confirmation::Tombstone(_)));
@@ -313,6 +317,11 @@ impl Engine {
                     here.get(&guid).and_then(Desired::only_positive).map(|desired| (guid, desired)),
                 );
             } else if here.contains_key(&guid) {
+                continue;
+            } else if !is_own(guid) && elsewhere.has_entry(guid) {
+                // The directory that shows an entry of a removed one decides about it.
+                found.remove(&guid);
+                observed.seen.add_unknown([guid]);
                 continue;
             } else if let Some(outside) = elsewhere.outside.get(&guid) {
                 // An entry below a base of this directory is only invisible here, not out of scope.
@@ -531,6 +540,11 @@ impl Elsewhere {
     /// Returns whether a directory shows the person in its scope.
     fn shows(&self, guid: Guid) -> bool {
         self.in_scope.values().any(|people| people.contains_key(&guid))
+    }
+
+    /// Returns whether a directory has an entry of the person that is out of its scope, or deleted.
+    fn has_entry(&self, guid: Guid) -> bool {
+        self.outside.contains_key(&guid) || self.deleted.contains_key(&guid)
     }
 
     /// Returns whether a directory may show the person, because it has no clear answer.
