@@ -327,8 +327,8 @@ impl Replica {
             (Some(stored), None) if desired.is_nowhere() => self.knows_creation(stored),
             (_, None) | (None, _) => Currency::Unproven,
         };
-        let is_moved = is_moved_by_container(desired, shown, stored);
-        let currency = if is_moved { by_stamps.and(self.containers) } else { by_stamps };
+        let is_by_containers = is_placed_by_containers(desired, shown, stored);
+        let currency = if is_by_containers { by_stamps.and(self.containers) } else { by_stamps };
         self.people.insert(desired.guid, currency);
         currency
     }
@@ -436,11 +436,12 @@ impl Replica {
     }
 }
 
-/// Returns whether the entry is at another place although nothing was written on it: a container was moved,
-/// here or on the server that runs have left.
-fn is_moved_by_container(desired: &Desired, shown: Option<&Metadata>, stored: &LastSeen) -> bool {
+/// Returns whether containers decide: the entry is at another place or out of scope by its place, although
+/// nothing was written on it. A container was moved, here or on the server that runs have left.
+fn is_placed_by_containers(desired: &Desired, shown: Option<&Metadata>, stored: &LastSeen) -> bool {
     let Some((dn, seen_at)) = &stored.alive else { return false };
-    if !desired.is_alive() || desired.dn.parent() == dn.parent() {
+    let is_moved = desired.is_alive() && desired.dn.parent() != dn.parent();
+    if !is_moved && !desired.is_out_by_place() {
         return false;
     }
     let stamp =

@@ -142,6 +142,13 @@ impl Observation {
         undecided.chain(leavers.filter_map(stamps)).collect()
     }
 
+    /// Returns the stamps by which people leave or return of whom the server lacks other writes. Nobody
+    /// returns by them, but an older departure says nothing any more.
+    pub fn undecided(&self) -> BTreeMap<Guid, Metadata> {
+        let stamps = |guid| Some((guid, self.replica.metadata.get(&guid)?.clone().of_leaving()));
+        self.replica.behind().into_iter().filter_map(stamps).collect()
+    }
+
     /// Keeps the suspensions alone for which a server that is not in use shows the newest write. The server
     /// in use decides on everything else.
     ///

@@ -48,7 +48,7 @@ impl PersonRow {
         (self.fingerprint, self.keeps_place) = (Fingerprint::Revisit, true);
     }
 
-    /// Leaves what the server in use showed of the person.
+    /// Leaves what another server showed of the person, because this one suspends alone.
     pub(super) fn leave(&mut self, stored: Option<&StoredPerson>) {
         self.dn = None;
         self.notes = stored.map(|stored| stored.notes.clone()).unwrap_or_default();

@@ -141,11 +141,12 @@ impl<'a> Draft<'a> {
             let dropped = proposal.without(|change| observation.replica.is_by_groups(change));
             warnings.extend((dropped > 0).then_some(PlanWarning::GroupsBehind(dropped)));
         }
-        let behind = observation.replica.behind().len() as u64;
-        warnings.extend((behind > 0).then_some(PlanWarning::PeopleBehind(behind)));
+        let behind = observation.replica.behind();
+        let count = behind.len() as u64;
+        warnings.extend((count > 0).then_some(PlanWarning::PeopleBehind(count)));
         for row in &mut proposal.people {
             row.metadata = stamps(observation, &known, row.guid);
-            if observation.only_suspends {
+            if observation.only_suspends || behind.contains(&row.guid) {
                 row.leave(known.people.get(&row.guid));
             }
         }

@@ -13,19 +13,24 @@ use crate::model::{DirectoryName, Guid, Timestamp};
 use crate::reconcile::{Metadata, OLDEST_STAMP};
 
 impl Store {
-    /// Notes people who were seen to leave. Those with a user are left out: their stamps are beside it.
+    /// Notes people who were seen to leave. Those with a user are left out: their stamps are beside it. The
+    /// stamps of `undecided` people are noted for all, because nothing is stored beside their users.
     pub async fn note_early_leavers(
         &self,
         directory: &DirectoryName,
         leavers: &BTreeMap<Guid, Metadata>,
+        undecided: &BTreeMap<Guid, Metadata>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let people = self.people(directory, leavers.keys().copied().collect()).await?;
         let users: BTreeSet<Guid> =
             people.into_iter().filter_map(|(guid, person)| person.user.map(|_| guid)).collect();
-        let noted = self.early_leavers(directory, leavers.keys().copied()).await?;
-        let early = leavers.iter().filter(|(guid, _)| !users.contains(guid));
+        let is_early = |(guid, _): &(&Guid, &Metadata)| !users.contains(guid);
+        let early: BTreeMap<&Guid, &Metadata> =
+            leavers.iter().filter(is_early).chain(undecided).collect();
+        let noted = self.early_leavers(directory, early.keys().map(|guid| **guid)).await?;
         let early: Vec<(Guid, Metadata)> = early
+            .into_iter()
             .map(|(guid, seen)| {
                 (*guid, noted.get(guid).cloned().unwrap_or_default().merged(seen, now))
             })

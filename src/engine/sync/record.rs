@@ -129,7 +129,9 @@ impl Engine {
         self.store
             .mark_people(name, Mark::Unseen, &observed.unseen, is_conclusive, self.clock.now())
             .await?;
-        self.store.note_early_leavers(name, &seen.leavers(), self.clock.now()).await?;
+        self.store
+            .note_early_leavers(name, &seen.leavers(), &seen.undecided(), self.clock.now())
+            .await?;
         self.store.store_sids(name, &observed.sids).await?;
         for (other, people) in &observed.left_to {
             self.store.expect(other, people, observed.began_at).await?;

@@ -120,6 +120,17 @@ impl Desired {
         matches!(&self.facts, Facts::Alive { placement: Placement::Inside, .. })
     }
 
+    /// Returns whether the place of the entry excludes it, by a base or an excluded OU.
+    pub(in crate::reconcile) fn is_out_by_place(&self) -> bool {
+        match &self.facts {
+            Facts::Alive { exclusion: Exclusion::Ou(_), .. } => true,
+            Facts::Alive { placement: Placement::Outside { attribute, .. }, .. } => {
+                attribute == "distinguishedName"
+            }
+            _ => false,
+        }
+    }
+
     pub fn is_alive(&self) -> bool {
         matches!(self.facts, Facts::Alive { .. })
     }

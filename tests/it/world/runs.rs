@@ -194,8 +194,11 @@ impl Company {
             self.remember_server(seen);
         }
         self.apply(verdict, seen);
-        for (guid, metadata) in seen.leavers() {
-            if self.people.get(&guid).is_none_or(|(_, person)| person.user.is_none()) {
+        let undecided = seen.undecided().into_iter().map(|undecided| (true, undecided));
+        let leavers = seen.leavers().into_iter().map(|leaver| (false, leaver));
+        for (is_undecided, (guid, metadata)) in leavers.chain(undecided) {
+            let has_user = self.people.get(&guid).is_some_and(|(_, person)| person.user.is_some());
+            if is_undecided || !has_user {
                 let noted = self.early_leavers.remove(&guid).unwrap_or_default();
                 self.early_leavers.insert(guid, noted.merged(&metadata, self.now));
             }
