@@ -74,7 +74,7 @@ impl Store {
         if !self.is_remote() {
             return;
         }
-        match OwnLease::open(folder, self.instance()) {
+        match OwnLease::open(folder) {
             Ok((own, former)) => {
                 *self.own_lease.lock().unwrap_or_else(PoisonError::into_inner) = Some(own);
                 if let Some(former) = former {
@@ -91,7 +91,7 @@ impl Store {
     fn note_holder(&self, holder: Uuid) {
         let mut own = self.own_lease.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = own.as_mut()
-            && let Err(error) = own.note(self.instance(), holder)
+            && let Err(error) = own.note(holder)
         {
             tracing::warn!("lease is not noted: {error}; rosterd waits for it after a crash");
         }

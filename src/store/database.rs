@@ -21,7 +21,7 @@ use super::own_lease::OwnLease;
 use super::sql::Sql;
 use super::subscription::{Follower, Subscription};
 use super::{event_watch, files, limits, schema};
-use crate::model::{Actor, DatabaseServer, Sharing, StoreAt};
+use crate::model::{Actor, Sharing, StoreAt};
 use crate::telemetry::{Counters, chain};
 
 #[derive(Debug)]
@@ -40,7 +40,6 @@ pub struct Store {
     pub(super) news: watch::Sender<u64>,
     pub(super) flavour: Flavour,
     place: Place,
-    instance: String,
     /// The connection that tests whether a server answers.
     pub(super) watching: Mutex<Option<AnyConnection>>,
     pub(super) fence: RwLock<Fence>,
@@ -144,7 +143,6 @@ impl Store {
             log_keys: RwLock::default(),
             news: watch::Sender::new(0),
             flavour,
-            instance: instance(at),
             place,
             watching: Mutex::default(),
             fence: RwLock::new(match flavour {
@@ -208,6 +206,7 @@ impl Store {
             let (mut conn, _) = hosts.connect(self.lease).await?;
             limits::lift(&mut conn).await.doing("begin to write")?;
             lease::migrate(&mut conn, self.fence()).await?;
+            self.identify(&mut conn).await?;
             conn.close().await.doing("open its database")?;
         }
         Ok(())
@@ -292,9 +291,18 @@ impl Store {
         self.writer.lock().await.set_connect_options(options);
     }
 
-    /// Returns an id of this store that differs from other stores on the machine.
-    pub fn instance(&self) -> &str {
-        &self.instance
+    /// Returns a mark that other stores on the machine do not have. A copy of a file has another mark,
+    /// and a server that is reached in another way has the same. The store is ready.
+    pub fn mark(&self) -> String {
+        match &self.place {
+            Place::File { path, .. } => {
+                let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+                let path = path.display().to_string();
+                format!("{:016x}", xxhash_rust::xxh3::xxh3_64(path.as_bytes()))
+            }
+            #[cfg(feature = "postgres")]
+            Place::Server(_) => self.id().map_or_else(String::new, |id| id.simple().to_string()),
+        }
     }
 
     /// Returns the size of the files in bytes; `None` on a database server.
@@ -311,6 +319,7 @@ impl Store {
 
     /// Closes the store, and empties the write-ahead log.
     pub async fn close(&self) {
+        self.save_noted_head();
         self.readers.close().await;
         self.writer.lock().await.close().await;
     }
@@ -450,18 +459,6 @@ fn pool(
 /// Notes the outcome of a write.
 fn note(write_error: &std::sync::Mutex<Option<String>>, error: Option<&StoreError>) {
     *write_error.lock().unwrap_or_else(PoisonError::into_inner) = error.map(ToString::to_string);
-}
-
-/// Returns a hash of the location of a store, however its URL is written.
-fn instance(at: &StoreAt) -> String {
-    let place = match at {
-        StoreAt::File(path) => {
-            std::fs::canonicalize(path).unwrap_or_else(|_| path.clone()).display().to_string()
-        }
-        // Without the user, which may change.
-        StoreAt::Server(DatabaseServer { hosts, database, .. }) => format!("{hosts:?}{database}"),
-    };
-    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(place.as_bytes()))
 }
 
 /// The right to write.

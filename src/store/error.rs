@@ -42,6 +42,10 @@ pub enum StoreError {
     )]
     Rewound,
     #[error(
+        "the database has another store than before: nothing was saved; rosterd starts again with it"
+    )]
+    Exchanged,
+    #[error(
         "rosterd on {0} leads, and is of an earlier version: this one answers when it leads; to hand over, rosterctl leader step-down on {0}"
     )]
     Standby(String),
@@ -110,6 +114,7 @@ impl StoreError {
             self,
             Self::Pooled
                 | Self::Rewound
+                | Self::Exchanged
                 | Self::Url
                 | Self::Newer(_)
                 | Self::Migrate(MigrateError::VersionMismatch(_))

@@ -138,8 +138,8 @@ impl Engine {
     /// Returns the mark of the programs that this rosterd starts. Another one on the same machine, and on
     /// the same store, has another mark.
     pub(in crate::engine) fn instance(&self) -> String {
-        let store = self.store.instance();
-        self.turn.cluster().map_or_else(|| store.to_owned(), |c| format!("{store}-{}", c.node))
+        let store = self.store.mark();
+        self.turn.cluster().map_or(store.clone(), |cluster| format!("{store}-{}", cluster.node))
     }
 
     /// Ends the programs that an earlier process left running. Called before the first delivery.
