@@ -185,7 +185,8 @@ impl Store {
     /// Writes what this rosterd says about itself.
     pub async fn note_node(&self, node: &Node) -> Result<Noted, StoreError> {
         let (mut watching, mut conn) = self.watching().await?;
-        let noted = lease::note_node(&mut conn, node).await.doing("write a node")?;
+        let noted =
+            lease::note_node(&mut conn, node, &self.follows()).await.doing("write a node")?;
         *watching = Some(conn);
         Ok(noted)
     }

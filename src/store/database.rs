@@ -19,7 +19,7 @@ use super::lease::{self, Fence};
 use super::log_keys::{LogHead, LogKeys};
 use super::own_lease::OwnLease;
 use super::sql::Sql;
-use super::subscription::{Follower, Subscription};
+use super::subscription::Follows;
 use super::{event_watch, files, limits, schema};
 use crate::model::{Actor, Sharing, StoreAt};
 use crate::telemetry::{Counters, chain};
@@ -32,9 +32,7 @@ pub struct Store {
     pub(super) writer: Mutex<AnyPool>,
     /// Whether the writer's connection commits without waiting for the disk. Read under the lock.
     writes_lightly: AtomicBool,
-    pub(super) subscriptions: RwLock<Arc<[Subscription]>>,
-    /// The targets that follow the users of an account.
-    pub(super) followers: RwLock<Arc<[Follower]>>,
+    pub(super) follows: RwLock<Arc<Follows>>,
     pub(super) log_keys: RwLock<LogKeys>,
     /// Counts the commits that wake waiting tasks.
     pub(super) news: watch::Sender<u64>,
@@ -138,8 +136,7 @@ impl Store {
             writer: Mutex::new(pool(flavour, 1, WRITER_CACHE, lease, &options)),
             lease,
             writes_lightly: AtomicBool::new(false),
-            subscriptions: RwLock::new([].into()),
-            followers: RwLock::new([].into()),
+            follows: RwLock::default(),
             log_keys: RwLock::default(),
             news: watch::Sender::new(0),
             flavour,
@@ -410,13 +407,10 @@ impl Store {
         if right == Right::Leader {
             lease::prove(&mut tx, self.fence()).await?;
         }
-        let subscriptions =
-            Arc::clone(&self.subscriptions.read().unwrap_or_else(PoisonError::into_inner));
-        let followers = Arc::clone(&self.followers.read().unwrap_or_else(PoisonError::into_inner));
         Ok(Writing {
             tx,
-            subscriptions,
-            followers,
+            follows: self.follows(),
+            is_of_other_node: matches!(self.fence(), Fence::Waiting | Fence::Former(_)),
             keys: self.log_keys(),
             has_news: false,
             actors: Vec::new(),
@@ -485,10 +479,10 @@ pub(super) enum Commits {
 /// The write transaction. There is one at a time.
 pub(super) struct Writing<'a> {
     pub(super) tx: Transaction<'static, Any>,
-    /// The hooks that get deliveries of its events.
-    pub(super) subscriptions: Arc<[Subscription]>,
-    /// The targets whose counterparts its events make due.
-    pub(super) followers: Arc<[Follower]>,
+    /// The hooks that get deliveries of its events, and the targets whose counterparts these make due.
+    pub(super) follows: Arc<Follows>,
+    /// Whether another node leads, whose hooks and targets count.
+    pub(super) is_of_other_node: bool,
     pub(super) keys: LogKeys,
     /// Whether the commit wakes waiting tasks.
     pub(super) has_news: bool,
@@ -509,8 +503,8 @@ impl Writing<'_> {
     pub(super) async fn commit(self) -> Result<(), StoreError> {
         let Self {
             tx,
-            subscriptions: _,
-            followers: _,
+            follows: _,
+            is_of_other_node: _,
             keys: _,
             has_news,
             actors,

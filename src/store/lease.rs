@@ -17,6 +17,7 @@ use super::error::{StoreError, is_without_tables};
 use super::limits::{CONNECT, STATEMENT, within};
 use super::schema::{self, Schema};
 use super::sql::Sql;
+use super::subscription::Follows;
 use crate::model::{Leader, Node, Timestamp};
 
 /// The proof that may be asked of a writing transaction.
@@ -181,21 +182,26 @@ pub(super) async fn revoke(conn: &mut AnyConnection, epoch: u64) -> Result<(), s
 }
 
 /// Writes the row of a node, with the present time of the database.
-pub(super) async fn note_node(conn: &mut AnyConnection, node: &Node) -> Result<Noted, sqlx::Error> {
+pub(super) async fn note_node(
+    conn: &mut AnyConnection,
+    node: &Node,
+    follows: &Follows,
+) -> Result<Noted, sqlx::Error> {
     let Node { node, version, configuration, takeover, health, heard: _ } = node;
     let before = Sql::new("SELECT heard FROM nodes WHERE node = ").bind(node.as_str());
     let before = within(CONNECT, before.first(&mut *conn)).await?;
     let before = before.map(|row| row.try_get(0).map(Timestamp)).transpose()?;
     let sql = Sql::new(
-        "INSERT INTO nodes (node, version, configuration, takeover, health, heard) VALUES (",
+        "INSERT INTO nodes (node, version, configuration, takeover, health, follows, heard) VALUES (",
     );
     let sql = sql.bind(node.as_str()).push(", ").bind(version.as_str()).push(", ");
     let sql = sql.bind(configuration.as_str()).push(", ").bind(*takeover).push(", ");
     let health = serde_json::to_string(health).unwrap_or_default();
-    let sql = sql.bind(health).push(", ").push(NOW).push(
+    let follows = serde_json::to_string(follows).unwrap_or_default();
+    let sql = sql.bind(health).push(", ").bind(follows).push(", ").push(NOW).push(
         ") ON CONFLICT (node) DO UPDATE SET version = excluded.version, \
          configuration = excluded.configuration, takeover = excluded.takeover, \
-         health = excluded.health, heard = excluded.heard RETURNING heard",
+         health = excluded.health, follows = excluded.follows, heard = excluded.heard RETURNING heard",
     );
     let row = within(CONNECT, sql.first(conn)).await?.ok_or(sqlx::Error::RowNotFound)?;
     Ok(Noted { before, at: Timestamp(row.try_get(0)?) })

@@ -9,6 +9,7 @@ use super::error::{Doing as _, StoreError};
 use super::event_watch::means;
 use super::events::beginning;
 use super::followers::make_due;
+use super::follows;
 use super::log_keys::LogHead;
 use super::rows::Columns;
 use super::sql::{Fields, Sql, insert};
@@ -64,6 +65,11 @@ pub(super) async fn append(
     insert(&mut writing.tx, "events", "", rows).await.doing("write events")?;
     writing.added.head = Some(LogHead { seq: seq as u64, hash });
     writing.has_news = true;
+    if std::mem::take(&mut writing.is_of_other_node)
+        && let Some(follows) = follows::of_leader(&mut writing.tx).await?
+    {
+        writing.follows = std::sync::Arc::new(follows);
+    }
     make_due(writing, events, first, clock.now()).await?;
     enqueue(writing, first, seq, clock.now()).await
 }
@@ -75,8 +81,8 @@ async fn enqueue(
     last: i64,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let subscriptions = std::sync::Arc::clone(&writing.subscriptions);
-    for subscription in subscriptions.iter() {
+    let follows = std::sync::Arc::clone(&writing.follows);
+    for subscription in &follows.hooks {
         deliveries_of(subscription, first, last, now)
             .execute(&mut *writing.tx)
             .await

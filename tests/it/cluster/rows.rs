@@ -42,8 +42,18 @@ fn a_node_that_does_not_lead_answers_reads_and_names_the_leader() {
 }
 
 #[test]
-fn a_brake_works_on_every_node_and_the_hook_of_the_leader_tells_of_it() {
-    let Some(site) = Site::new(Like { lease: LONG, people: 20, ..Like::default() }) else { return };
+fn a_brake_works_on_every_node_and_a_hook_of_the_leader_alone_tells_of_it() {
+    let like = Like { nodes: 1, lease: LONG, people: 20, ..Like::default() };
+    let Some(mut site) = Site::new(like) else { return };
+    let place = site.place("b");
+    let file = place.folder.path().join("rosterd.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let (before, hook) = text.split_once("[[hook]]").unwrap();
+    let (_, after) = hook.split_once("/hook\"]\n").unwrap();
+    std::fs::write(&file, format!("{before}{after}")).unwrap();
+    site.nodes.push(place);
+    site.start(1);
+    assert_eq!(site.daemon(1).done("hook list")["hooks"], serde_json::json!([]));
     let (user, _) = site.people(1)[0].clone();
     site.daemon(1).done(&format!("user suspend {user}"));
     assert_eq!(site.status_of(0, &user), "suspended");
