@@ -46,6 +46,10 @@ pub enum StoreError {
     )]
     Exchanged,
     #[error(
+        "the event log is chained with a key, and this rosterd has none: nothing was saved; name the file of the key in [events] key-file, and restart rosterd"
+    )]
+    Keyless,
+    #[error(
         "rosterd on {0} leads, and is of an earlier version: this one answers when it leads; to hand over, rosterctl leader step-down on {0}"
     )]
     Standby(String),

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::error::Doing as _;
 use super::error::{StoreError, is_without_tables};
 use super::limits::{CONNECT, STATEMENT, within};
+use super::log_keys::IS_KEYED;
 use super::schema::{self, Schema};
 use super::sql::Sql;
 use super::subscription::Follows;
@@ -48,6 +49,8 @@ pub struct Look {
     pub now: Timestamp,
     /// The number of the last event.
     pub head: u64,
+    /// Whether the log is chained with a key.
+    pub is_keyed: bool,
     pub schema: Schema,
 }
 
@@ -89,7 +92,9 @@ pub(super) async fn look(conn: &mut AnyConnection, fence: Fence) -> Result<Look,
         .bind(holder)
         .push(" THEN 1 ELSE 0 END)::BIGINT, ")
         .push(NOW)
-        .push(", (SELECT COALESCE(MAX(seq), 0) FROM events)::BIGINT, ")
+        .push(", (SELECT COALESCE(MAX(seq), 0) FROM events)::BIGINT, (")
+        .push(IS_KEYED)
+        .push(")::BIGINT, ")
         .push(&schema::columns())
         .push(" FROM leaders");
     let row = within(CONNECT, asked.first(conn)).await?.ok_or(sqlx::Error::RowNotFound)?;
@@ -105,7 +110,8 @@ pub(super) async fn look(conn: &mut AnyConnection, fence: Fence) -> Result<Look,
         is_own: int(5)? == 1,
         now: Timestamp(int(6)?),
         head: int(7)?.unsigned_abs(),
-        schema: Schema::of(&row, 8)?,
+        is_keyed: int(8)? > 0,
+        schema: Schema::of(&row, 9)?,
     })
 }
 

@@ -13,6 +13,9 @@ use crate::model::{Leader, Node, NodeHealth, Sharing};
 pub(super) const BEHIND: &str =
     "this rosterd is of an earlier version than the store: it answers, and never leads; upgrade it";
 
+/// The sentence of a node without the key of the event log.
+pub(super) const KEYLESS: &str = "this rosterd has no key of the event log, which is chained with one: it answers, never leads, and refuses suspensions and pauses; name the file of the key in [events] key-file, then systemctl reload rosterd";
+
 /// Returns the sentence of a node whose name another one has.
 pub(super) fn twin(node: &str) -> String {
     format!(
@@ -32,7 +35,7 @@ pub enum LeaderError {
     #[error("no rosterd on this store is named {name}: rosterctl leader show lists {known}")]
     Unknown { name: String, known: String },
     #[error(
-        "{0} never leads: takeover = false is in its configuration, or it is of an earlier version than the store"
+        "{0} never leads: takeover = false is in its configuration, it has no key of the event log, or it is of an earlier version than the store"
     )]
     NeverLeads(String),
     #[error("{0} did not take over in time, and the leader is who it was: rosterctl leader show")]
@@ -69,7 +72,7 @@ impl Engine {
             node: cluster.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             configuration: self.configuration_hash(),
-            takeover: cluster.takeover && !self.turn.is_behind.load(Ordering::Relaxed),
+            takeover: cluster.takeover && self.turn.unfitness().is_none(),
             health: NodeHealth { line, unreadable },
             heard: self.clock.now(),
         }
@@ -127,9 +130,7 @@ impl Engine {
         if self.turn.has_twin.load(Ordering::Relaxed) {
             attention.push(twin(node));
         }
-        if self.turn.is_behind.load(Ordering::Relaxed) {
-            attention.push(BEHIND.to_owned());
-        }
+        attention.extend(self.turn.unfitness().map(str::to_owned));
         if leader.is_none() {
             attention
                 .push("nobody leads at this moment: a node takes over within seconds".to_owned());

@@ -63,6 +63,40 @@ fn a_brake_works_on_every_node_and_a_hook_of_the_leader_alone_tells_of_it() {
 }
 
 #[test]
+fn a_node_without_the_key_of_the_log_writes_nothing_and_never_leads() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    folder::write(&key, "an-event-log-key-of-sufficient-length\n", 0o600);
+    let more = format!("[events]\nkey-file = \"{}\"\n", key.display());
+    let like = Like { nodes: 1, people: 20, more: more.clone(), ..Like::default() };
+    let Some(mut site) = Site::new(like) else { return };
+    let place = site.place("b");
+    let file = place.folder.path().join("rosterd.toml");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    assert!(whole.contains(&more));
+    std::fs::write(&file, whole.replace(&more, "")).unwrap();
+    site.nodes.push(place);
+    site.start(1);
+    let (user, _) = site.people(1)[0].clone();
+    let (code, refused) = site.daemon(1).ctl(&format!("user suspend {user}"));
+    let told = refused["detail"].as_str().unwrap();
+    assert!(code != 0 && told.contains("[events] key-file"), "{refused:#}");
+
+    let epoch = site.number("SELECT epoch FROM leaders");
+    site.kill(0);
+    let free = "SELECT (runs_out < (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT - 6000000)::INT::BIGINT FROM leaders";
+    until("nobody has led for two leases", || (site.number(free) == 1).then_some(()));
+    assert_eq!(site.number("SELECT epoch FROM leaders"), epoch);
+    let attention = site.daemon(1).done("status")["cluster"]["attention"].to_string();
+    assert!(attention.contains("no key of the event log"), "{attention}");
+    std::fs::write(&file, whole).unwrap();
+    site.daemon(1).done("reload");
+    site.leads(1);
+    site.daemon(1).done(&format!("user suspend {user}"));
+    site.check(1);
+}
+
+#[test]
 fn a_suspension_at_one_node_outlasts_a_first_sign_in_at_the_other() {
     let Some(site) = Site::new(Like { lease: LONG, people: 20, ..Like::default() }) else { return };
     site.hire_ann();
