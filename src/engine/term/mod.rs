@@ -213,6 +213,7 @@ impl Engine {
             tracing::warn!("cancelled {cut} runs that were interrupted; the next runs repeat them");
         }
         let Some(Sharing { node, .. }) = &self.turn.cluster else { return Ok(()) };
+        self.store.release_deliveries(node, now).await?;
         let cause = EventCause { actor: Actor::rosterd(), run: None, account: None, at: now };
         let Term { epoch, before, .. } = term;
         let data = json!({ "node": node, "epoch": epoch, "before": before });

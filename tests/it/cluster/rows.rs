@@ -378,6 +378,46 @@ esac"#;
     site.check(0);
 }
 
+#[test]
+fn the_order_of_a_person_outlasts_a_frozen_leader_whose_program_still_runs() {
+    // The program of the first node hangs, and each one notes what it begins.
+    let hook = r#"echo "$ROSTERD_INSTANCE $ROSTERD_EVENT_SEQ" >> "$0.begun"
+case $ROSTERD_INSTANCE in
+*-a) if [ -e "$0.hang" ]; then echo $$ > "$0.pid"; exec sleep 3600; fi ;;
+esac"#;
+    let like = Like { people: 20, hook, ..Like::default() };
+    let Some(site) = Site::new(like) else { return };
+    site.all_told();
+    let people = site.people(0);
+    let file = |name: &str| site.told.with_file_name(format!("hook.{name}"));
+    std::fs::write(file("hang"), "").unwrap();
+    site.sim.edit(|ad| ad.disable(people[0].1.as_str()));
+    until("the program hangs", || file("pid").exists().then_some(()));
+    let hanging = "SELECT seq FROM deliveries WHERE state = 'pending' AND claimed_by = 'a'";
+    let seq = site.number(hanging);
+    site.daemon(0).signal(Signal::SIGSTOP);
+    site.leads(1);
+
+    // The next leader tells of others, and not of this person.
+    site.sim.edit(|ad| ad.enable(people[0].1.as_str()));
+    site.sim.edit(|ad| ad.disable(people[1].1.as_str()));
+    let of_another = format!(
+        "SELECT COUNT(*) FROM deliveries d JOIN events e ON e.seq = d.seq WHERE d.state = 'delivered' AND d.seq > {seq} AND d.subject = '{}'",
+        people[1].0
+    );
+    until("another person is told of", || (site.number(&of_another) == 1).then_some(()));
+    let begun = || std::fs::read_to_string(file("begun")).unwrap();
+    let by_b = || begun().lines().any(|line| line.ends_with(&format!("-b {seq}")));
+    assert!(!by_b(), "{}", begun());
+    assert_eq!(site.number(hanging), seq);
+    // The time of the frozen one has passed.
+    site.sql(&format!("UPDATE deliveries SET next_at = 0 WHERE seq = {seq}"));
+    site.sim.edit(|ad| ad.disable(people[2].1.as_str()));
+    until("this person is told of", || by_b().then_some(()));
+    site.daemon(0).signal(Signal::SIGCONT);
+    site.check(1);
+}
+
 /// The environment in which the clock of a node is wrong by some seconds. Returns `None` without
 /// libfaketime.
 fn wrong_clock(
