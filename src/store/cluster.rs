@@ -191,6 +191,14 @@ impl Store {
         Ok(noted)
     }
 
+    /// Deletes what a rosterd has said about itself.
+    pub async fn forget_node(&self, node: &str) -> Result<(), StoreError> {
+        let (mut watching, mut conn) = self.watching().await?;
+        lease::forget_node(&mut conn, node).await.doing("forget a node")?;
+        *watching = Some(conn);
+        Ok(())
+    }
+
     /// Notes that the leader makes room for another node because it can read nothing. Returns false if a
     /// leader did so within `interval`.
     pub async fn note_hand_over(

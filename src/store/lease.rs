@@ -213,6 +213,11 @@ pub(super) async fn note_node(
     Ok(Noted { before, at: Timestamp(row.try_get(0)?) })
 }
 
+pub(super) async fn forget_node(conn: &mut AnyConnection, node: &str) -> Result<(), sqlx::Error> {
+    let forgotten = Sql::new("DELETE FROM nodes WHERE node = ").bind(node);
+    within(CONNECT, forgotten.execute(conn)).await.map(drop)
+}
+
 /// Takes the missing steps of the schema, all or none: as the leader, or while nobody leads. A rosterd
 /// that bids meanwhile waits for the lock of the writer, and finds the new schema then.
 #[cfg(feature = "postgres")]

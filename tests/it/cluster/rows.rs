@@ -233,8 +233,34 @@ fn a_step_down_hands_over_at_once_from_every_node() {
     assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
     let (code, refused) = site.daemon(0).ctl("leader step-down --to nowhere");
     assert_eq!((code, &refused["status"]), (1, &404.into()), "{refused:#}");
+    assert!(refused["detail"].as_str().unwrap().contains("lists a, b, c"), "{refused:#}");
     assert_eq!(site.number("SELECT COUNT(*) FROM events WHERE kind = 'cluster.led'"), 4);
     site.check(0);
+}
+
+#[test]
+fn a_node_that_is_gone_is_named_until_it_is_forgotten() {
+    let Some(mut site) = Site::new(Like { people: 20, ..Like::default() }) else { return };
+    let (code, refused) = site.daemon(0).ctl("leader forget b");
+    assert!(code != 0 && refused["detail"].as_str().unwrap().contains("b is there"), "{refused:#}");
+    site.kill(1);
+    let attention = until("b is missed", || {
+        let attention = site.daemon(0).done("status")["cluster"]["attention"].to_string();
+        attention.contains("rosterctl leader forget b").then_some(attention)
+    });
+    assert!(attention.contains("b was last heard of at"), "{attention}");
+    let (code, refused) = site.daemon(0).ctl("leader step-down --to b");
+    let told = refused["detail"].as_str().unwrap();
+    assert!(code != 0 && told.contains("b was last heard of at"), "{refused:#}");
+    let cluster = site.daemon(0).done("leader forget b");
+    assert_eq!(cluster["attention"], serde_json::json!([]), "{cluster:#}");
+    let forgotten = site.daemon(0).done("event list --type cluster.node_forgotten");
+    assert_eq!(forgotten["events"].as_array().unwrap().len(), 1);
+    site.start(1);
+    until("it is there again", || {
+        let nodes = site.daemon(0).done("leader show")["nodes"].clone();
+        (nodes.as_array()?.len() == 2).then_some(())
+    });
 }
 
 #[test]
@@ -385,7 +411,7 @@ fn the_order_of_a_person_outlasts_a_frozen_leader_whose_program_still_runs() {
 case $ROSTERD_INSTANCE in
 *-a) if [ -e "$0.hang" ]; then echo $$ > "$0.pid"; exec sleep 3600; fi ;;
 esac"#;
-    let like = Like { people: 20, hook, ..Like::default() };
+    let like = Like { people: 20, hook, hook_timeout: "60s", ..Like::default() };
     let Some(site) = Site::new(like) else { return };
     site.all_told();
     let people = site.people(0);
