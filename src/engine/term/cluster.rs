@@ -170,10 +170,16 @@ impl Engine {
         };
         let now = self.clock.now();
         let is_there = |node: &&Node| now.since(node.heard) <= status.lease * SILENT;
-        let Some(leader) = status.leader.clone() else {
-            return Err(
-                LeaderError::Nobody("nobody leads at this moment; look again".to_owned()).into()
-            );
+        let mut changes = self.turn.leader.subscribe();
+        // Between two terms nobody leads for a moment.
+        let leader =
+            match tokio::time::timeout(status.lease * 2, changes.wait_for(Option::is_some)).await {
+                Ok(Ok(leader)) => leader.clone(),
+                _ => None,
+            };
+        let Some(leader) = leader else {
+            let why = "nobody leads; see what the nodes say in rosterctl leader show";
+            return Err(LeaderError::Nobody(why.to_owned()).into());
         };
         match to {
             Some(name) => {
@@ -199,7 +205,6 @@ impl Engine {
             }
             None => {}
         }
-        let mut changes = self.turn.leader.subscribe();
         self.store.want_leader(leader.epoch, to.unwrap_or_default()).await?;
         let is_new = |now: &Option<Leader>| now.as_ref().is_some_and(|n| n.epoch > leader.epoch);
         // A leader that hangs does not make room by itself.
