@@ -17,7 +17,7 @@ use crate::model::{Cron, Mail, MailLogin, MailTls};
 pub(super) const NAME: &str = "mail";
 
 /// The events of a section without `events`.
-const EVENTS: [&str; 10] = [
+const EVENTS: [&str; 11] = [
     "run.held",
     "plan.expiring",
     "plan.expired",
@@ -27,6 +27,7 @@ const EVENTS: [&str; 10] = [
     "directory.attention",
     "domain.lapsed",
     "hook.dead_lettered",
+    "store.rewound",
     "digest.daily",
 ];
 

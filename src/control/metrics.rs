@@ -112,7 +112,10 @@ async fn store_snapshot(engine: &Engine) -> Result<StoreSnapshot, EngineError> {
         .collect();
     let targets = engine.target_statuses().await?.into_iter();
     let targets = targets.map(|target| target_series(target, engine.started_at)).collect();
+    let cluster = engine.cluster_status().await?;
     Ok(StoreSnapshot {
+        attention: engine.store_attention().await?.len() as u64,
+        cluster_attention: cluster.map(|cluster| cluster.attention.len() as u64),
         bytes: engine.store.size(),
         events: engine.store.event_count().await?,
         directories,

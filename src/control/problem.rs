@@ -173,7 +173,9 @@ fn status_of(error: &EngineError) -> StatusCode {
             LeaderError::NotShared
             | LeaderError::Nobody(_)
             | LeaderError::NeverLeads(_)
-            | LeaderError::NotTaken(_),
+            | LeaderError::NotTaken(_)
+            | LeaderError::Silent { .. }
+            | LeaderError::IsThere(_),
         )
         | E::TermEnded
         | E::BindSuspended(_)

@@ -5,7 +5,7 @@ use clap::Subcommand;
 use super::link::{Daemon, Failure};
 use super::text::{Page, View, bold, dim, green, table, time_and_age, yellow};
 use super::{Exit, Output};
-use crate::control::api::{Cluster, ClusterLeader, ClusterNode, StepDown};
+use crate::control::api::{Cluster, ClusterLeader, ClusterNode, ForgetNode, StepDown};
 use crate::control::client::Route;
 
 /// Show which node leads a shared store, or let another one lead
@@ -21,6 +21,12 @@ pub enum Command {
     },
     /// Let the node lead that answers on this socket
     Take,
+    /// Forget a node that is gone for good. Works on every node
+    Forget {
+        /// The node that is gone
+        #[arg(value_name = "NODE")]
+        node: String,
+    },
 }
 
 pub(super) async fn call(
@@ -33,6 +39,10 @@ pub(super) async fn call(
         Command::StepDown { to } => {
             let asked = StepDown { to: to.clone() };
             daemon.post::<Cluster>(&Route::to(["leader", "step-down"]), &asked).await?
+        }
+        Command::Forget { node } => {
+            let asked = ForgetNode { node: node.clone() };
+            daemon.post::<Cluster>(&Route::to(["leader", "forget"]), &asked).await?
         }
         Command::Take => daemon.post::<Cluster>(&Route::to(["leader", "take"]), &()).await?,
     };

@@ -117,7 +117,10 @@ pub enum DaemonError {
 impl DaemonError {
     /// Returns whether only another configuration helps.
     pub fn is_about_configuration(&self) -> bool {
-        matches!(self, Self::Store(StoreError::Pooled))
+        matches!(
+            self,
+            Self::Store(StoreError::Pooled) | Self::Engine(EngineError::Store(StoreError::Keyless))
+        )
     }
 }
 
@@ -160,6 +163,7 @@ pub async fn run(
         store.note_head_in(folder);
         store.note_lease_in(folder);
     }
+    store.use_log_keys(read_keys(setup.log_keys.as_deref())?);
     if store.is_remote() {
         store.note_outage(Some(STARTING.to_owned()));
     } else {
@@ -226,7 +230,7 @@ pub async fn run(
         engine.share_store(opened, told, parted.clone())
     });
     if !store.is_remote() {
-        daemon.open()?;
+        daemon.open();
         daemon.begin_term(daemon.engine.only_term()).await?;
     }
     let engine = Arc::clone(&daemon.engine);
@@ -253,9 +257,7 @@ pub async fn run(
         tokio::select! {
             () = daemon.stop.cancelled() => break Ok(()),
             () = opened.notified(), if !daemon.is_open => {
-                if let Err(error) = daemon.open() {
-                    break Err(error);
-                }
+                daemon.open();
             }
             Ok(()) = terms.changed() => {
                 let term = terms.borrow_and_update().clone();
@@ -320,9 +322,8 @@ impl Daemon {
     }
 
     /// Ends what a former process left, and starts the tasks of each node. The store is ready.
-    fn open(&mut self) -> Result<(), DaemonError> {
+    fn open(&mut self) {
         self.is_open = true;
-        self.engine.store.use_log_keys(read_keys(self.log_keys.as_deref())?);
         self.engine.end_leftovers();
         for (name, task) in self.engine.lasting_tasks() {
             self.spawn(name, |_| async move {
@@ -330,7 +331,6 @@ impl Daemon {
                 Ok(())
             });
         }
-        Ok(())
     }
 
     /// Starts the tasks of a term, which end with it.
@@ -341,7 +341,7 @@ impl Daemon {
             () = term.token.cancelled() => return Err(StoreError::NotLeader.into()),
         }
         if !self.is_open {
-            self.open()?;
+            self.open();
         }
         self.engine.settle_lost_commits().await?;
         self.engine.key_log(read_keys(self.log_keys.as_deref())?).await?;

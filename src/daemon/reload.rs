@@ -119,12 +119,15 @@ impl Daemon {
             // The leader marks the first entry with another key.
             Ok(keys) if self.term.is_none() || !self.engine.leads() => {
                 self.engine.store.use_log_keys(keys);
+                self.log_keys = log_keys;
             }
-            Ok(keys) => {
-                if let Err(error) = self.engine.key_log(keys).await {
+            Ok(keys) => match self.engine.key_log(keys).await {
+                // The next term begins with it, too.
+                Ok(()) => self.log_keys = log_keys,
+                Err(error) => {
                     tracing::error!("event log failed to change its key: {}", chain(&error));
                 }
-            }
+            },
             Err(error) => tracing::error!("{error}; the previous keys stay in use"),
         }
         let directories = self.engine.reconfigure(directories, rules);

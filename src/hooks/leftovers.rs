@@ -6,7 +6,7 @@ use std::path::Path;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getpgrp};
 
-/// The environment variable with the instance that started a program. A store has one instance.
+/// The environment variable with the instance that started a program.
 pub(super) const INSTANCE: &str = "ROSTERD_INSTANCE";
 
 /// Returns the process group and session of a live process (proc_pid_stat(5)).

@@ -43,6 +43,7 @@ pub fn text_of(document: &str) -> Option<Text> {
             "digest.daily" => digest(&event),
             "domain.lapsed" => lapsed(&event),
             "hook.dead_lettered" => dead_letter(&event),
+            "store.rewound" => rewound(&event),
             kind if kind.starts_with("directory.") => directory(kind, &event),
             kind if kind.starts_with("user.") => user(kind, &event),
             kind => other(kind, &event),
@@ -248,6 +249,37 @@ fn lapsed(event: &Event<'_>) -> Lines {
         format!("After the TXT record is back: rosterctl domain verify {domain}"),
     ];
     (format!("{domain}: the domain claim has lapsed"), lines)
+}
+
+/// Commits that the database has lost.
+fn rewound(event: &Event<'_>) -> Lines {
+    let lost = event.number("/data/after/lost");
+    let which = match event.text("/data/after/from").as_str() {
+        "" => format!("up to event {}", event.text("/data/after/to")),
+        from => format!(
+            "{} ({from} to {})",
+            count(lost, "event", "events"),
+            event.text("/data/after/to")
+        ),
+    };
+    let mut lines = vec![format!(
+        "The database has lost what was committed: {which}. All runs only plan until you approve."
+    )];
+    let brakes = event.list("/data/after/brakes");
+    if !brakes.is_empty() {
+        lines.push(String::new());
+        lines.push("Lost, and put on again:".to_owned());
+        for brake in brakes {
+            lines.push(format!("  {} (by {})", text(&brake["subject"]), text(&brake["actor"])));
+        }
+    }
+    lines.extend([
+        String::new(),
+        "What was lost: rosterctl event list --type store.rewound".to_owned(),
+        "What waits:    rosterctl held list".to_owned(),
+        "You know it:   rosterctl event accept-loss".to_owned(),
+    ]);
+    ("the database has lost commits".to_owned(), lines)
 }
 
 fn dead_letter(event: &Event<'_>) -> Lines {

@@ -1,7 +1,7 @@
 //! The types of events.
 
 /// All types of events.
-pub const EVENT_TYPES: [&str; 82] = [
+pub const EVENT_TYPES: [&str; 83] = [
     "account.created",
     "account.renamed",
     "account.converted",
@@ -80,6 +80,7 @@ pub const EVENT_TYPES: [&str; 82] = [
     "cluster.led",
     "cluster.step_down",
     "cluster.taken",
+    "cluster.node_forgotten",
     "configuration.reloaded",
     "operation.requested",
     "log.keyed",

@@ -138,6 +138,35 @@ impl Store {
         row.map(|row| Columns::of(&row).time()).transpose()
     }
 
+    /// Notes that a node attempts deliveries until a time. No other node begins them before, nor a later one
+    /// about the same subject.
+    pub async fn claim_deliveries(
+        &self,
+        hook: &str,
+        seqs: &[u64],
+        node: &str,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
+        if seqs.is_empty() {
+            return Ok(());
+        }
+        let mut writing = self.begin_to(Commits::Lightly).await?;
+        let sql = Sql::new("UPDATE deliveries SET next_at = ").bind(until);
+        let sql = sql.push(", claimed_by = ").bind(node).push(" WHERE hook = ").bind(hook);
+        let sql = sql.push(" AND state = 'pending' AND seq IN ").list(seqs.iter().copied());
+        sql.execute(&mut *writing.tx).await.doing("claim deliveries")?;
+        writing.commit().await
+    }
+
+    /// Makes the deliveries due that a former term or process of this node attempted. It has ended.
+    pub async fn release_deliveries(&self, node: &str, now: Timestamp) -> Result<(), StoreError> {
+        let mut writing = self.begin().await?;
+        let sql = Sql::new("UPDATE deliveries SET claimed_by = NULL, next_at = ").bind(now);
+        let sql = sql.push(" WHERE state = 'pending' AND claimed_by = ").bind(node);
+        sql.execute(&mut *writing.tx).await.doing("release deliveries")?;
+        writing.commit().await
+    }
+
     /// Records attempts, and makes the deliveries behind them due.
     ///
     /// Deliveries are committed without waiting for the disk. A power cut loses those of the last
@@ -178,7 +207,11 @@ impl Store {
             };
             let sql = Sql::new("UPDATE deliveries SET attempts = attempts + 1, state = ")
                 .bind(state.as_str());
-            let sql = sql.push(", next_at = ").bind(next_at).push(", done_at = ").bind(done_at);
+            let sql = sql
+                .push(", claimed_by = NULL, next_at = ")
+                .bind(next_at)
+                .push(", done_at = ")
+                .bind(done_at);
             let sql = sql
                 .push(", error = ")
                 .bind(one.error.as_deref())

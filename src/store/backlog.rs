@@ -5,9 +5,8 @@
 //! subject in order.
 
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
 
-use super::database::{Store, Writing};
+use super::database::Writing;
 use super::error::{Doing as _, StoreError};
 use super::events::of_kinds;
 use super::sql::Sql;
@@ -92,11 +91,4 @@ pub(super) fn promotion(hook: &str, subjects: &BTreeSet<&str>, now: Timestamp) -
     // The first subject twice: for a list of one, SQLite would scan all deliveries of the hook.
     let sql = sql.push(" AND d.subject IN ").list(subjects.iter().chain(subjects.first()).copied());
     sql.push(" GROUP BY d.subject HAVING MIN(d.next_at) = ").bind(BLOCKED).push(")")
-}
-
-impl Store {
-    /// Sets the hooks that get deliveries of all events from now on.
-    pub fn subscribe(&self, subscriptions: Vec<Subscription>) {
-        *self.subscriptions.write().unwrap_or_else(PoisonError::into_inner) = subscriptions.into();
-    }
 }

@@ -10,7 +10,7 @@ use std::sync::PoisonError;
 use super::database::{Store, Writing};
 use super::error::{Doing as _, StoreError};
 use super::events::{PAGE, beginning};
-use super::log_keys::{Chained, LogHead, LogKeys};
+use super::log_keys::{Chained, IS_KEYED, LogHead, LogKeys};
 use super::recording::append;
 use super::rows::Columns;
 use super::sql::Sql;
@@ -50,6 +50,9 @@ impl Store {
         clock: &Clock,
     ) -> Result<Option<LogHead>, StoreError> {
         if keys.is_empty() {
+            if self.is_keyed().await? {
+                return Err(StoreError::Keyless);
+            }
             self.set_log_keys(keys);
             return Ok(None);
         }
@@ -60,6 +63,17 @@ impl Store {
         append(&mut writing, &[mark(head)], clock).await?;
         writing.commit().await?;
         Ok(Some(head))
+    }
+
+    /// Returns whether an entry was chained with a key. All further ones have to be.
+    async fn is_keyed(&self) -> Result<bool, StoreError> {
+        let count = Sql::new(IS_KEYED).count(&self.readers).await;
+        Ok(count.doing("read how its log is chained")? > 0)
+    }
+
+    /// Returns whether this rosterd has no keys of the log.
+    pub fn has_no_log_keys(&self) -> bool {
+        self.log_keys().is_empty()
     }
 
     /// Chains further entries with these keys. The leader has marked the first of them.

@@ -74,7 +74,7 @@ impl Store {
         if !self.is_remote() {
             return;
         }
-        match OwnLease::open(folder, self.instance()) {
+        match OwnLease::open(folder) {
             Ok((own, former)) => {
                 *self.own_lease.lock().unwrap_or_else(PoisonError::into_inner) = Some(own);
                 if let Some(former) = former {
@@ -91,7 +91,7 @@ impl Store {
     fn note_holder(&self, holder: Uuid) {
         let mut own = self.own_lease.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = own.as_mut()
-            && let Err(error) = own.note(self.instance(), holder)
+            && let Err(error) = own.note(holder)
         {
             tracing::warn!("lease is not noted: {error}; rosterd waits for it after a crash");
         }
@@ -185,9 +185,18 @@ impl Store {
     /// Writes what this rosterd says about itself.
     pub async fn note_node(&self, node: &Node) -> Result<Noted, StoreError> {
         let (mut watching, mut conn) = self.watching().await?;
-        let noted = lease::note_node(&mut conn, node).await.doing("write a node")?;
+        let noted =
+            lease::note_node(&mut conn, node, &self.follows()).await.doing("write a node")?;
         *watching = Some(conn);
         Ok(noted)
+    }
+
+    /// Deletes what a rosterd has said about itself.
+    pub async fn forget_node(&self, node: &str) -> Result<(), StoreError> {
+        let (mut watching, mut conn) = self.watching().await?;
+        lease::forget_node(&mut conn, node).await.doing("forget a node")?;
+        *watching = Some(conn);
+        Ok(())
     }
 
     /// Notes that the leader makes room for another node because it can read nothing. Returns false if a

@@ -25,8 +25,8 @@ const OF_THE_SERVER: [&str; 4] = ["_sqlx_migrations", "leaders", "nodes", "write
 /// Tables that refer to no other, or that others refer to, in this order.
 const FIRST: [&str; 2] = ["accounts", "users"];
 
-/// Tables that the schema fills.
-const FILLED: [&str; 1] = ["counters"];
+/// Tables that the schema fills. A copy is the same store, so it has the same id.
+const FILLED: [&str; 2] = ["counters", "identity"];
 
 /// Rows that are in memory at once.
 const BATCH: usize = 1_000;

@@ -19,9 +19,9 @@ use super::lease::{self, Fence};
 use super::log_keys::{LogHead, LogKeys};
 use super::own_lease::OwnLease;
 use super::sql::Sql;
-use super::subscription::{Follower, Subscription};
+use super::subscription::Follows;
 use super::{event_watch, files, limits, schema};
-use crate::model::{Actor, DatabaseServer, Sharing, StoreAt};
+use crate::model::{Actor, Sharing, StoreAt};
 use crate::telemetry::{Counters, chain};
 
 #[derive(Debug)]
@@ -32,15 +32,12 @@ pub struct Store {
     pub(super) writer: Mutex<AnyPool>,
     /// Whether the writer's connection commits without waiting for the disk. Read under the lock.
     writes_lightly: AtomicBool,
-    pub(super) subscriptions: RwLock<Arc<[Subscription]>>,
-    /// The targets that follow the users of an account.
-    pub(super) followers: RwLock<Arc<[Follower]>>,
+    pub(super) follows: RwLock<Arc<Follows>>,
     pub(super) log_keys: RwLock<LogKeys>,
     /// Counts the commits that wake waiting tasks.
     pub(super) news: watch::Sender<u64>,
     pub(super) flavour: Flavour,
     place: Place,
-    instance: String,
     /// The connection that tests whether a server answers.
     pub(super) watching: Mutex<Option<AnyConnection>>,
     pub(super) fence: RwLock<Fence>,
@@ -139,12 +136,10 @@ impl Store {
             writer: Mutex::new(pool(flavour, 1, WRITER_CACHE, lease, &options)),
             lease,
             writes_lightly: AtomicBool::new(false),
-            subscriptions: RwLock::new([].into()),
-            followers: RwLock::new([].into()),
+            follows: RwLock::default(),
             log_keys: RwLock::default(),
             news: watch::Sender::new(0),
             flavour,
-            instance: instance(at),
             place,
             watching: Mutex::default(),
             fence: RwLock::new(match flavour {
@@ -208,6 +203,7 @@ impl Store {
             let (mut conn, _) = hosts.connect(self.lease).await?;
             limits::lift(&mut conn).await.doing("begin to write")?;
             lease::migrate(&mut conn, self.fence()).await?;
+            self.identify(&mut conn).await?;
             conn.close().await.doing("open its database")?;
         }
         Ok(())
@@ -292,9 +288,18 @@ impl Store {
         self.writer.lock().await.set_connect_options(options);
     }
 
-    /// Returns an id of this store that differs from other stores on the machine.
-    pub fn instance(&self) -> &str {
-        &self.instance
+    /// Returns a mark that other stores on the machine do not have. A copy of a file has another mark,
+    /// and a server that is reached in another way has the same. The store is ready.
+    pub fn mark(&self) -> String {
+        match &self.place {
+            Place::File { path, .. } => {
+                let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+                let path = path.display().to_string();
+                format!("{:016x}", xxhash_rust::xxh3::xxh3_64(path.as_bytes()))
+            }
+            #[cfg(feature = "postgres")]
+            Place::Server(_) => self.id().map_or_else(String::new, |id| id.simple().to_string()),
+        }
     }
 
     /// Returns the size of the files in bytes; `None` on a database server.
@@ -311,6 +316,7 @@ impl Store {
 
     /// Closes the store, and empties the write-ahead log.
     pub async fn close(&self) {
+        self.save_noted_head();
         self.readers.close().await;
         self.writer.lock().await.close().await;
     }
@@ -401,13 +407,10 @@ impl Store {
         if right == Right::Leader {
             lease::prove(&mut tx, self.fence()).await?;
         }
-        let subscriptions =
-            Arc::clone(&self.subscriptions.read().unwrap_or_else(PoisonError::into_inner));
-        let followers = Arc::clone(&self.followers.read().unwrap_or_else(PoisonError::into_inner));
         Ok(Writing {
             tx,
-            subscriptions,
-            followers,
+            follows: self.follows(),
+            is_of_other_node: matches!(self.fence(), Fence::Waiting | Fence::Former(_)),
             keys: self.log_keys(),
             has_news: false,
             actors: Vec::new(),
@@ -452,18 +455,6 @@ fn note(write_error: &std::sync::Mutex<Option<String>>, error: Option<&StoreErro
     *write_error.lock().unwrap_or_else(PoisonError::into_inner) = error.map(ToString::to_string);
 }
 
-/// Returns a hash of the location of a store, however its URL is written.
-fn instance(at: &StoreAt) -> String {
-    let place = match at {
-        StoreAt::File(path) => {
-            std::fs::canonicalize(path).unwrap_or_else(|_| path.clone()).display().to_string()
-        }
-        // Without the user, which may change.
-        StoreAt::Server(DatabaseServer { hosts, database, .. }) => format!("{hosts:?}{database}"),
-    };
-    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(place.as_bytes()))
-}
-
 /// The right to write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Right {
@@ -488,10 +479,10 @@ pub(super) enum Commits {
 /// The write transaction. There is one at a time.
 pub(super) struct Writing<'a> {
     pub(super) tx: Transaction<'static, Any>,
-    /// The hooks that get deliveries of its events.
-    pub(super) subscriptions: Arc<[Subscription]>,
-    /// The targets whose counterparts its events make due.
-    pub(super) followers: Arc<[Follower]>,
+    /// The hooks that get deliveries of its events, and the targets whose counterparts these make due.
+    pub(super) follows: Arc<Follows>,
+    /// Whether another node leads, whose hooks and targets count.
+    pub(super) is_of_other_node: bool,
     pub(super) keys: LogKeys,
     /// Whether the commit wakes waiting tasks.
     pub(super) has_news: bool,
@@ -512,8 +503,8 @@ impl Writing<'_> {
     pub(super) async fn commit(self) -> Result<(), StoreError> {
         let Self {
             tx,
-            subscriptions: _,
-            followers: _,
+            follows: _,
+            is_of_other_node: _,
             keys: _,
             has_news,
             actors,

@@ -42,6 +42,14 @@ pub enum StoreError {
     )]
     Rewound,
     #[error(
+        "the database has another store than before: nothing was saved; rosterd starts again with it"
+    )]
+    Exchanged,
+    #[error(
+        "the event log is chained with a key, and this rosterd has none: nothing was saved; name the file of the key in [events] key-file, and restart rosterd"
+    )]
+    Keyless,
+    #[error(
         "rosterd on {0} leads, and is of an earlier version: this one answers when it leads; to hand over, rosterctl leader step-down on {0}"
     )]
     Standby(String),
@@ -110,6 +118,7 @@ impl StoreError {
             self,
             Self::Pooled
                 | Self::Rewound
+                | Self::Exchanged
                 | Self::Url
                 | Self::Newer(_)
                 | Self::Migrate(MigrateError::VersionMismatch(_))

@@ -4,10 +4,10 @@
 //! is lost, and ten changes are one piece of work.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::counterpart_rows::fields;
-use super::database::{Store, Writing};
+use super::database::Writing;
 use super::error::{Doing as _, StoreError};
 use super::sql::insert;
 use super::subscription::Follower;
@@ -27,8 +27,8 @@ pub(super) async fn make_due(
     first: i64,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let followers = Arc::clone(&writing.followers);
-    for Follower { target, account } in followers.iter() {
+    let follows = Arc::clone(&writing.follows);
+    for Follower { target, account } in &follows.targets {
         let mut woken: BTreeMap<UserId, Woken> = BTreeMap::new();
         for (event, seq) in events.iter().zip(first..) {
             let is_of_account = event.cause.account.as_ref().is_none_or(|of| of == account);
@@ -66,11 +66,4 @@ pub(super) async fn make_due(
         insert(&mut writing.tx, "counterparts", tail, rows).await.doing("make counterparts due")?;
     }
     Ok(())
-}
-
-impl Store {
-    /// Sets the targets whose counterparts each event of a user makes due.
-    pub fn set_followers(&self, followers: Vec<Follower>) {
-        *self.followers.write().unwrap_or_else(PoisonError::into_inner) = followers.into();
-    }
 }

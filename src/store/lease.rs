@@ -15,8 +15,10 @@ use uuid::Uuid;
 use super::error::Doing as _;
 use super::error::{StoreError, is_without_tables};
 use super::limits::{CONNECT, STATEMENT, within};
+use super::log_keys::IS_KEYED;
 use super::schema::{self, Schema};
 use super::sql::Sql;
+use super::subscription::Follows;
 use crate::model::{Leader, Node, Timestamp};
 
 /// The proof that may be asked of a writing transaction.
@@ -47,6 +49,8 @@ pub struct Look {
     pub now: Timestamp,
     /// The number of the last event.
     pub head: u64,
+    /// Whether the log is chained with a key.
+    pub is_keyed: bool,
     pub schema: Schema,
 }
 
@@ -88,7 +92,9 @@ pub(super) async fn look(conn: &mut AnyConnection, fence: Fence) -> Result<Look,
         .bind(holder)
         .push(" THEN 1 ELSE 0 END)::BIGINT, ")
         .push(NOW)
-        .push(", (SELECT COALESCE(MAX(seq), 0) FROM events)::BIGINT, ")
+        .push(", (SELECT COALESCE(MAX(seq), 0) FROM events)::BIGINT, (")
+        .push(IS_KEYED)
+        .push(")::BIGINT, ")
         .push(&schema::columns())
         .push(" FROM leaders");
     let row = within(CONNECT, asked.first(conn)).await?.ok_or(sqlx::Error::RowNotFound)?;
@@ -104,7 +110,8 @@ pub(super) async fn look(conn: &mut AnyConnection, fence: Fence) -> Result<Look,
         is_own: int(5)? == 1,
         now: Timestamp(int(6)?),
         head: int(7)?.unsigned_abs(),
-        schema: Schema::of(&row, 8)?,
+        is_keyed: int(8)? > 0,
+        schema: Schema::of(&row, 9)?,
     })
 }
 
@@ -181,24 +188,34 @@ pub(super) async fn revoke(conn: &mut AnyConnection, epoch: u64) -> Result<(), s
 }
 
 /// Writes the row of a node, with the present time of the database.
-pub(super) async fn note_node(conn: &mut AnyConnection, node: &Node) -> Result<Noted, sqlx::Error> {
+pub(super) async fn note_node(
+    conn: &mut AnyConnection,
+    node: &Node,
+    follows: &Follows,
+) -> Result<Noted, sqlx::Error> {
     let Node { node, version, configuration, takeover, health, heard: _ } = node;
     let before = Sql::new("SELECT heard FROM nodes WHERE node = ").bind(node.as_str());
     let before = within(CONNECT, before.first(&mut *conn)).await?;
     let before = before.map(|row| row.try_get(0).map(Timestamp)).transpose()?;
     let sql = Sql::new(
-        "INSERT INTO nodes (node, version, configuration, takeover, health, heard) VALUES (",
+        "INSERT INTO nodes (node, version, configuration, takeover, health, follows, heard) VALUES (",
     );
     let sql = sql.bind(node.as_str()).push(", ").bind(version.as_str()).push(", ");
     let sql = sql.bind(configuration.as_str()).push(", ").bind(*takeover).push(", ");
     let health = serde_json::to_string(health).unwrap_or_default();
-    let sql = sql.bind(health).push(", ").push(NOW).push(
+    let follows = serde_json::to_string(follows).unwrap_or_default();
+    let sql = sql.bind(health).push(", ").bind(follows).push(", ").push(NOW).push(
         ") ON CONFLICT (node) DO UPDATE SET version = excluded.version, \
          configuration = excluded.configuration, takeover = excluded.takeover, \
-         health = excluded.health, heard = excluded.heard RETURNING heard",
+         health = excluded.health, follows = excluded.follows, heard = excluded.heard RETURNING heard",
     );
     let row = within(CONNECT, sql.first(conn)).await?.ok_or(sqlx::Error::RowNotFound)?;
     Ok(Noted { before, at: Timestamp(row.try_get(0)?) })
+}
+
+pub(super) async fn forget_node(conn: &mut AnyConnection, node: &str) -> Result<(), sqlx::Error> {
+    let forgotten = Sql::new("DELETE FROM nodes WHERE node = ").bind(node);
+    within(CONNECT, forgotten.execute(conn)).await.map(drop)
 }
 
 /// Takes the missing steps of the schema, all or none: as the leader, or while nobody leads. A rosterd

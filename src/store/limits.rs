@@ -15,8 +15,10 @@ pub(super) const STATEMENT: Duration = Duration::from_secs(if cfg!(test) { 4 } e
 /// The time in which a list has to be read.
 pub(super) const LIST: Duration = Duration::from_mins(1);
 
-/// The limits that the server keeps for each connection, in its own units.
+/// The limits that the server keeps for each connection, in its own units. Transactions that write name their
+/// isolation; another default would make single statements fail beside them.
 const SESSION: &str = "
+    SET default_transaction_isolation = 'read committed';
     SET lock_timeout = '10s';
     SET statement_timeout = '60s';
     SET tcp_user_timeout = '10s';

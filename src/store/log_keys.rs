@@ -11,6 +11,9 @@ use sha2::{Digest as _, Sha256};
 /// The hash before the first event.
 pub(super) const GENESIS: [u8; 32] = [0; 32];
 
+/// Counts the row which says that entries are chained with a key.
+pub(super) const IS_KEYED: &str = "SELECT COUNT(*) FROM counters WHERE name = 'keyed'";
+
 /// The keys of the chain. The first one chains new entries; the others verify older entries.
 #[derive(Debug, Clone, Default)]
 pub struct LogKeys(Arc<[SecretSlice<u8>]>);

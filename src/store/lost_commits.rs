@@ -3,21 +3,23 @@
 //! A database on a server loses commits by a failover to a standby that lagged behind, or when an older
 //! state of it is restored. Its log then lacks the noted head. A file has no such standby, and a
 //! backup of it is marked as a copy.
+//!
+//! The id in the store says which log that is. A dump has it, wherever it is restored.
 #![cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "a file loses no commits"))]
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::{AnyConnection, Row as _};
+use uuid::Uuid;
 
 use super::backup::mark_restored;
 use super::compared::{Compared, compare, end};
 use super::database::Store;
 use super::error::{Doing as _, StoreError};
-use super::head::{Added, Saved, Seen, Watched};
+use super::head::{Added, Seen, Watched};
 use super::limits::{CONNECT, within};
 use super::log_keys::LogHead;
 use super::recording::append;
@@ -25,9 +27,6 @@ use super::rows::Columns;
 use super::sql::Sql;
 use crate::clock::Clock;
 use crate::model::{Brake, BrakeTurn, Event};
-
-/// The file of the noted head, in the folder of the daemon's state.
-const FILE: &str = "head";
 
 /// The interval at which the noted head is saved.
 const SAVED_EVERY: Duration = Duration::from_secs(5);
@@ -51,21 +50,50 @@ impl Store {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes the head in a file of this folder, too, and reads what a former process noted there.
+    /// Notes the head in a file of this folder, too. The notes of a former process there are read with the
+    /// id of the store.
     pub fn note_head_in(&self, folder: &Path) {
-        if !self.is_remote() {
-            return;
+        if self.is_remote() {
+            self.seen().folder = Some(folder.to_owned());
         }
+    }
+
+    /// Returns the id of a store on a server, when it was read.
+    pub(super) fn id(&self) -> Option<Uuid> {
+        self.seen().store
+    }
+
+    /// Reads the id of the store. Another one than before ends the process, as a log without the noted
+    /// head does.
+    pub(super) async fn identify(&self, conn: &mut AnyConnection) -> Result<(), StoreError> {
+        let sql = Sql::new("SELECT id FROM identity");
+        let row = sql.first(conn).await.doing("read its id")?;
+        let row = row.ok_or(StoreError::Corrupt { what: "table identity without a row" })?;
+        let store = Columns::of(&row).uuid()?;
         let mut seen = self.seen();
-        let file = folder.join(FILE);
-        let saved: Option<Saved> =
-            fs::read(&file).ok().and_then(|content| serde_json::from_slice(&content).ok());
-        if let Some(saved) = saved.filter(|saved| saved.store == self.instance())
-            && let Ok(head) = saved.head.parse()
-        {
-            (seen.head, seen.brakes) = (Some(head), saved.brakes);
+        let is_first = seen.store.is_none();
+        seen.identify(store)?;
+        drop(seen);
+        if is_first && let Some(sentence) = self.notes_of_others() {
+            tracing::warn!("{sentence}");
         }
-        seen.file = Some(file);
+        Ok(())
+    }
+
+    /// Returns a sentence about notes of this machine that are about another store.
+    pub fn notes_of_others(&self) -> Option<String> {
+        let seen = self.seen();
+        let store = seen.store?;
+        let files: Vec<String> = seen
+            .others
+            .iter()
+            .filter(|path| path.exists())
+            .map(|path| path.display().to_string())
+            .collect();
+        (!files.is_empty()).then(|| format!(
+            "this machine has worked with another store than {store}, which is in the database now: if that is an error, correct store.url and restart rosterd; if not, rm {}",
+            files.join(" ")
+        ))
     }
 
     /// Returns the noted head, if each transaction is compared with it.
@@ -92,11 +120,16 @@ impl Store {
         }
     }
 
+    /// Saves the noted head for the next process.
+    pub(super) fn save_noted_head(&self) {
+        self.save_head(&mut self.seen(), true);
+    }
+
     fn save_head(&self, seen: &mut Seen, is_due: bool) {
         let is_due = is_due || seen.saved_at.is_none_or(|at| at.elapsed() >= SAVED_EVERY);
         if is_due
             && !seen.is_saved
-            && let Err(error) = seen.save(self.instance())
+            && let Err(error) = seen.save()
         {
             seen.saved_at = Some(Instant::now());
             tracing::warn!(
@@ -108,12 +141,13 @@ impl Store {
     /// Notes the end of the log, whoever wrote it. A log without the noted head ends a process that
     /// has worked with it: what that has in memory is about another store.
     pub(super) async fn watch_log(&self, conn: &mut AnyConnection) -> Result<(), StoreError> {
-        let (noted, is_watched, read_to) = {
-            let seen = self.seen();
-            (seen.head, seen.watched == Watched::Yes, seen.read_to)
-        };
         let found = async {
             self.note_standbys(conn).await?;
+            self.identify(conn).await?;
+            let (noted, is_watched, read_to) = {
+                let seen = self.seen();
+                (seen.head, seen.watched == Watched::Yes, seen.read_to)
+            };
             if let Some(noted) = noted
                 && compare(conn, noted).await? != Compared::Whole
             {
@@ -125,10 +159,10 @@ impl Store {
             // Its own commits are ahead of those of other nodes that it has not read.
             let read_to = read_to.or(noted.map(|noted| noted.seq)).unwrap_or(head.seq);
             let brakes = brakes_after(conn, read_to).await?;
-            Ok(Some((head, brakes)))
+            Ok(Some((noted, head, brakes)))
         };
         match found.await {
-            Ok(Some((head, brakes))) => {
+            Ok(Some((noted, head, brakes))) => {
                 let is_brake = !brakes.is_empty();
                 let mut seen = self.seen();
                 // A commit of this process may have gone further meanwhile.
@@ -180,13 +214,17 @@ impl Store {
 
     /// Returns what was committed, and is missing.
     pub async fn lost_commits(&self) -> Result<Option<Loss>, StoreError> {
+        if !self.is_remote() {
+            return Ok(None);
+        }
+        let mut conn = self.readers.acquire().await.doing("read the event log")?;
+        self.identify(&mut conn).await?;
         let (noted, brakes) = {
             let mut seen = self.seen();
             seen.watched = Watched::Settling;
             (seen.head, seen.brakes.clone())
         };
-        let Some(noted) = noted.filter(|_| self.is_remote()) else { return Ok(None) };
-        let mut conn = self.readers.acquire().await.doing("read the event log")?;
+        let Some(noted) = noted else { return Ok(None) };
         if compare(&mut conn, noted).await? == Compared::Whole {
             return Ok(None);
         }

@@ -36,6 +36,7 @@ mod events;
 mod files;
 mod flavour;
 mod followers;
+mod follows;
 mod grace_periods;
 mod head;
 mod hold;

@@ -1,7 +1,7 @@
 //! The holder of the lease, in a file that its process has locked.
 //!
 //! The lock ends with the process, however that ends. A process that gets it on the same boot of the
-//! machine knows that the former one is gone, and may end its lease.
+//! machine knows that the former one is gone, and may end its lease. A holder is one of all stores.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -22,7 +22,7 @@ pub(super) struct OwnLease(Flock<File>);
 impl OwnLease {
     /// Locks the file, and returns the holder that a process which is gone has noted in it. Fails while
     /// that process runs.
-    pub(super) fn open(folder: &Path, store: &str) -> io::Result<(Self, Option<Uuid>)> {
+    pub(super) fn open(folder: &Path) -> io::Result<(Self, Option<Uuid>)> {
         let path = folder.join(FILE);
         let file =
             File::options().read(true).write(true).create(true).truncate(false).open(path)?;
@@ -31,23 +31,22 @@ impl OwnLease {
         let mut noted = String::new();
         // Another content is that of no rosterd.
         let _ = file.read_to_string(&mut noted);
-        let place = place(store);
-        let former = noted.split_once(' ').filter(|(at, _)| *at == place);
+        let boot = boot();
+        let former = noted.split_once(' ').filter(|(at, _)| *at == boot);
         let former = former.and_then(|(_, holder)| holder.trim().parse().ok());
         Ok((Self(file), former))
     }
 
-    pub(super) fn note(&mut self, store: &str, holder: Uuid) -> io::Result<()> {
+    pub(super) fn note(&mut self, holder: Uuid) -> io::Result<()> {
         self.0.set_len(0)?;
         self.0.rewind()?;
-        self.0.write_all(format!("{} {holder}\n", place(store)).as_bytes())
+        self.0.write_all(format!("{} {holder}\n", boot()).as_bytes())
     }
 }
 
-/// Returns the store and the boot to which a holder belongs.
-fn place(store: &str) -> String {
-    let boot = fs::read_to_string(BOOT).unwrap_or_default();
-    format!("{store}.{}", boot.trim())
+/// Returns the id of this boot.
+fn boot() -> String {
+    fs::read_to_string(BOOT).unwrap_or_default().trim().to_owned()
 }
 
 #[cfg(test)]
@@ -55,23 +54,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_holder_is_told_to_the_next_process_of_its_folder_and_store_alone() {
+    fn a_holder_is_told_to_the_next_process_of_its_folder_and_boot_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let open = |store: &str| OwnLease::open(folder.path(), store);
+        let open = || OwnLease::open(folder.path());
         let holder = Uuid::from_u128(7);
-        let (mut own, former) = open("a").unwrap();
+        let (mut own, former) = open().unwrap();
         assert_eq!(former, None);
-        own.note("a", Uuid::from_u128(8)).unwrap();
-        own.note("a", holder).unwrap();
-        assert!(open("a").is_err(), "the process still runs");
+        own.note(Uuid::from_u128(8)).unwrap();
+        own.note(holder).unwrap();
+        assert!(open().is_err(), "the process still runs");
         drop(own);
-        assert_eq!(open("b").unwrap().1, None);
-        assert_eq!(open("a").unwrap().1, Some(holder));
+        assert_eq!(open().unwrap().1, Some(holder));
         let file = folder.path().join(FILE);
         let content = fs::read_to_string(&file).unwrap();
-        fs::write(&file, content.replacen('.', ".another-boot-", 1)).unwrap();
-        assert_eq!(open("a").unwrap().1, None);
+        fs::write(&file, format!("another-boot-{content}")).unwrap();
+        assert_eq!(open().unwrap().1, None);
         fs::write(&file, [0xff]).unwrap();
-        assert_eq!(open("a").unwrap().1, None);
+        assert_eq!(open().unwrap().1, None);
     }
 }

@@ -9,7 +9,8 @@ use super::error::{Doing as _, StoreError};
 use super::event_watch::means;
 use super::events::beginning;
 use super::followers::make_due;
-use super::log_keys::LogHead;
+use super::follows;
+use super::log_keys::{IS_KEYED, LogHead};
 use super::rows::Columns;
 use super::sql::{Fields, Sql, insert};
 use crate::clock::Clock;
@@ -35,6 +36,7 @@ pub(super) async fn append(
         }
         None => beginning(&mut *writing.tx).await?,
     };
+    mark_keyed(writing, seq as u64 + 1).await?;
     if let Some(noted) = writing.noted.take() {
         compared::check(&mut writing.tx, noted, LogHead { seq: seq as u64, hash }).await?;
     }
@@ -64,8 +66,29 @@ pub(super) async fn append(
     insert(&mut writing.tx, "events", "", rows).await.doing("write events")?;
     writing.added.head = Some(LogHead { seq: seq as u64, hash });
     writing.has_news = true;
+    if std::mem::take(&mut writing.is_of_other_node)
+        && let Some(follows) = follows::of_leader(&mut writing.tx).await?
+    {
+        writing.follows = std::sync::Arc::new(follows);
+    }
     make_due(writing, events, first, clock.now()).await?;
     enqueue(writing, first, seq, clock.now()).await
+}
+
+/// Notes that the entry with this number is chained with a key. An entry without one, after those that
+/// have one, would break the chain for good, and is refused.
+async fn mark_keyed(writing: &mut Writing<'_>, seq: u64) -> Result<(), StoreError> {
+    let is_keyed = Sql::new(IS_KEYED).count(&mut *writing.tx).await;
+    let is_keyed = is_keyed.doing("read how its log is chained")? > 0;
+    match (writing.keys.is_empty(), is_keyed) {
+        (true, true) => Err(StoreError::Keyless),
+        (false, false) => {
+            let row = vec![("name", "keyed".into()), ("value", seq.into())];
+            let noted = Sql::insert("counters", row).execute(&mut *writing.tx).await;
+            noted.map(drop).doing("note how its log is chained")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes the deliveries of the events from `first` to `last`.
@@ -75,8 +98,8 @@ async fn enqueue(
     last: i64,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let subscriptions = std::sync::Arc::clone(&writing.subscriptions);
-    for subscription in subscriptions.iter() {
+    let follows = std::sync::Arc::clone(&writing.follows);
+    for subscription in &follows.hooks {
         deliveries_of(subscription, first, last, now)
             .execute(&mut *writing.tx)
             .await

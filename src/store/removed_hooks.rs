@@ -89,7 +89,7 @@ impl Store {
     pub async fn forget_hook(&self, hook: &str) -> Result<(), StoreError> {
         loop {
             let mut writing = self.begin().await?;
-            if writing.subscriptions.iter().any(|subscription| subscription.hook == hook) {
+            if writing.follows.hooks.iter().any(|subscription| subscription.hook == hook) {
                 return Ok(());
             }
             // In pieces, because a run must not wait for long.

@@ -84,6 +84,9 @@ const STEPS: &[SchemaStep] = schema_steps![
     "cluster" in "0070_cluster.sql",
     "observed people" in "0082_observed_people.sql",
     "noted users" in "0083_noted_users.sql",
+    "identity" in "0084_identity.sql",
+    "followed events" in "0085_followed_events.sql",
+    "claimed deliveries" in "0086_claimed_deliveries.sql",
 ];
 
 /// The number of a step that a build for tests does not know: it is an older version then.

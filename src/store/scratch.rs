@@ -34,7 +34,9 @@ impl Scratch {
     pub async fn copy_of(store: &Store) -> Result<Self, StoreError> {
         let folder = folder_beside(store)?;
         let written = store.copy_to(&folder.join(DATABASE)).await;
-        Self::open_written(folder, written).await
+        let copy = Self::open_written(folder, written).await?;
+        copy.store.set_log_keys(store.log_keys());
+        Ok(copy)
     }
 
     async fn open_written(

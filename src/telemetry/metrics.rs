@@ -75,7 +75,29 @@ pub fn page(
             [(Vec::new(), (*leads).into())],
         );
     }
-    if let Some(StoreSnapshot { bytes, events, directories, accounts, hooks, targets }) = store {
+    if let Some(snapshot) = store {
+        let StoreSnapshot {
+            bytes,
+            events,
+            attention,
+            cluster_attention,
+            directories,
+            accounts,
+            hooks,
+            targets,
+        } = snapshot;
+        gauges(
+            &mut registry,
+            "rosterd_store_attention",
+            "Findings about the store that need attention, as rosterctl status lists them",
+            [(Vec::new(), *attention as i64)],
+        );
+        gauges(
+            &mut registry,
+            "rosterd_cluster_attention",
+            "Findings about the nodes of a shared store, as rosterctl leader show lists them",
+            cluster_attention.map(|findings| (Vec::new(), findings as i64)),
+        );
         let bytes = bytes.map(|bytes| (Vec::new(), bytes as i64));
         gauges_in(
             &mut registry,

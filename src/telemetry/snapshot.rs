@@ -20,6 +20,10 @@ pub struct StoreSnapshot {
     pub bytes: Option<u64>,
     /// Events ever recorded.
     pub events: u64,
+    /// Findings about the store that need attention.
+    pub attention: u64,
+    /// Findings about the nodes; `None` where the store is a file.
+    pub cluster_attention: Option<u64>,
     pub directories: Vec<DirectorySeries>,
     pub accounts: Vec<AccountSeries>,
     pub hooks: Vec<HookSeries>,

@@ -230,18 +230,27 @@ async fn a_gap_in_the_log_is_intact_only_if_the_next_entry_tells_of_it() {
     }
 }
 
+fn stopped(daemon: &mut Daemon) {
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.wait().success());
+}
+
+/// Replaces a text in the configuration.
+fn rewrite(place: &Place, from: &str, to: &str) {
+    let file = place.folder.path().join("rosterd.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains(from), "{text}");
+    std::fs::write(file, text.replace(from, to)).unwrap();
+}
+
 #[test]
-fn a_restored_dump_lets_runs_only_plan_and_a_lost_pause_is_on_again() {
+fn a_dump_restored_elsewhere_lets_runs_only_plan_and_a_lost_pause_is_on_again() {
     let Some(url) = Place::database() else { return };
     let place = Place::at(url.clone());
     let (_, server, name) = parts(&url);
     place.configure(server);
     let mut daemon = started(&place);
     daemon.import();
-    let stopped = |daemon: &mut Daemon| {
-        daemon.signal(Signal::SIGTERM);
-        assert!(daemon.wait().success());
-    };
     stopped(&mut daemon);
     let elsewhere = url.replace(name, "postgres");
     let sql = |sql: &str| place.runtime.block_on(administer(&elsewhere, sql));
@@ -253,8 +262,10 @@ fn a_restored_dump_lets_runs_only_plan_and_a_lost_pause_is_on_again() {
     stopped(&mut daemon);
     place.sim.edit(|ad| ad.set(mover.as_str(), "mail", "new@example.com"));
 
-    sql(&format!("DROP DATABASE {name}"));
-    sql(&format!("ALTER DATABASE {name}_dump RENAME TO {name}"));
+    // Another name of the database, and a further host, lead to the same store.
+    let (host, port) = server.split_once(':').unwrap();
+    let hosts = format!("localhost:{port},{host}:{port}/{name}_dump\"");
+    rewrite(&place, &format!("{server}/{name}\""), &hosts);
     let daemon = started(&place);
     until("the pause is on again", || {
         let status = daemon.done("status");
@@ -266,6 +277,57 @@ fn a_restored_dump_lets_runs_only_plan_and_a_lost_pause_is_on_again() {
     until("the change waits for approval", || {
         (daemon.done("held list")["held"].as_array()?.len() == 1).then_some(())
     });
+}
+
+#[test]
+fn another_store_has_lost_nothing_and_the_notes_about_the_former_one_are_told() {
+    let Some(url) = Place::database() else { return };
+    let place = Place::at(url.clone());
+    place.configure(parts(&url).1);
+    let mut daemon = started(&place);
+    daemon.import();
+    stopped(&mut daemon);
+
+    let other = Place::database().unwrap();
+    rewrite(&place, parts(&url).2, parts(&other).2);
+    let mut daemon = started(&place);
+    daemon.create_acme();
+    let attention = |daemon: &Daemon| daemon.done("status")["store"]["attention"].to_string();
+    let told = attention(&daemon);
+    assert!(told.contains("has worked with another store than"), "{told}");
+    assert_eq!(events(&daemon, "store.rewound"), Vec::<Value>::new());
+    // The remedy works as it is printed.
+    let remedy = told.split_once("rm ").unwrap().1.split('"').next().unwrap();
+    let note = std::fs::read(remedy).unwrap();
+    let done = Command::new("sh").args(["-c", &format!("rm {remedy}")]).status().unwrap();
+    assert!(done.success() && !attention(&daemon).contains("another store"));
+    stopped(&mut daemon);
+
+    // The notes about a store hold whenever it comes back.
+    std::fs::write(remedy, note).unwrap();
+    rewrite(&place, parts(&other).2, parts(&url).2);
+    place
+        .runtime
+        .block_on(administer(&url, "DELETE FROM events WHERE seq = (SELECT MAX(seq) FROM events)"));
+    let daemon = started(&place);
+    assert_eq!(events(&daemon, "store.rewound").len(), 1);
+}
+
+#[tokio::test]
+async fn a_process_whose_database_gets_another_store_ends_and_tells_no_loss() {
+    let Some(url) = database().await else { return };
+    let (store, clock) = (Store::open(&url).await.unwrap(), Clock::system());
+    let cause = EventCause { actor: alice(), run: None, account: None, at: clock.now() };
+    let event = || Event::about("run.failed", "corp", &cause, Value::Null, Value::Null);
+    store.record(&[event(), event()], &clock).await.unwrap();
+    store.trust_log().await.unwrap();
+    let other =
+        "UPDATE identity SET id = uuid_send(gen_random_uuid()); DELETE FROM events WHERE seq = 2";
+    administer(&url, other).await;
+    let watched = store.watch_server().await.unwrap_err();
+    assert!(matches!(watched, StoreError::Exchanged) && watched.is_final(), "{watched}");
+    let lost = store.lost_commits().await;
+    assert!(matches!(lost, Err(StoreError::Exchanged)), "{lost:?}");
 }
 
 #[test]

@@ -57,3 +57,11 @@ pub struct StepDown {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
 }
+
+/// A request to forget a node that is gone.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForgetNode {
+    /// The name of the node.
+    pub node: String,
+}

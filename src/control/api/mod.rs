@@ -36,7 +36,7 @@ pub use accounts::{
 };
 pub use callers::Caller;
 pub use changes::{Change, ChangedPerson};
-pub use cluster::{Cluster, ClusterLeader, ClusterNode, StepDown};
+pub use cluster::{Cluster, ClusterLeader, ClusterNode, ForgetNode, StepDown};
 pub use contacts::{Contact, Contacts};
 pub use directories::{
     Check, CheckStep, Directories, DirectoryRenaming, DirectoryStatus, ManagedCounts, Pause,

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 
-use super::request::{Answer, Shared, optional_document};
+use super::request::{Answer, Shared, document, optional_document};
 use super::time::time;
 use crate::control::api;
 use crate::control::operation::{Operation, REFUSED, act, read};
@@ -25,6 +25,11 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
             .on_every_node()
             .answers::<api::Cluster>("The nodes, after this one leads")
             .fails(&[REFUSED]),
+        act("cluster.node_forgotten", "/leader/forget", forget, "Forget a node that is gone")
+            .on_every_node()
+            .takes::<api::ForgetNode>()
+            .answers::<api::Cluster>("The nodes, without that one")
+            .fails(&[REFUSED, UNKNOWN]),
     ]
 }
 
@@ -43,6 +48,11 @@ async fn step_down(State(control): Shared, body: Bytes) -> Answer<api::Cluster> 
 
 async fn take(State(control): Shared) -> Answer<api::Cluster> {
     Ok(Json(convert(control.engine.lead_here().await?)))
+}
+
+async fn forget(State(control): Shared, body: Bytes) -> Answer<api::Cluster> {
+    let api::ForgetNode { node } = document(&body)?;
+    Ok(Json(convert(control.engine.forget_node(&node).await?)))
 }
 
 pub(in crate::control) fn convert(status: ClusterStatus) -> api::Cluster {

@@ -47,6 +47,9 @@ const BATCH: u64 = 64;
 /// Time for the attempts under way when the daemon stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 
+/// An attempt ends so long after the timeout of its hook at the latest, also that of a frozen leader.
+const CLAIM_GRACE: Duration = Duration::from_secs(5);
+
 /// Wait after an error of the store.
 const STORE_RETRY: Duration = Duration::from_secs(5);
 
@@ -138,8 +141,8 @@ impl Engine {
     /// Returns the mark of the programs that this rosterd starts. Another one on the same machine, and on
     /// the same store, has another mark.
     pub(in crate::engine) fn instance(&self) -> String {
-        let store = self.store.instance();
-        self.turn.cluster().map_or_else(|| store.to_owned(), |c| format!("{store}-{}", c.node))
+        let store = self.store.mark();
+        self.turn.cluster().map_or(store.clone(), |cluster| format!("{store}-{}", cluster.node))
     }
 
     /// Ends the programs that an earlier process left running. Called before the first delivery.
@@ -240,28 +243,47 @@ impl Engine {
         }
         let is_suspect = state.is_down || state.failures >= FAILURE_STREAK;
         let slots = if is_suspect { 1 } else { hook.config.concurrency };
-        while state.attempts.len() < slots {
+        let mut begun: Vec<DueDelivery> = Vec::new();
+        let mut wait = MAX_WAIT;
+        while state.attempts.len() + begun.len() < slots {
             let Some(due) = state.ready.pop_front() else {
                 let fetched =
                     self.store.due(name, now, BATCH + state.under_way.len() as u64).await?;
-                let is_busy = |due: &DueDelivery| {
-                    state.under_way.values().any(|busy| busy.subject == due.subject)
-                };
-                state.ready = fetched.into_iter().filter(|due| !is_busy(due)).collect();
+                state.ready =
+                    fetched.into_iter().filter(|due| !state.is_busy(due, &begun)).collect();
                 if state.ready.is_empty() {
                     let next = self.store.next_due(name, now).await?;
-                    return Ok(next.map_or(MAX_WAIT, |at| at.since(now)));
+                    wait = next.map_or(MAX_WAIT, |at| at.since(now));
+                    break;
                 }
                 continue;
             };
-            if state.under_way.values().any(|busy| busy.subject == due.subject) {
-                continue;
+            if !state.is_busy(&due, &begun) {
+                begun.push(due);
             }
-            let (engine, at_work, begun) = (Arc::clone(self), Arc::clone(hook), due.clone());
-            let task = state.attempts.spawn(async move { engine.attempt(&at_work, begun).await });
+        }
+        self.claim_deliveries(hook, &begun, now).await?;
+        for due in begun {
+            let (engine, at_work, attempted) = (Arc::clone(self), Arc::clone(hook), due.clone());
+            let attempt = async move { engine.attempt(&at_work, attempted).await };
+            let task = state.attempts.spawn(attempt);
             state.under_way.insert(task.id(), due);
         }
-        Ok(MAX_WAIT)
+        Ok(wait)
+    }
+
+    /// Keeps the next leader from these deliveries, and from later ones about their subjects, while this one
+    /// may be frozen in the middle of them.
+    async fn claim_deliveries(
+        &self,
+        hook: &ConfiguredHook,
+        begun: &[DueDelivery],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(cluster) = self.turn.cluster() else { return Ok(()) };
+        let seqs: Vec<u64> = begun.iter().map(|due| due.seq).collect();
+        let until = now.plus(hook.config.timeout + CLAIM_GRACE);
+        self.store.claim_deliveries(&hook.config.name, &seqs, &cluster.node, until).await
     }
 
     async fn attempt(&self, hook: &ConfiguredHook, due: DueDelivery) -> Attempt {
@@ -415,6 +437,11 @@ impl Engine {
 }
 
 impl WorkerState {
+    /// Returns whether another delivery about the same subject is under way, or is just begun.
+    fn is_busy(&self, due: &DueDelivery, begun: &[DueDelivery]) -> bool {
+        self.under_way.values().chain(begun).any(|busy| busy.subject == due.subject)
+    }
+
     /// Limits stored times after the clock was set back.
     fn limit_to(&mut self, now: Timestamp) {
         self.expired_at = self.expired_at.min(now);

@@ -66,7 +66,8 @@ impl Engine {
                 "the database has lost commits (event {seq}), and all runs only plan until you approve; see rosterctl event list --type {REWOUND}, then rosterctl event accept-loss"
             )
         });
-        Ok(lost.into_iter().chain(self.store.warning()).collect())
+        let others = self.store.notes_of_others();
+        Ok(lost.into_iter().chain(others).chain(self.store.warning()).collect())
     }
 
     /// Notes that an operator knows of a loss. Changes that wait for approval still wait.

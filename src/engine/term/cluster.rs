@@ -7,11 +7,14 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::engine::{Engine, EngineError, Rules};
-use crate::model::{Leader, Node, NodeHealth, Sharing};
+use crate::model::{Leader, Node, NodeHealth, Sharing, Timestamp};
 
 /// The sentence of a node that lacks steps of the schema.
 pub(super) const BEHIND: &str =
     "this rosterd is of an earlier version than the store: it answers, and never leads; upgrade it";
+
+/// The sentence of a node without the key of the event log.
+pub(super) const KEYLESS: &str = "this rosterd has no key of the event log, which is chained with one: it answers, never leads, and refuses suspensions and pauses; name the file of the key in [events] key-file, then systemctl reload rosterd";
 
 /// Returns the sentence of a node whose name another one has.
 pub(super) fn twin(node: &str) -> String {
@@ -32,9 +35,13 @@ pub enum LeaderError {
     #[error("no rosterd on this store is named {name}: rosterctl leader show lists {known}")]
     Unknown { name: String, known: String },
     #[error(
-        "{0} never leads: takeover = false is in its configuration, or it is of an earlier version than the store"
+        "{0} never leads: takeover = false is in its configuration, it has no key of the event log, or it is of an earlier version than the store"
     )]
     NeverLeads(String),
+    #[error("{node} was last heard of at {heard}: start rosterd there, and ask again")]
+    Silent { node: String, heard: Timestamp },
+    #[error("{0} is there: stop rosterd on it first (systemctl disable --now rosterd)")]
+    IsThere(String),
     #[error("{0} did not take over in time, and the leader is who it was: rosterctl leader show")]
     NotTaken(String),
 }
@@ -49,6 +56,18 @@ pub struct ClusterStatus {
     pub lease: Duration,
     /// Sentences about what needs attention.
     pub attention: Vec<String>,
+}
+
+/// A node that was not heard of for so many leases is not there.
+const SILENT: u32 = 3;
+
+impl ClusterStatus {
+    fn named(&self, name: &str) -> Result<&Node, LeaderError> {
+        self.nodes.iter().find(|node| node.node == name).ok_or_else(|| {
+            let known: Vec<&str> = self.nodes.iter().map(|node| node.node.as_str()).collect();
+            LeaderError::Unknown { name: name.to_owned(), known: known.join(", ") }
+        })
+    }
 }
 
 impl Engine {
@@ -69,7 +88,7 @@ impl Engine {
             node: cluster.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             configuration: self.configuration_hash(),
-            takeover: cluster.takeover && !self.turn.is_behind.load(Ordering::Relaxed),
+            takeover: cluster.takeover && self.turn.unfitness().is_none(),
             health: NodeHealth { line, unreadable },
             heard: self.clock.now(),
         }
@@ -114,8 +133,10 @@ impl Engine {
                     "{node} cannot read {failed}; it takes over later than the others: rosterctl directory check on {node} tells what to do"
                 ));
             }
-            if now.since(*heard) > *lease * 3 {
-                attention.push(format!("{node} was last heard of at {heard}: start rosterd there"));
+            if now.since(*heard) > *lease * SILENT {
+                attention.push(format!(
+                    "{node} was last heard of at {heard}: start rosterd there; if it is gone for good, rosterctl leader forget {node}"
+                ));
             } else if theirs.as_ref().is_some_and(|theirs| theirs != configuration) {
                 attention.push(format!(
                     "{node} has another configuration than the leader, and takes over later: make both the same, then systemctl reload rosterd"
@@ -127,9 +148,7 @@ impl Engine {
         if self.turn.has_twin.load(Ordering::Relaxed) {
             attention.push(twin(node));
         }
-        if self.turn.is_behind.load(Ordering::Relaxed) {
-            attention.push(BEHIND.to_owned());
-        }
+        attention.extend(self.turn.unfitness().map(str::to_owned));
         if leader.is_none() {
             attention
                 .push("nobody leads at this moment: a node takes over within seconds".to_owned());
@@ -150,33 +169,42 @@ impl Engine {
             return Err(LeaderError::NotShared.into());
         };
         let now = self.clock.now();
-        let is_there = |node: &&Node| now.since(node.heard) <= status.lease * 2;
-        let there: Vec<&Node> = status.nodes.iter().filter(is_there).collect();
-        let Some(leader) = status.leader.clone() else {
-            return Err(
-                LeaderError::Nobody("nobody leads at this moment; look again".to_owned()).into()
-            );
+        let is_there = |node: &&Node| now.since(node.heard) <= status.lease * SILENT;
+        let mut changes = self.turn.leader.subscribe();
+        // Between two terms nobody leads for a moment.
+        let leader =
+            match tokio::time::timeout(status.lease * 2, changes.wait_for(Option::is_some)).await {
+                Ok(Ok(leader)) => leader.clone(),
+                _ => None,
+            };
+        let Some(leader) = leader else {
+            let why = "nobody leads; see what the nodes say in rosterctl leader show";
+            return Err(LeaderError::Nobody(why.to_owned()).into());
         };
         match to {
-            Some(name) => match there.iter().find(|node| node.node == name) {
-                None => {
-                    let known =
-                        there.iter().map(|n| n.node.as_str()).collect::<Vec<_>>().join(", ");
-                    return Err(LeaderError::Unknown { name: name.to_owned(), known }.into());
+            Some(name) => {
+                let node = status.named(name)?;
+                if leader.node == name {
+                    return Ok(status);
                 }
-                Some(node) if !node.takeover => {
+                if !is_there(&node) {
+                    let (node, heard) = (name.to_owned(), node.heard);
+                    return Err(LeaderError::Silent { node, heard }.into());
+                }
+                if !node.takeover {
                     return Err(LeaderError::NeverLeads(name.to_owned()).into());
                 }
-                Some(_) if leader.node == name => return Ok(status),
-                Some(_) => {}
-            },
-            None if !there.iter().any(|n| n.takeover && n.node != leader.node) => {
+            }
+            None if !status
+                .nodes
+                .iter()
+                .any(|n| is_there(&n) && n.takeover && n.node != leader.node) =>
+            {
                 let why = format!("{} leads, and goes on", leader.node);
                 return Err(LeaderError::Nobody(why).into());
             }
             None => {}
         }
-        let mut changes = self.turn.leader.subscribe();
         self.store.want_leader(leader.epoch, to.unwrap_or_default()).await?;
         let is_new = |now: &Option<Leader>| now.as_ref().is_some_and(|n| n.epoch > leader.epoch);
         // A leader that hangs does not make room by itself.
@@ -189,6 +217,17 @@ impl Engine {
                 return Err(LeaderError::NotTaken(who).into());
             }
         }
+        self.cluster_status().await?.ok_or_else(|| LeaderError::NotShared.into())
+    }
+
+    /// Forgets a node that is gone. It is there again when it starts again.
+    pub async fn forget_node(&self, name: &str) -> Result<ClusterStatus, EngineError> {
+        let status = self.cluster_status().await?.ok_or(LeaderError::NotShared)?;
+        let node = status.named(name)?;
+        if self.clock.now().since(node.heard) <= status.lease * SILENT {
+            return Err(LeaderError::IsThere(name.to_owned()).into());
+        }
+        self.store.forget_node(name).await?;
         self.cluster_status().await?.ok_or_else(|| LeaderError::NotShared.into())
     }
 }

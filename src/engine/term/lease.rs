@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
 use crate::engine::term::Term;
-use crate::engine::term::cluster::{BEHIND, twin};
+use crate::engine::term::cluster::twin;
 use crate::model::{Leader, Sharing, Timestamp};
 use crate::store::{Look, Schema, StoreError};
 use crate::telemetry::chain;
@@ -112,8 +112,12 @@ impl Engine {
             Schema::Older => {}
         }
         let is_behind = matches!(look.schema, Schema::Newer(_));
-        if !self.turn.is_behind.swap(is_behind, Ordering::Relaxed) && is_behind {
-            tracing::warn!("{BEHIND}");
+        let lacks_key = look.is_keyed && self.store.has_no_log_keys();
+        let before = self.turn.unfitness();
+        self.turn.is_behind.store(is_behind, Ordering::Relaxed);
+        self.turn.lacks_key.store(lacks_key, Ordering::Relaxed);
+        if let Some(told) = self.turn.unfitness().filter(|told| before != Some(told)) {
+            tracing::warn!("{told}");
         }
         if std::mem::replace(&mut watch.head, look.head) < look.head {
             self.store.note_news();
@@ -178,11 +182,8 @@ impl Engine {
             return Ok(());
         }
         let is_unwanted = look.wanted.as_ref().is_some_and(|wanted| *wanted != cluster.node);
-        let why = if self.turn.is_behind.load(Ordering::Relaxed) {
-            Some("the store is of a newer version")
-        } else {
-            is_unwanted.then_some("an operator asked for that")
-        };
+        let is_unwanted = is_unwanted.then_some("an operator asked for that");
+        let why = self.turn.unfitness().or(is_unwanted);
         if let Some(why) = why {
             tracing::info!("this rosterd makes room for another leader: {why}");
             watch.makes_room_until = self.clock.passed() + cluster.lease;
@@ -215,7 +216,7 @@ impl Engine {
         terms: &watch::Sender<Option<Term>>,
     ) -> Result<(), StoreError> {
         let now = self.clock.passed();
-        let may_lead = cluster.takeover && !self.turn.is_behind.load(Ordering::Relaxed);
+        let may_lead = cluster.takeover && self.turn.unfitness().is_none();
         // A process that was killed has started again, and follows itself.
         let is_restart =
             look.is_own && self.store.has_former_lease() && may_lead && look.wanted.is_none();

@@ -45,6 +45,8 @@ pub(in crate::engine) struct Turn {
     leads: AtomicBool,
     /// Whether the schema has steps that this rosterd does not know, so that it never leads.
     is_behind: AtomicBool,
+    /// Whether the event log has a key that this rosterd lacks, so that it never leads.
+    lacks_key: AtomicBool,
     /// Whether another rosterd has the name of this node.
     has_twin: AtomicBool,
     /// Microseconds of elapsed time at the last proof that this process leads.
@@ -62,6 +64,7 @@ impl Turn {
             token: Mutex::new(stop.child_token()),
             leads: AtomicBool::new(true),
             is_behind: AtomicBool::default(),
+            lacks_key: AtomicBool::default(),
             has_twin: AtomicBool::default(),
             proven: AtomicU64::default(),
             leader: watch::Sender::default(),
@@ -80,6 +83,12 @@ impl Turn {
 
     pub(in crate::engine) fn cluster(&self) -> Option<&Sharing> {
         self.cluster.as_ref()
+    }
+
+    /// Returns why this rosterd cannot lead, whatever its configuration says.
+    fn unfitness(&self) -> Option<&'static str> {
+        let reasons = [(&self.is_behind, cluster::BEHIND), (&self.lacks_key, cluster::KEYLESS)];
+        reasons.into_iter().find(|(is_so, _)| is_so.load(Ordering::Relaxed)).map(|(_, told)| told)
     }
 
     /// Returns the token of the present term, which does not change meanwhile.
@@ -204,6 +213,7 @@ impl Engine {
             tracing::warn!("cancelled {cut} runs that were interrupted; the next runs repeat them");
         }
         let Some(Sharing { node, .. }) = &self.turn.cluster else { return Ok(()) };
+        self.store.release_deliveries(node, now).await?;
         let cause = EventCause { actor: Actor::rosterd(), run: None, account: None, at: now };
         let Term { epoch, before, .. } = term;
         let data = json!({ "node": node, "epoch": epoch, "before": before });

@@ -9,6 +9,7 @@ on_both! {
     a_chain_with_a_key_cannot_be_computed_anew_without_it
     a_chain_continues_with_another_key_and_is_verified_by_all_keys
     a_chain_without_a_key_is_sealed_by_the_first_entry_with_one
+    an_entry_without_a_key_is_refused_after_one_with_it
     events_of_one_transaction_have_the_names_before_and_after_it
     a_forgotten_user_is_not_named_again
     an_edit_of_the_log_breaks_the_chain_at_its_place
@@ -145,6 +146,23 @@ async fn a_chain_without_a_key_is_sealed_by_the_first_entry_with_one(f: Fresh) {
         .unwrap();
     drop(writer);
     assert_eq!(f.verified().await, Err(5));
+}
+
+async fn an_entry_without_a_key_is_refused_after_one_with_it(f: Fresh) {
+    let cause = EventCause { actor: alice(), run: None, account: None, at: f.clock.now() };
+    let event = || Event::about("run.failed", "corp", &cause, Json::Null, Json::Null);
+    f.record(1).await;
+    f.store.set_log_keys(LogKeys::of(KEY));
+    f.record(2).await;
+    f.store.set_log_keys(LogKeys::default());
+    let refused = f.store.record(&[event()], &f.clock).await;
+    assert!(matches!(refused, Err(StoreError::Keyless)), "{refused:?}");
+    f.store.set_log_keys(LogKeys::of(KEY));
+    let refused = f.store.chain_with(LogKeys::default(), |_| event(), &f.clock).await;
+    assert!(matches!(refused, Err(StoreError::Keyless)), "{refused:?}");
+    // The former keys stay in use.
+    f.record(1).await;
+    assert_eq!(f.verified().await, Ok((5, Some(3))), "the first entry is the account's");
 }
 
 /// The `data.user` of the latest events, oldest first.

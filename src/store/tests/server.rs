@@ -95,6 +95,9 @@ async fn texts_compare_by_bytes_in_a_database_of_any_locale() {
             .map(|row| sqlx::Row::get(row, 0))
             .collect();
         assert_eq!(other, Vec::<String>::new(), "{kind}");
+        let isolation = Sql::new("SELECT current_setting('default_transaction_isolation')");
+        let isolation = isolation.first(&store.readers).await.unwrap().unwrap();
+        assert_eq!(sqlx::Row::get::<String, _>(&isolation, 0), "read committed", "{kind}");
         store.record(&[told()], &Clock::system()).await.unwrap();
         let family =
             EventFilter { kinds: vec!["user.*".into()], limit: 10, ..EventFilter::default() };

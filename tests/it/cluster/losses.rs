@@ -23,7 +23,11 @@ fn a_brake_that_only_a_waiting_node_knows_is_put_on_again_by_it() {
     };
     assert_eq!(status(&site, 1).as_deref(), Some("suspended"));
     site.kill(0);
-    std::fs::remove_file(site.nodes[0].folder.path().join("head")).unwrap();
+    let noted = std::fs::read_dir(site.nodes[0].folder.path()).unwrap().flatten();
+    let is_head = |path: &std::path::PathBuf| path.to_string_lossy().contains("/head.");
+    let noted: Vec<_> = noted.map(|entry| entry.path()).filter(is_head).collect();
+    assert_eq!(noted.len(), 1, "{noted:?}");
+    std::fs::remove_file(&noted[0]).unwrap();
     pair.lab("promote", &[]);
 
     // A store that lacks the suspension lets no user in.

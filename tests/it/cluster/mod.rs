@@ -76,6 +76,8 @@ struct Like {
     keys: &'static str,
     /// Further commands of the hook.
     hook: &'static str,
+    /// How long the hook may take. The next leader waits for a program of the former one so long.
+    hook_timeout: &'static str,
     /// Variables of the environment, each with the name of its node.
     environment: Vec<(&'static str, &'static str, String)>,
     /// Whether each node has a relay of its own to the database, and to the directory.
@@ -94,6 +96,7 @@ impl Default for Like {
             more,
             keys,
             hook: "",
+            hook_timeout: "8s",
             environment,
             has_far_database: false,
             has_far_directory: false,
@@ -112,7 +115,7 @@ impl Site {
     /// Returns such a site on this database.
     fn at(url: String, mut like: Like) -> Self {
         sqlx::any::install_default_drivers();
-        let Like { nodes, people, hook, .. } = like;
+        let Like { nodes, people, hook, hook_timeout, .. } = like;
         let runtime = Runtime::new().unwrap();
         let sim = runtime.block_on(Sim::builder().people(people).start()).unwrap();
         let shared = tempfile::tempdir().unwrap();
@@ -125,7 +128,7 @@ impl Site {
         );
         folder::write(&program, &text, 0o755);
         like.more = format!(
-            "[safety]\nconfirmed = {{ percent = 100, at-least = 100 }}\nreactivate = {{ percent = 100, at-least = 100 }}\n{}\n[[hook]]\nname = \"tells\"\nevents = [\"user.*\"]\nexec = [\"{}\"]\n",
+            "[safety]\nconfirmed = {{ percent = 100, at-least = 100 }}\nreactivate = {{ percent = 100, at-least = 100 }}\n{}\n[[hook]]\nname = \"tells\"\nevents = [\"user.*\"]\ntimeout = \"{hook_timeout}\"\nexec = [\"{}\"]\n",
             like.more,
             program.display()
         );

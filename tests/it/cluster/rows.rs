@@ -42,14 +42,58 @@ fn a_node_that_does_not_lead_answers_reads_and_names_the_leader() {
 }
 
 #[test]
-fn a_brake_works_on_every_node_and_the_hook_of_the_leader_tells_of_it() {
-    let Some(site) = Site::new(Like { lease: LONG, people: 20, ..Like::default() }) else { return };
+fn a_brake_works_on_every_node_and_a_hook_of_the_leader_alone_tells_of_it() {
+    let like = Like { nodes: 1, lease: LONG, people: 20, ..Like::default() };
+    let Some(mut site) = Site::new(like) else { return };
+    let place = site.place("b");
+    let file = place.folder.path().join("rosterd.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let (before, hook) = text.split_once("[[hook]]").unwrap();
+    let (_, after) = hook.split_once("/hook\"]\n").unwrap();
+    std::fs::write(&file, format!("{before}{after}")).unwrap();
+    site.nodes.push(place);
+    site.start(1);
+    assert_eq!(site.daemon(1).done("hook list")["hooks"], serde_json::json!([]));
     let (user, _) = site.people(1)[0].clone();
     site.daemon(1).done(&format!("user suspend {user}"));
     assert_eq!(site.status_of(0, &user), "suspended");
     site.daemon(1).done("directory pause corp");
     assert_eq!(site.daemon(0).done("status")["directories"][0]["state"], "paused");
     site.check(0);
+}
+
+#[test]
+fn a_node_without_the_key_of_the_log_writes_nothing_and_never_leads() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    folder::write(&key, "an-event-log-key-of-sufficient-length\n", 0o600);
+    let more = format!("[events]\nkey-file = \"{}\"\n", key.display());
+    let like = Like { nodes: 1, people: 20, more: more.clone(), ..Like::default() };
+    let Some(mut site) = Site::new(like) else { return };
+    let place = site.place("b");
+    let file = place.folder.path().join("rosterd.toml");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    assert!(whole.contains(&more));
+    std::fs::write(&file, whole.replace(&more, "")).unwrap();
+    site.nodes.push(place);
+    site.start(1);
+    let (user, _) = site.people(1)[0].clone();
+    let (code, refused) = site.daemon(1).ctl(&format!("user suspend {user}"));
+    let told = refused["detail"].as_str().unwrap();
+    assert!(code != 0 && told.contains("[events] key-file"), "{refused:#}");
+
+    let epoch = site.number("SELECT epoch FROM leaders");
+    site.kill(0);
+    let free = "SELECT (runs_out < (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT - 6000000)::INT::BIGINT FROM leaders";
+    until("nobody has led for two leases", || (site.number(free) == 1).then_some(()));
+    assert_eq!(site.number("SELECT epoch FROM leaders"), epoch);
+    let attention = site.daemon(1).done("status")["cluster"]["attention"].to_string();
+    assert!(attention.contains("no key of the event log"), "{attention}");
+    std::fs::write(&file, whole).unwrap();
+    site.daemon(1).done("reload");
+    site.leads(1);
+    site.daemon(1).done(&format!("user suspend {user}"));
+    site.check(1);
 }
 
 #[test]
@@ -189,8 +233,34 @@ fn a_step_down_hands_over_at_once_from_every_node() {
     assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
     let (code, refused) = site.daemon(0).ctl("leader step-down --to nowhere");
     assert_eq!((code, &refused["status"]), (1, &404.into()), "{refused:#}");
+    assert!(refused["detail"].as_str().unwrap().contains("lists a, b, c"), "{refused:#}");
     assert_eq!(site.number("SELECT COUNT(*) FROM events WHERE kind = 'cluster.led'"), 4);
     site.check(0);
+}
+
+#[test]
+fn a_node_that_is_gone_is_named_until_it_is_forgotten() {
+    let Some(mut site) = Site::new(Like { people: 20, ..Like::default() }) else { return };
+    let (code, refused) = site.daemon(0).ctl("leader forget b");
+    assert!(code != 0 && refused["detail"].as_str().unwrap().contains("b is there"), "{refused:#}");
+    site.kill(1);
+    let attention = until("b is missed", || {
+        let attention = site.daemon(0).done("status")["cluster"]["attention"].to_string();
+        attention.contains("rosterctl leader forget b").then_some(attention)
+    });
+    assert!(attention.contains("b was last heard of at"), "{attention}");
+    let (code, refused) = site.daemon(0).ctl("leader step-down --to b");
+    let told = refused["detail"].as_str().unwrap();
+    assert!(code != 0 && told.contains("b was last heard of at"), "{refused:#}");
+    let cluster = site.daemon(0).done("leader forget b");
+    assert_eq!(cluster["attention"], serde_json::json!([]), "{cluster:#}");
+    let forgotten = site.daemon(0).done("event list --type cluster.node_forgotten");
+    assert_eq!(forgotten["events"].as_array().unwrap().len(), 1);
+    site.start(1);
+    until("it is there again", || {
+        let nodes = site.daemon(0).done("leader show")["nodes"].clone();
+        (nodes.as_array()?.len() == 2).then_some(())
+    });
 }
 
 #[test]
@@ -332,6 +402,46 @@ esac"#;
     });
     assert_eq!(site.daemon(0).pid(), pid);
     site.check(0);
+}
+
+#[test]
+fn the_order_of_a_person_outlasts_a_frozen_leader_whose_program_still_runs() {
+    // The program of the first node hangs, and each one notes what it begins.
+    let hook = r#"echo "$ROSTERD_INSTANCE $ROSTERD_EVENT_SEQ" >> "$0.begun"
+case $ROSTERD_INSTANCE in
+*-a) if [ -e "$0.hang" ]; then echo $$ > "$0.pid"; exec sleep 3600; fi ;;
+esac"#;
+    let like = Like { people: 20, hook, hook_timeout: "60s", ..Like::default() };
+    let Some(site) = Site::new(like) else { return };
+    site.all_told();
+    let people = site.people(0);
+    let file = |name: &str| site.told.with_file_name(format!("hook.{name}"));
+    std::fs::write(file("hang"), "").unwrap();
+    site.sim.edit(|ad| ad.disable(people[0].1.as_str()));
+    until("the program hangs", || file("pid").exists().then_some(()));
+    let hanging = "SELECT seq FROM deliveries WHERE state = 'pending' AND claimed_by = 'a'";
+    let seq = site.number(hanging);
+    site.daemon(0).signal(Signal::SIGSTOP);
+    site.leads(1);
+
+    // The next leader tells of others, and not of this person.
+    site.sim.edit(|ad| ad.enable(people[0].1.as_str()));
+    site.sim.edit(|ad| ad.disable(people[1].1.as_str()));
+    let of_another = format!(
+        "SELECT COUNT(*) FROM deliveries d JOIN events e ON e.seq = d.seq WHERE d.state = 'delivered' AND d.seq > {seq} AND d.subject = '{}'",
+        people[1].0
+    );
+    until("another person is told of", || (site.number(&of_another) == 1).then_some(()));
+    let begun = || std::fs::read_to_string(file("begun")).unwrap();
+    let by_b = || begun().lines().any(|line| line.ends_with(&format!("-b {seq}")));
+    assert!(!by_b(), "{}", begun());
+    assert_eq!(site.number(hanging), seq);
+    // The time of the frozen one has passed.
+    site.sql(&format!("UPDATE deliveries SET next_at = 0 WHERE seq = {seq}"));
+    site.sim.edit(|ad| ad.disable(people[2].1.as_str()));
+    until("this person is told of", || by_b().then_some(()));
+    site.daemon(0).signal(Signal::SIGCONT);
+    site.check(1);
 }
 
 /// The environment in which the clock of a node is wrong by some seconds. Returns `None` without

@@ -233,6 +233,10 @@ fn a_text_names_the_state_and_the_command_for_each_kind_of_event() {
         ("directory.attention", json!({ "attention": ["Group Roster Pro looks empty."] })),
         ("domain.lapsed", json!({ "domain": "example.com", "finding": "DNS has no TXT record" })),
         ("hook.dead_lettered", json!({ "type": "user.suspended", "error": "exit status 1" })),
+        (
+            "store.rewound",
+            json!({ "from": 8, "to": 9, "lost": 2, "brakes": [{ "seq": 9, "subject": "corp", "actor": "alice" }] }),
+        ),
     ];
     let texts: Vec<String> = all.iter().map(|(kind, after)| text(kind, after)).collect();
     insta::assert_snapshot!(texts.join("---\n"), @"
@@ -286,6 +290,17 @@ fn a_text_names_the_state_and_the_command_for_each_kind_of_event() {
 
     All of them:   rosterctl hook deliveries corp --state failed
     Deliver again: rosterctl hook redeliver corp --all
+    ---
+    the database has lost commits
+
+    The database has lost what was committed: 2 events (8 to 9). All runs only plan until you approve.
+
+    Lost, and put on again:
+      corp (by alice)
+
+    What was lost: rosterctl event list --type store.rewound
+    What waits:    rosterctl held list
+    You know it:   rosterctl event accept-loss
     ");
 }
 

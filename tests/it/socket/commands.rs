@@ -220,6 +220,7 @@ async fn every_command_of_rosterctl_uses_the_api_and_parses_its_answers() {
         [
             "completions",
             "console",
+            "leader forget",
             "leader show",
             "leader step-down",
             "leader take",

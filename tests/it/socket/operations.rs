@@ -289,6 +289,7 @@ async fn every_answer_matches_the_openapi_document() {
     office.expect(409, "get /v1/leader", None).await;
     office.expect(409, "post /v1/leader/step-down", Some(json!({ "to": "other" }))).await;
     office.expect(409, "post /v1/leader/take", None).await;
+    office.expect(409, "post /v1/leader/forget", Some(json!({ "node": "other" }))).await;
 
     office.migrate_one().await;
     office.post("/v1/directories/emea/relink-by-sid-history", None).await;

@@ -82,6 +82,8 @@ fn everything(format: Format) -> String {
     let store = StoreSnapshot {
         bytes: Some(4096),
         events: 7,
+        attention: 1,
+        cluster_attention: Some(1),
         directories: vec![directory],
         accounts: vec![account],
         hooks: vec![hook],
