@@ -23,7 +23,7 @@ words! {
         Ok = "ok",
         /// No run has ended yet.
         New = "new",
-        /// The target does not answer.
+        /// The target cannot be used, or its last full run failed.
         Degraded = "degraded",
         /// The target refuses the secret.
         Unauthorized = "unauthorized",
@@ -132,7 +132,9 @@ impl Engine {
         let (unmanaged, left) = self.store.unmanaged_counts(name).await?;
         let held = self.store.current_plan(&name.into()).await?.map_or(0, |plan| plan.count);
         let down = target.work.down.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let condition = match (&state.refused, &down) {
+        let failed_run =
+            target.work.failed_run.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let condition = match (&state.refused, down.as_ref().or(failed_run.as_ref())) {
             _ if state.paused_until.is_some_and(|until| until > now) => TargetCondition::Paused,
             (Some(refused), _) => match refused.kind {
                 RefusalKind::Unauthorized => TargetCondition::Unauthorized,
@@ -158,7 +160,14 @@ impl Engine {
         if let Some((reason, since)) = &down {
             let since =
                 humantime::format_duration(Duration::from_secs(now.since(*since).as_secs()));
-            attention.push(format!("{name}: the target has not answered for {since}: {reason}"));
+            attention
+                .push(format!("{name}: the target has been of no use for {since}: {reason}"));
+        }
+        if let Some((reason, at)) = failed_run.filter(|_| state.refused.is_none()) {
+            let since = humantime::format_duration(Duration::from_secs(now.since(at).as_secs()));
+            attention.push(format!(
+                "{name}: the last full run failed {since} ago: {reason}: rosterctl target sync {name} tries again"
+            ));
         }
         if let Some(oldest) = counts.oldest_deactivation.filter(|at| now.since(*at) > LATE) {
             let since =

@@ -158,8 +158,10 @@ pub(in crate::engine) struct TargetWork {
     pub(in crate::engine) has_group_work: AtomicBool,
     /// Why groups cannot be brought up to date.
     pub(in crate::engine) group_problems: Mutex<Vec<String>>,
-    /// Why the target does not answer, since when.
+    /// Why the target cannot be used, since when.
     pub(in crate::engine) down: Mutex<Option<(String, Timestamp)>>,
+    /// Why the last full run failed, and when.
+    pub(in crate::engine) failed_run: Mutex<Option<(String, Timestamp)>>,
 }
 
 impl TargetWork {
