@@ -239,7 +239,10 @@ impl Engine {
     /// Returns the configured target of a name.
     pub fn target(&self, name: &str) -> Result<Arc<Target>, EngineError> {
         let found = TargetName::parse(name).and_then(|name| self.targets().get(&name).cloned());
-        found.ok_or_else(|| EngineError::NotFound { what: "target", name: name.to_owned() })
+        found.ok_or_else(|| {
+            let targets = self.targets();
+            EngineError::unknown("target", name, targets.keys().map(TargetName::as_str))
+        })
     }
 
     /// Replaces the targets and returns the outcome for each. The caller has to
