@@ -12,7 +12,7 @@ use super::text::{
 };
 use super::{Exit, Output, run};
 use crate::control::api::{
-    Forgotten, Run, TargetAccount, TargetAccounts, TargetCheck, TargetPlan, TargetState,
+    Forgotten, Run, StepKind, TargetAccount, TargetAccounts, TargetCheck, TargetPlan, TargetState,
     TargetStatus, TargetStep, Targets, UnmanagedAccounts,
 };
 use crate::control::client::Route;
@@ -431,34 +431,27 @@ fn plan(plan: &TargetPlan, view: &View) -> Page {
 /// Shows a step with its attributes, and the reason that holds it.
 pub(super) fn one_step(step: &TargetStep, view: &View) -> Page {
     let mut page = Page::default();
-    {
-        let TargetStep {
-            step: kind,
-            user_id,
-            email,
-            display_name,
-            id: _,
-            reason,
-            before,
-            after,
-            held,
-        } = step;
-        let who = display_name.as_ref().or(email.as_ref()).unwrap_or(user_id);
-        let address = email.as_ref().filter(|email| *email != who);
-        let address = address.map(|email| format!(" <{email}>")).unwrap_or_default();
-        let reason = reason.map(|reason| format!(": {}", reason.explanation())).unwrap_or_default();
-        let held = held.map(|held| format!(" [{held}: {}]", held.explanation()));
-        page.sentence(
-            "  ",
-            &format!("{} {who}{address}{reason}{}", bold(kind), yellow(held.unwrap_or_default())),
-            view,
-        );
-        let nothing = Map::new();
-        for (name, value) in after.as_object().unwrap_or(&nothing) {
-            let before = before.get(name).filter(|before| !before.is_null());
-            let before = before.map(|before| format!("{} → ", text(before))).unwrap_or_default();
-            page.sentence("      ", &dim(format!("{name}: {before}{}", text(value))), view);
-        }
+    let TargetStep { step: kind, user_id, email, display_name, id: _, reason, before, after, held } =
+        step;
+    let what = match (kind, reason) {
+        (StepKind::Adopt, Some(_)) => "adopt and deactivate".to_owned(),
+        _ => kind.to_string(),
+    };
+    let who = display_name.as_ref().or(email.as_ref()).unwrap_or(user_id);
+    let address = email.as_ref().filter(|email| *email != who);
+    let address = address.map(|email| format!(" <{email}>")).unwrap_or_default();
+    let reason = reason.map(|reason| format!(": {}", reason.explanation())).unwrap_or_default();
+    let held = held.map(|held| format!(" [{held}: {}]", held.explanation()));
+    page.sentence(
+        "  ",
+        &format!("{} {who}{address}{reason}{}", bold(what), yellow(held.unwrap_or_default())),
+        view,
+    );
+    let nothing = Map::new();
+    for (name, value) in after.as_object().unwrap_or(&nothing) {
+        let before = before.get(name).filter(|before| !before.is_null());
+        let before = before.map(|before| format!("{} → ", text(before))).unwrap_or_default();
+        page.sentence("      ", &dim(format!("{name}: {before}{}", text(value))), view);
     }
     page
 }
