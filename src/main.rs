@@ -10,7 +10,8 @@ use rosterd::clock::Clock;
 use rosterd::config::Config;
 use rosterd::control::openapi_document;
 use rosterd::ctl::Terminal;
-use rosterd::ctl::directory::{check_steps, examined};
+use rosterd::ctl::check::{REQUESTS_WORK, check_steps};
+use rosterd::ctl::directory::examined;
 use rosterd::daemon::{Orders, Reload, RunnerAt, StoreFiles};
 use rosterd::engine::CheckOutcome;
 use rosterd::model::{Address, StoreAt};
@@ -253,8 +254,8 @@ fn check_target(config: &Config, name: &str, trial: Option<&Address>) -> ExitCod
     match checked {
         Ok(steps) => {
             let mut terminal = Terminal::standard(move || clock.now().to_utc());
-            let works = "requests can work";
-            let printed = terminal.print(&check_steps(name, &steps, works, &terminal.view()));
+            let printed =
+                terminal.print(&check_steps(name, &steps, REQUESTS_WORK, &terminal.view()));
             if printed.is_ok() && steps.iter().all(|step| step.outcome != CheckOutcome::Failed) {
                 ExitCode::SUCCESS
             } else {

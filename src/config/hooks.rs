@@ -7,8 +7,8 @@ use reqwest::Url;
 
 use super::files;
 use super::table::Table;
-use super::values::{duration, hook_name, is_open, nearest, path, web_url};
-use crate::model::{EVENT_TYPES, Gate, Mail, Program};
+use super::values::{duration, hook_name, is_open, path, web_url};
+use crate::model::{Gate, Mail, Program, event_types};
 
 /// A `[[hook]]` section.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -165,18 +165,5 @@ fn read_exec(table: &mut Table<'_>) -> Option<Program> {
 }
 
 pub(super) fn event(text: &str) -> Result<String, String> {
-    let family = |kind: &'static str| kind.split_once('.').map_or(kind, |(family, _)| family);
-    let is_known = match text.strip_suffix(".*") {
-        Some(wanted) => EVENT_TYPES.iter().any(|kind| family(kind) == wanted),
-        None => text == "*" || EVENT_TYPES.contains(&text),
-    };
-    if is_known {
-        return Ok(text.to_owned());
-    }
-    Err(match nearest(text, EVENT_TYPES.into_iter()) {
-        Some(kind) => format!("there is no event \"{text}\": did you mean {kind}?"),
-        None => format!(
-            "there is no event \"{text}\": write a type such as user.suspended, a family such as user.*, or *"
-        ),
-    })
+    event_types(text).map(|()| text.to_owned())
 }

@@ -37,7 +37,6 @@ pub use hooks::{Hook, Receiver, Webhook};
 pub use problems::{Place, Problem, Problems};
 pub use programs::{NamedProgram, programs};
 pub use targets::Target;
-pub use values::nearest;
 
 #[derive(Clone, PartialEq, Debug)]
 pub struct Config {

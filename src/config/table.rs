@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::problems::{Place, Problem};
-use super::values::nearest;
+use crate::model::nearest;
 use crate::sources::Source;
 
 /// Returns the list that no bracket closes. The parser reports its end, and every line after it.

@@ -9,13 +9,13 @@ use reqwest::Url;
 
 use super::table::Table;
 use super::values::{
-    cron, date, duration, duration_or_off, handle, is_open, nearest, one_of, path, pattern, rate,
-    some_text, target_name, web_url,
+    cron, date, duration, duration_or_off, handle, is_open, one_of, path, pattern, rate, some_text,
+    target_name, web_url,
 };
 use super::{files, safety};
 use crate::model::{
     Adopt, ChangeClass, Cron, DriftAction, Handle, LeaverAction, MatchAttribute, Mode, Rate,
-    RemoteId, TargetCredential, TargetGroup, TargetName, Tier, Timestamp,
+    RemoteId, TargetCredential, TargetGroup, TargetName, Tier, Timestamp, nearest,
 };
 use crate::reconcile::provision::{
     AttributePath, DEFAULT_MAPPING, Mapping, Paging, Quirks, Template, fields,

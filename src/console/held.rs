@@ -301,8 +301,12 @@ fn totals(plan: &HeldPlan) -> Markup {
 
 fn tone(kind: Kind) -> Tone {
     match kind {
-        Kind::Suspend | Kind::Release => Tone::Bad,
-        Kind::Reactivate | Kind::Create | Kind::Link => Tone::Good,
+        Kind::Suspend
+        | Kind::Release
+        | Kind::Deactivate
+        | Kind::AdoptAndDeactivate
+        | Kind::Delete => Tone::Bad,
+        Kind::Reactivate | Kind::Create | Kind::Link | Kind::Adopt => Tone::Good,
         Kind::Tier | Kind::Readdress | Kind::Update => Tone::Plain,
     }
 }

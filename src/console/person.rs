@@ -38,7 +38,7 @@ pub async fn page(
 async fn show(console: &Console, visit: &Visit, who: &str, notice: Option<Markup>) -> Shown {
     let explained: Answer<Explanation> =
         console.daemon().get(&Route::to(["users", who, "explain"])).await?;
-    let Explanation { who, user, remedies, entries, elsewhere, targets, history: _ } =
+    let Explanation { who, user, remedies, entries, elsewhere, targets, outlook: _, history: _ } =
         explained.value;
     let events = match &user {
         Some(user) => events(console, &user.id).await?,

@@ -86,13 +86,19 @@ async fn pass(gate: Gate, mut request: Request, next: Next) -> Result<Response, 
             request = without_dry_run(request)?;
             is_asked
         }
+        DryRuns::Instead(command) if is_dry_run(request.uri()) => {
+            let path = request.uri().path();
+            return Err(Refusal::invalid(format!(
+                "{path} has no dry run: {command} shows what it would do"
+            )));
+        }
         DryRuns::Refused if is_dry_run(request.uri()) => {
             let path = request.uri().path();
             return Err(Refusal::invalid(format!(
-                "{path} has no dry run, because it only reads, or acts outside of the store"
+                "{path} has no dry run, because a rehearsal cannot show its effect"
             )));
         }
-        DryRuns::Refused | DryRuns::Planned => false,
+        DryRuns::Refused | DryRuns::Instead(_) | DryRuns::Planned => false,
     };
     // An event contains the document. A sign-in has no event, because its document holds a
     // password. No second copy may exist when the handler wipes it.

@@ -31,6 +31,8 @@ pub(super) enum Effect {
 pub(super) enum DryRuns {
     /// It is refused, because the operation acts outside of the store, or reads.
     Refused,
+    /// It is refused. This command shows what the operation would do.
+    Instead(&'static str),
     /// The operation is done on a copy of the store.
     Rehearsed,
     /// The handler reads it, and plans.

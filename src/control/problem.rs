@@ -61,7 +61,7 @@ impl Refusal {
     }
 
     pub(super) fn not_found(what: &'static str, name: &str) -> Self {
-        EngineError::NotFound { what, name: name.to_owned() }.into()
+        EngineError::NotFound { what, name: name.to_owned(), near: None }.into()
     }
 }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::step::Step;
 use super::text::{Page, View, bold, count, dim, green, number, red, time, value, yellow};
 use crate::control::api::{
-    Change, ChangeClass, ChangeOutcome, ChangeVerb, HoldReason, Quarantined, Reason,
+    Change, ChangeClass, ChangeOutcome, ChangeVerb, HoldReason, Quarantined, Reason, StepKind,
 };
 
 /// A list of more changes than this is shortened to [`SHOWN`].
@@ -15,19 +16,21 @@ const SHOWN: usize = 20;
 
 /// The length of a list of changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
-    /// The first of many.
+pub enum Extent<'a> {
+    /// The first of many. The command has an option for all.
     Short,
+    /// The first of many. This command shows all.
+    Elsewhere(&'a str),
     All,
 }
 
-impl Extent {
+impl Extent<'_> {
     pub(crate) fn of(all: bool) -> Self {
         if all { Self::All } else { Self::Short }
     }
 
     fn of_list(self, length: usize) -> usize {
-        if self == Self::Short && length > MANY { SHOWN } else { length }
+        if self != Self::All && length > MANY { SHOWN } else { length }
     }
 }
 
@@ -35,9 +38,13 @@ impl Extent {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Suspend,
+    Deactivate,
+    AdoptAndDeactivate,
+    Delete,
     Reactivate,
     Create,
     Link,
+    Adopt,
     Tier,
     Readdress,
     Update,
@@ -46,6 +53,18 @@ pub(crate) enum Kind {
 
 impl Kind {
     pub(crate) fn of(change: &Change) -> Self {
+        if let Some(step) = Step::of(change) {
+            return match step.kind {
+                StepKind::Deactivate => Self::Deactivate,
+                StepKind::Adopt if step.reason.is_some() => Self::AdoptAndDeactivate,
+                StepKind::Adopt | StepKind::Link => Self::Adopt,
+                StepKind::Delete => Self::Delete,
+                StepKind::Reactivate => Self::Reactivate,
+                StepKind::Create => Self::Create,
+                StepKind::Rename => Self::Readdress,
+                StepKind::Update => Self::Update,
+            };
+        }
         match change.kind {
             ChangeVerb::Suspend => Self::Suspend,
             ChangeVerb::Reactivate => Self::Reactivate,
@@ -69,9 +88,13 @@ impl Kind {
     pub(crate) fn heading(self) -> &'static str {
         match self {
             Self::Suspend => "suspend",
+            Self::Deactivate => "deactivate",
+            Self::AdoptAndDeactivate => "adopt and deactivate",
+            Self::Delete => "delete",
             Self::Reactivate => "reactivate",
             Self::Create => "create",
             Self::Link => "link to the directory",
+            Self::Adopt => "adopt",
             Self::Tier => "change tier",
             Self::Readdress => "change addresses",
             Self::Update => "update",
@@ -81,7 +104,7 @@ impl Kind {
 }
 
 /// Formats the changes, grouped by kind.
-pub(crate) fn diff(changes: &[Change], extent: Extent, view: &View) -> Page {
+pub(crate) fn diff(changes: &[Change], extent: Extent<'_>, view: &View) -> Page {
     let mut kinds: BTreeMap<Kind, Vec<&Change>> = BTreeMap::new();
     for change in changes.iter().filter(|change| !is_bookkeeping(change)) {
         kinds.entry(Kind::of(change)).or_default().push(change);
@@ -112,7 +135,7 @@ pub(crate) fn is_bookkeeping(change: &Change) -> bool {
 }
 
 /// Formats changes with their users, at most [`SHOWN`] of a long list.
-pub(crate) fn people(changes: &[&Change], extent: Extent, view: &View) -> Page {
+pub(crate) fn people(changes: &[&Change], extent: Extent<'_>, view: &View) -> Page {
     let mut page = Page::default();
     let shown = extent.of_list(changes.len());
     let is_cut = shown < changes.len();
@@ -134,7 +157,8 @@ pub(crate) fn people(changes: &[&Change], extent: Extent, view: &View) -> Page {
         let more = number((changes.len() - shown) as u64);
         let evidence = changes.iter().any(|change| !evidence(&change.evidence, view).is_empty());
         let what = if evidence { ", and the evidence of each" } else { "" };
-        page.line(dim(format!("  … and {more} more{what}: --all")));
+        let how = if let Extent::Elsewhere(command) = extent { command } else { "--all" };
+        page.line(dim(format!("  … and {more} more{what}: {how}")));
     }
     page
 }
@@ -143,12 +167,18 @@ fn one(kind: Kind, change: &Change, page: &mut Page, view: &View) {
     let who = who(change);
     let mark = waiting_mark(change);
     let what = match (kind, &change.display_name) {
-        (Kind::Create, Some(_)) => text(&change.after, "tier").unwrap_or_default(),
+        (Kind::Create, Some(_)) if Step::of(change).is_none() => {
+            text(&change.after, "tier").unwrap_or_default()
+        }
         _ => what(kind, change),
     };
     let (lead, line) = match kind {
-        Kind::Suspend => ("  ", red(format!("- {who}  {what}"))),
-        Kind::Reactivate | Kind::Create | Kind::Link => ("  ", green(format!("+ {who}  {what}"))),
+        Kind::Suspend | Kind::Deactivate | Kind::AdoptAndDeactivate | Kind::Delete => {
+            ("  ", red(format!("- {who}  {what}")))
+        }
+        Kind::Reactivate | Kind::Create | Kind::Link | Kind::Adopt => {
+            ("  ", green(format!("+ {who}  {what}")))
+        }
         Kind::Tier | Kind::Readdress | Kind::Update | Kind::Release => {
             ("  ~ ", format!("{who}  {what}"))
         }
@@ -166,9 +196,12 @@ pub(crate) fn note(change: &Change) -> Option<&str> {
 
 /// Describes a change without its user.
 pub(crate) fn what(kind: Kind, change: &Change) -> String {
+    if let Some(step) = Step::of(change) {
+        return step.words();
+    }
     let reason = change.reason.map_or("no reason given", Reason::as_str);
     match kind {
-        Kind::Suspend => reason.to_owned(),
+        Kind::Suspend | Kind::Deactivate | Kind::AdoptAndDeactivate => reason.to_owned(),
         Kind::Reactivate if change.reason == Some(Reason::Operator) => {
             "no longer suspended by an operator".to_owned()
         }
@@ -186,9 +219,12 @@ pub(crate) fn what(kind: Kind, change: &Change) -> String {
             let named = Some(newcomer).filter(|text| !text.is_empty()).or_else(entry);
             format!("{}{barred}", named.unwrap_or_default())
         }
-        Kind::Tier | Kind::Readdress | Kind::Update | Kind::Release => {
-            differences(&change.before, &change.after).join("; ")
-        }
+        Kind::Tier
+        | Kind::Readdress
+        | Kind::Update
+        | Kind::Release
+        | Kind::Adopt
+        | Kind::Delete => differences(&change.before, &change.after).join("; "),
     }
 }
 
@@ -196,12 +232,16 @@ pub(crate) fn what(kind: Kind, change: &Change) -> String {
 pub(crate) fn sentence(change: &Change) -> String {
     let kind = Kind::of(change);
     let what = what(kind, change);
+    if let Some(step) = Step::of(change) {
+        let what = if what.is_empty() { what } else { format!(" ({what})") };
+        return format!("at {}: {}{what}", step.target, kind.heading());
+    }
     match kind {
         Kind::Suspend => red(format!("suspended as {what}")),
         Kind::Reactivate => green(what),
         Kind::Create => green(format!("created: {what}")),
         Kind::Link => green(format!("linked: {what}")),
-        Kind::Tier | Kind::Readdress | Kind::Update | Kind::Release => what,
+        _ => what,
     }
 }
 
@@ -326,7 +366,7 @@ pub(crate) fn quarantined(entries: &[Quarantined], view: &View) -> Page {
     }
     if shown < entries.len() {
         page.line(dim(format!(
-            "  … and {} more (use --json for all)",
+            "  … and {} more: --json has all",
             number((entries.len() - shown) as u64)
         )));
     }

@@ -54,7 +54,15 @@ pub(super) async fn call(
             let body = NewClaim { domain: domain.clone() };
             let claim: Answer<Domain> =
                 daemon.post(&Route::to(["accounts", account, "domains"]), &body).await?;
-            output.data(&claim.raw, |view| claimed(&claim.value, view))?;
+            let mut raw = claim.raw;
+            if output.dry_run
+                && let Some(document) = raw.as_object_mut()
+            {
+                // The claim of a rehearsal is undone, and the next one gets another record.
+                document.remove("record");
+            }
+            let is_dry = output.dry_run;
+            output.data(&raw, |view| claimed(&claim.value, is_dry, view))?;
         }
         Command::Verify { domain, account } => {
             let route =
@@ -160,7 +168,7 @@ pub fn exit(claim: &Domain) -> Exit {
 }
 
 /// A new claim, and the record to add in the form of a zone file.
-pub fn claimed(claim: &Domain, view: &View) -> Page {
+pub fn claimed(claim: &Domain, is_dry: bool, view: &View) -> Page {
     let mut page = Page::default();
     page.line(format!(
         "{} is claimed for {}: {}",
@@ -169,6 +177,10 @@ pub fn claimed(claim: &Domain, view: &View) -> Page {
         coloured_state(claim.state)
     ));
     if claim.state == ClaimState::Verified {
+        return page;
+    }
+    if is_dry {
+        page.sentence("  ", "the claim itself prints the record for the DNS", view);
         return page;
     }
     page.line("");

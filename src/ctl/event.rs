@@ -106,19 +106,28 @@ pub(super) async fn call(
             let route =
                 which.route(daemon).await?.with_some("since", since).with_some("until", until);
             let is_export = *csv || output.json;
+            let mut further = None;
             let events = match (limit, which.after) {
                 (None, after) if is_export => {
                     first(&route, after.unwrap_or(0), u64::MAX, daemon).await?
                 }
                 (limit, Some(after)) => {
-                    first(&route, after, limit.unwrap_or(LISTED), daemon).await?
+                    let events = first(&route, after, limit.unwrap_or(LISTED), daemon).await?;
+                    further = newer_than(&events.value, &route, daemon).await?;
+                    events
                 }
                 (limit, None) => newest(&route, limit.unwrap_or(LISTED), daemon).await?,
             };
             if *csv {
                 output.terminal.print(&as_csv(&events.value, &view))?;
             } else {
-                output.data(&events.raw, |view| list(&events.value, view))?;
+                output.data(&events.raw, |view| {
+                    let mut page = list(&events.value, view);
+                    if let Some(after) = further {
+                        page.line(dim(format!("… newer ones follow: --after {after}, --limit")));
+                    }
+                    page
+                })?;
             }
             Ok(Exit::Done)
         }
@@ -172,6 +181,18 @@ async fn first(
         events.value.events.extend(next.value.events);
     }
     Ok(events)
+}
+
+/// Returns the number of the last event shown, if other ones follow it.
+async fn newer_than(
+    shown: &Events,
+    route: &Route,
+    daemon: &Daemon,
+) -> Result<Option<u64>, Failure> {
+    let Some(last) = shown.events.last() else { return Ok(None) };
+    let next = route.clone().with("after", last.seq).with("limit", 1);
+    let next: Answer<Events> = daemon.get(&next).await?;
+    Ok((!next.value.events.is_empty()).then_some(last.seq))
 }
 
 /// Returns the newest events. More than a page of them are the last ones of all.
@@ -316,6 +337,14 @@ pub fn list(events: &Events, view: &View) -> Page {
     if events.events.is_empty() {
         return Page::from("no such events\n".to_owned());
     }
+    if view.width < TABLE_WIDTH {
+        let mut page = Page::default();
+        for event in &events.events {
+            page.append(&block(event, view));
+        }
+        page.append(&not_shown(events.older.unwrap_or(0), "older ones", "--limit, --since"));
+        return page;
+    }
     let rows = events.events.iter().map(|Event { seq, document }| {
         [
             seq.to_string(),
@@ -328,6 +357,27 @@ pub fn list(events: &Events, view: &View) -> Page {
     });
     let mut page = table(["SEQ", "TIME", "TYPE", "SUBJECT", "BY", "NOW"], rows, view);
     page.append(&not_shown(events.older.unwrap_or(0), "older ones", "--limit, --since"));
+    page
+}
+
+/// Below this width, the columns of a table are too narrow for addresses and texts.
+const TABLE_WIDTH: usize = 100;
+
+/// Shows an event in two lines: what happened to whom, and the values afterwards.
+fn block(Event { seq, document }: &Event, view: &View) -> Page {
+    let mut page = Page::default();
+    let head = format!(
+        "{}  {}  {}  by {}",
+        time(field(document, "time"), view),
+        coloured(field(document, "type")),
+        subject(document),
+        actor(document)
+    );
+    page.sentence(&format!("{seq:>7}  "), &head, view);
+    let after = brief(data(document, "after"));
+    if !after.is_empty() {
+        page.sentence("         ", &dim(after), view);
+    }
     page
 }
 

@@ -3,7 +3,9 @@
 use super::link::{Answer, Daemon, Failure};
 use super::text::{Page, View, bold, coloured_status, dim, green, red, time, yellow};
 use super::{Exit, Output, change, id, target};
-use crate::control::api::{Done, Elsewhere, ExplainedEntry, Explanation, Looked, TargetAccount};
+use crate::control::api::{
+    Done, Elsewhere, ExplainedEntry, Explanation, Looked, TargetAccount, TargetOutlook,
+};
 use crate::control::client::Route;
 
 pub(super) async fn call(
@@ -22,7 +24,8 @@ pub fn exit(Explanation { user, entries, .. }: &Explanation) -> Exit {
 }
 
 pub fn page(explanation: &Explanation, view: &View) -> Page {
-    let Explanation { who, user, remedies, entries, elsewhere, targets, history } = explanation;
+    let Explanation { who, user, remedies, entries, elsewhere, targets, outlook, history } =
+        explanation;
     let mut page = Page::default();
     match user {
         Some(user) => {
@@ -68,6 +71,7 @@ pub fn page(explanation: &Explanation, view: &View) -> Page {
         page.sentence("", &format!("{}: {why}", bold(directory)), view);
     }
     page.append(&self::targets(targets, view));
+    page.append(&self::outlook(outlook, view));
     page.append(&self::history(history, view));
     page
 }
@@ -83,6 +87,27 @@ pub(super) fn targets(targets: &[TargetAccount], view: &View) -> Page {
     page
 }
 
+/// Says what a run of each target would send now.
+fn outlook(outlook: &[TargetOutlook], view: &View) -> Page {
+    let mut page = Page::default();
+    for TargetOutlook { target, steps, error } in outlook {
+        match error {
+            Some(error) => {
+                let text = format!("{} cannot be asked: {error}", bold(target));
+                page.sentence(&format!("  {} ", yellow("!")), &text, view);
+            }
+            None if steps.is_empty() => {
+                page.line(format!("  {} nothing is to be sent to {target}", green("✓")));
+            }
+            None => page.line(format!("  a run of {target} would now:")),
+        }
+        for step in steps {
+            page.append(&target::one_step(step, view));
+        }
+    }
+    page
+}
+
 /// Lists the applied changes, each with its evidence.
 pub(super) fn history(history: &[Done], view: &View) -> Page {
     let mut page = Page::default();
@@ -90,7 +115,9 @@ pub(super) fn history(history: &[Done], view: &View) -> Page {
         page.line("");
         page.line(bold("history"));
     }
-    for Done { at, run, change } in history {
+    for Done { at, run, change } in
+        history.iter().filter(|done| !change::is_bookkeeping(&done.change))
+    {
         page.sentence(
             "  ",
             &format!(

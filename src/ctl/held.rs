@@ -207,7 +207,8 @@ async fn approve(
         plan(&id, daemon).await?.value
     };
     let all: Vec<&Change> = plan.changes.iter().flatten().collect();
-    let chosen = what.which.choose(&plan, &all)?;
+    let users = what.which.users(&all, daemon).await?;
+    let chosen = what.which.choose(&plan, &all, &users)?;
     if !output.yes {
         let view = output.terminal.view();
         let shown = match &chosen {
@@ -238,7 +239,8 @@ fn part(plan: &HeldPlan, chosen: &[&Change], view: &View) -> Page {
     page.line(heading(plan));
     page.line(format!("{} of them:", count(chosen.len() as u64, "change")));
     page.append(&review::totals(chosen, view));
-    page.append(&change::people(chosen, Extent::Short, view));
+    let all = format!("rosterctl held show {} --all", id::short(&plan.id));
+    page.append(&change::people(chosen, Extent::Elsewhere(&all), view));
     page
 }
 
@@ -408,7 +410,8 @@ pub fn show(plan: &HeldPlan, form: &Form, view: &View) -> Page {
         page.line("");
         page.append(&review::totals(&all, view));
     }
-    let extent = Extent::of(form.all);
+    let whole = format!("rosterctl held show {} --all", id::short(id));
+    let extent = if form.all { Extent::All } else { Extent::Elsewhere(&whole) };
     if let Some(what) = form.by {
         page.line("");
         page.append(&review::by(&all, what, extent, view));
@@ -529,8 +532,10 @@ pub(crate) fn why(group: &HeldGroup) -> String {
     let reason = match (held, &group.limit) {
         (HoldReason::Limit, Some(HeldLimit { allowed, applied, window })) => {
             let class = group.class.map_or("other", ChangeClass::as_str);
+            let fits = applied.saturating_add(group.count) <= *allowed;
+            let then = if fits { "; the limit has room again" } else { "" };
             format!(
-                "more than [safety] {class} allows in {window} (limit {}, {} applied, {} wait)",
+                "more than [safety] {class} allows in {window} (limit {}, {} applied, {} wait{then})",
                 number(*allowed),
                 number(*applied),
                 number(group.count)

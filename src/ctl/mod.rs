@@ -8,6 +8,7 @@
 pub mod account;
 pub mod backup;
 pub(crate) mod change;
+pub mod check;
 mod complete;
 pub(crate) mod console;
 pub(crate) mod csv;
@@ -31,6 +32,7 @@ pub(crate) mod selection;
 mod shell;
 mod sign_in;
 pub mod status;
+mod step;
 pub mod sync;
 pub(crate) mod target;
 pub mod terminal;
@@ -59,7 +61,7 @@ pub use terminal::Terminal;
 
 /// Operates rosterd, which keeps the user list of your applications in step with Active Directory
 #[derive(Debug, Parser)]
-#[command(name = "rosterctl", version, max_term_width = 100, disable_help_subcommand = true, after_help = EXIT_CODES)]
+#[command(name = "rosterctl", version, max_term_width = HELP_WIDTH, disable_help_subcommand = true, after_help = EXIT_CODES)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Cli {
     /// The control socket of rosterd; default: $ROSTERD_SOCKET, else /run/rosterd/control.sock
@@ -144,6 +146,9 @@ enum Command {
     Man,
 }
 
+/// The help fits a terminal of this width.
+const HELP_WIDTH: usize = 80;
+
 /// The commands by the task of the operator, for the help text.
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Every day", &["status", "sync", "plan", "held", "console"]),
@@ -164,7 +169,7 @@ pub fn command() -> clap::Command {
     for (heading, names) in GROUPS {
         let _ = writeln!(groups, "{heading}:");
         for name in names {
-            let _ = writeln!(groups, "  {name:<12} {}", about(name));
+            groups += &text::hanging(&format!("  {name:<12} "), &about(name), HELP_WIDTH);
         }
         groups.push('\n');
     }

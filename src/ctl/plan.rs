@@ -1,5 +1,6 @@
 //! `rosterctl plan`: the changes a run would make now.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -7,6 +8,7 @@ use serde_json::json;
 
 use super::change::Extent;
 use super::link::{Answer, Daemon, Failure};
+use super::new_file::NewFile;
 use super::review::Form;
 use super::text::{Page, View, bold, count, number, yellow};
 use super::{Exit, Output, change, directory, review};
@@ -62,8 +64,11 @@ pub(super) async fn call(
     };
     let changes: Vec<&Change> = plans.iter().flat_map(|plan| &plan.value.changes).collect();
     if let Some(file) = out {
-        std::fs::write(file, review::as_csv(&changes).plain())?;
-        let mut page = Page::default();
+        let mut written = NewFile::create(file)?;
+        let text = review::as_csv(&changes).plain();
+        written.write_all(text.as_bytes()).map_err(|error| written.unwritable(&error))?;
+        written.finish()?;
+        let mut page = cautions(&plans, &output.terminal.view());
         page.line(format!(
             "{} written to {}",
             count(changes.len() as u64, "change"),
@@ -73,6 +78,8 @@ pub(super) async fn call(
         return Ok(plans.iter().map(|p| exit(&p.value)).max().unwrap_or(Exit::Done));
     }
     if form.csv && !output.json {
+        let cautions = cautions(&plans, &output.terminal.view());
+        output.note(&cautions);
         output.terminal.print(&review::as_csv(&changes))?;
         return Ok(plans.iter().map(|p| exit(&p.value)).max().unwrap_or(Exit::Done));
     }
@@ -87,6 +94,19 @@ pub(super) async fn call(
         whole
     })?;
     Ok(plans.iter().map(|p| exit(&p.value)).max().unwrap_or(Exit::Done))
+}
+
+/// Returns what a table of changes has no place for: incomplete reads and warnings.
+fn cautions(plans: &[Answer<Plan>], view: &View) -> Page {
+    let mut page = Page::default();
+    for Plan { directory, error, warnings, .. } in plans.iter().map(|plan| &plan.value) {
+        let error = error.iter().map(|error| format!("{directory}: incomplete read: {error}"));
+        let warnings = warnings.iter().map(|warning| format!("{directory}: {warning}"));
+        for text in error.chain(warnings) {
+            page.sentence(&format!("{} ", yellow("!")), &text, view);
+        }
+    }
+    page
 }
 
 /// Reads a configuration file and its parts.

@@ -180,7 +180,7 @@ pub(crate) fn totals(changes: &[&Change], view: &View) -> Page {
 }
 
 /// Shows the changes in groups of one value.
-pub(crate) fn by(changes: &[&Change], what: By, extent: Extent, view: &View) -> Page {
+pub(crate) fn by(changes: &[&Change], what: By, extent: Extent<'_>, view: &View) -> Page {
     let mut page = Page::default();
     for (n, (value, changes)) in groups(changes, |change| what.of(change)).iter().enumerate() {
         if n > 0 {
@@ -262,7 +262,7 @@ pub(crate) fn between<'a>(
 pub(crate) fn diff(
     before: (&str, &[Change]),
     now: (&str, &[Change]),
-    extent: Extent,
+    extent: Extent<'_>,
     view: &View,
 ) -> Page {
     let (since_before, before) = before;

@@ -12,7 +12,9 @@ use super::text::{
 };
 use super::when::instant;
 use super::{Exit, Output, change, id};
-use crate::control::api::{Change, Changes, LeftAlone, Run, RunDetail, RunState, Runs, Undo};
+use crate::control::api::{
+    Change, Changes, LeftAlone, Run, RunDetail, RunMode, RunState, Runs, Undo,
+};
 use crate::control::client::Route;
 
 /// Runs and their changes
@@ -159,7 +161,8 @@ pub fn undone(undo: &Undo, view: &View) -> Page {
     page.line(format!("run {}: {what}", bold(id::short(undoes))));
     if !changes.is_empty() {
         page.line("");
-        page.append(&change::diff(changes, Extent::Short, view));
+        let all = format!("rosterctl run show {} --all", id::short(undoes));
+        page.append(&change::diff(changes, Extent::Elsewhere(&all), view));
     }
     if !left.is_empty() {
         page.line("");
@@ -265,9 +268,14 @@ pub fn list(runs: &Runs, view: &View) -> Page {
     page
 }
 
-pub fn detail(detail: &RunDetail, extent: Extent, view: &View) -> Page {
+pub fn detail(detail: &RunDetail, extent: Extent<'_>, view: &View) -> Page {
     let RunDetail { run, undone_by, applied, next: _ } = detail;
-    let mut page = summary(run, view);
+    // The list of today shows what still waits.
+    let mut page = summary(&Run { held: 0, ..run.clone() }, view);
+    if run.held > 0 {
+        let text = format!("{} for approval after it: rosterctl held list", waited(run.held));
+        page.sentence(&format!("  {} ", yellow("!")), &text, view);
+    }
     let mut fields = vec![
         ("id", run.id.clone()),
         ("started", time_and_age(&run.started_at, view)),
@@ -313,6 +321,7 @@ pub fn summary(run: &Run, view: &View) -> Page {
     let from = run.read.server.as_ref().map(|s| format!(" from {s}")).unwrap_or_default();
     let read = match (run.directory.is_some(), run.read.entries, run.state) {
         (false, ..) | (_, _, RunState::Running) => String::new(),
+        (_, n, _) if run.target => format!("; {} listed{from} ({})", count(n, "account"), run.mode),
         (_, n, _) => format!("; {} read{from} ({})", count(n, "entry"), run.mode),
     };
     page.line(format!("{}: {ended}{read}", bold(of(run))));
@@ -320,6 +329,17 @@ pub fn summary(run: &Run, view: &View) -> Page {
         page.sentence(&format!("  {} ", red("✗")), error, view);
     }
     match applied(&run.changes) {
+        Some(_) if run.target => {
+            let text = format!(
+                "{} admitted; left to send: rosterctl target accounts {} --pending",
+                steps(&run.changes),
+                of(run)
+            );
+            page.sentence(&format!("  {} ", green("✓")), &text, view);
+        }
+        None if run.target && matches!(run.state, RunState::Succeeded | RunState::Held) => {
+            page.line(dim("  nothing more to send"));
+        }
         Some(changes) => page.sentence(&format!("  {} ", green("✓")), &changes, view),
         None if matches!(run.state, RunState::Succeeded | RunState::Held) => {
             page.line(dim("  nothing changed"))
@@ -341,10 +361,21 @@ pub fn summary(run: &Run, view: &View) -> Page {
         page.sentence(&format!("  {} ", yellow("!")), &text, view);
     }
     if run.quarantined > 0 {
-        let text = format!(
-            "{} in quarantine: rosterctl user list --quarantined",
-            count(run.quarantined, "entry")
-        );
+        let text = if run.target {
+            format!(
+                "{} cannot be provisioned: rosterctl target accounts {} --quarantined",
+                count(run.quarantined, "user"),
+                of(run)
+            )
+        } else if run.mode == RunMode::Full {
+            let entries = count(run.quarantined, "entry");
+            format!("{entries} in quarantine: rosterctl user list --quarantined")
+        } else {
+            let entries = count(run.quarantined, "entry");
+            format!(
+                "{entries} of those read in quarantine; rosterctl user list --quarantined has all"
+            )
+        };
         page.sentence(&format!("  {} ", yellow("!")), &text, view);
     }
     for warning in &run.warnings {
@@ -361,6 +392,10 @@ pub(crate) fn users(changes: &[Change]) -> u64 {
 /// Returns a phrase such as `3 changes wait`.
 pub(crate) fn wait(n: u64) -> String {
     format!("{} {}", count(n, "change"), if n == 1 { "waits" } else { "wait" })
+}
+
+fn waited(n: u64) -> String {
+    format!("{} waited", count(n, "change"))
 }
 
 fn were(n: u64, noun: &str) -> String {
@@ -398,4 +433,18 @@ pub(crate) fn applied(changes: &Changes) -> Option<String> {
         .map(|(n, what)| format!("{} {what}", number(*n)))
         .collect();
     (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// Returns a phrase such as `2 creations, 1 deactivation`.
+fn steps(changes: &Changes) -> String {
+    let Changes { create, update, suspend, reactivate, tier: _, link, release: _ } = *changes;
+    let kinds = [
+        (suspend, "deactivation"),
+        (reactivate, "reactivation"),
+        (create, "creation"),
+        (link, "adoption"),
+        (update, "update"),
+    ];
+    let parts = kinds.into_iter().filter(|(n, _)| *n > 0).map(|(n, noun)| count(n, noun));
+    parts.collect::<Vec<_>>().join(", ")
 }

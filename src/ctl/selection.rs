@@ -5,10 +5,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::link::Failure;
+use super::link::{Daemon, Failure};
 use super::user::lines;
 use super::{id, review};
-use crate::control::api::{Change, ChangeClass, ChangeVerb, HeldGroup, HeldPlan, Reason};
+use crate::control::api::{
+    Change, ChangeClass, ChangeVerb, HeldGroup, HeldPlan, HoldReason, Reason, UserDetail,
+};
+use crate::control::client::{ClientError, Route};
 use crate::visible::quoted;
 
 /// Options of one kind add up. `--cause`, `--user` and `--file` name changes; `--ou`, `--department`
@@ -43,18 +46,40 @@ impl Selection {
         names.iter().all(|names| names.is_empty()) && file.is_none() && first.is_none()
     }
 
+    /// Returns the named users. A name that no change of the plan shows is resolved by the daemon,
+    /// which knows all names of a user.
+    pub(super) async fn users(
+        &self,
+        all: &[&Change],
+        daemon: &Daemon,
+    ) -> Result<Vec<String>, Failure> {
+        let mut users = self.user.clone();
+        if let Some(file) = &self.file {
+            users.extend(lines(file)?);
+        }
+        for who in &mut users {
+            if all.iter().any(|change| is_of(change, who)) {
+                continue;
+            }
+            match daemon.get::<UserDetail>(&Route::to(["users", who])).await {
+                Ok(found) => *who = found.value.user.id,
+                // A joiner has no user yet, and a slip is told with the plan.
+                Err(Failure::Client(ClientError::Problem(problem))) if problem.status == 404 => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(users)
+    }
+
     /// Returns the chosen changes, or `None` for all. The other changes of a chosen person are
     /// chosen, too. A name without a match is a slip, and a slip approves nothing.
     pub fn choose<'a>(
         &self,
         plan: &HeldPlan,
         all: &[&'a Change],
+        users: &[String],
     ) -> Result<Option<Vec<&'a Change>>, Failure> {
-        let Self { cause, user, file, ou, department, first } = self;
-        let mut users = user.clone();
-        if let Some(file) = file {
-            users.extend(lines(file)?);
-        }
+        let Self { cause, user: _, file, ou, department, first } = self;
         if self.is_whole() {
             return Ok(None);
         }
@@ -72,7 +97,7 @@ impl Selection {
                 ))),
                 None => Ok(()),
             };
-        matching("--user", &users, &is_of)?;
+        matching("--user", users, &is_of)?;
         users.iter().try_for_each(|user| is_one_person(plan, all, user))?;
         matching("--ou", ou, &is_in)?;
         matching("--department", department, &has_department)?;
@@ -155,6 +180,8 @@ fn is_of(change: &Change, who: &str) -> bool {
         change.display_name.as_deref(),
         change.sam_account_name.as_deref(),
         change.user_principal_name.as_deref(),
+        change.person.as_ref().and_then(|person| person.dn.as_deref()),
+        change.after["profile"]["employee_id"].as_str(),
     ];
     let who = who.to_lowercase();
     names.into_iter().flatten().any(|name| name.to_lowercase() == who)
@@ -175,6 +202,15 @@ fn has_department(change: &Change, given: &str) -> bool {
 pub fn what(group: &HeldGroup) -> String {
     let reason = group.reason.map_or("no reason given", Reason::as_str);
     match (group.kind, group.class) {
+        // Only a suspension in a directory has a reason; the others are steps at a target.
+        (ChangeVerb::Suspend, _) if group.reason.is_none() => "deactivate".to_owned(),
+        (ChangeVerb::Reactivate, _) if group.reason.is_none() => "reactivate".to_owned(),
+        (ChangeVerb::Link, Some(ChangeClass::Create))
+            if group.held == Some(HoldReason::Adoption) =>
+        {
+            "adopt".to_owned()
+        }
+        (ChangeVerb::Remove, _) => "delete".to_owned(),
         (ChangeVerb::Suspend, _) => format!("suspend as {reason}"),
         (ChangeVerb::Reactivate, _) => format!("reactivate, no longer {reason}"),
         (ChangeVerb::Update, Some(ChangeClass::Readdress)) => "change addresses".to_owned(),
@@ -232,10 +268,11 @@ mod tests {
     fn chosen(selection: &Selection) -> Result<String, String> {
         let plan = plan();
         let all: Vec<&Change> = plan.changes.iter().flatten().collect();
-        let chosen = selection.choose(&plan, &all).map_err(|failure| match failure {
-            Failure::Unresolved(reason) => reason,
-            other => format!("{other:?}"),
-        })?;
+        let chosen =
+            selection.choose(&plan, &all, &selection.user).map_err(|failure| match failure {
+                Failure::Unresolved(reason) => reason,
+                other => format!("{other:?}"),
+            })?;
         let ids = |c: Vec<&Change>| c.iter().map(|c| c.user_id[3..].to_owned()).collect::<String>();
         Ok(chosen.map_or_else(|| "all".to_owned(), ids))
     }

@@ -4,15 +4,16 @@ use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::link::{Answer, Daemon, Failure};
+use super::check::{REQUESTS_WORK, check_steps};
+use super::link::{Answer, Daemon, Failure, PAGE, joined};
 use super::text::{
     Page, View, bold, count, dim, green, number, red, table, time, time_and_age, time_or_never,
     yellow,
 };
 use super::{Exit, Output, run};
 use crate::control::api::{
-    Forgotten, Run, TargetAccount, TargetAccounts, TargetPlan, TargetState, TargetStatus,
-    TargetStep, Targets, UnmanagedAccounts,
+    Forgotten, Run, StepKind, TargetAccount, TargetAccounts, TargetCheck, TargetPlan, TargetState,
+    TargetStatus, TargetStep, Targets, UnmanagedAccounts,
 };
 use crate::control::client::Route;
 
@@ -24,6 +25,11 @@ pub enum Command {
     List,
     /// Show one target in full
     Show {
+        /// The name of the target
+        name: String,
+    },
+    /// Check what requests to a target need: DNS, TLS, token, list, filter. Changes no account
+    Check {
         /// The name of the target
         name: String,
     },
@@ -135,7 +141,14 @@ pub(super) async fn call(
         }
         Command::Show { name } => {
             let target: Answer<TargetStatus> = daemon.get(&Route::to(["targets", name])).await?;
-            output.data(&target.raw, |view| block(&target.value, view))?;
+            output.data(&target.raw, |view| shown(&target.value, view))?;
+        }
+        Command::Check { name } => {
+            let check: Answer<TargetCheck> =
+                daemon.get(&Route::to(["targets", name, "check"])).await?;
+            let steps = &check.value.steps;
+            output.data(&check.raw, |view| check_steps(name, steps, REQUESTS_WORK, view))?;
+            return Ok(if check.value.ok { Exit::Done } else { Exit::Failed });
         }
         Command::Plan { name, user } => {
             let route = Route::to(["targets", name, "plan"]).with_some("user", user.as_ref());
@@ -217,9 +230,21 @@ async fn accounts(
 ) -> Result<(), Failure> {
     let Accounts { name, pending, quarantined, drifted, unmanaged, left } = which;
     if *unmanaged || *left {
-        let found: Answer<UnmanagedAccounts> =
-            daemon.get(&Route::to(["targets", name, "unmanaged"])).await?;
-        output.data(&found.raw, |view| strangers(&found.value, *left, view))?;
+        let first = Route::to(["targets", name, "unmanaged"])
+            .with_some("left", left.then_some(true))
+            .with("limit", PAGE);
+        let mut found: Answer<UnmanagedAccounts> = daemon.get(&first).await?;
+        while let Some(after) = found.value.next.take() {
+            let page: Answer<UnmanagedAccounts> =
+                daemon.get(&first.clone().with("after", after)).await?;
+            found.raw = joined(found.raw, page.raw, "accounts");
+            found.value.accounts.extend(page.value.accounts);
+            found.value.next = page.value.next;
+        }
+        if let Some(document) = found.raw.as_object_mut() {
+            document.remove("next");
+        }
+        output.data(&found.raw, |view| strangers(&found.value, view))?;
         return Ok(());
     }
     let state = [(*pending, "pending"), (*quarantined, "quarantined"), (*drifted, "drifted")]
@@ -268,6 +293,28 @@ pub(crate) fn of_no_user(target: &TargetStatus) -> String {
         (None, Some(_)) => "an unknown number".to_owned(),
         _ => number(target.unmanaged),
     }
+}
+
+/// Shows one target in full.
+fn shown(target: &TargetStatus, view: &View) -> Page {
+    let mut page = block(target, view);
+    let known = target.capabilities.as_ref().and_then(Value::as_object);
+    let known: Vec<String> = known
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| {
+            let name = name.replace('_', " ");
+            match value {
+                Value::Bool(true) => name,
+                Value::Bool(false) => format!("no {name}"),
+                other => format!("{name} by {}", text(other)),
+            }
+        })
+        .collect();
+    if !known.is_empty() {
+        page.fields(&[("capabilities", known.join(", "))], view);
+    }
+    page
 }
 
 /// Shows one target, as `status` does.
@@ -376,33 +423,35 @@ fn plan(plan: &TargetPlan, view: &View) -> Page {
         page.sentence(&format!("  {} ", yellow("!")), &sentence, view);
     }
     for step in steps {
-        let TargetStep {
-            step: kind,
-            user_id,
-            email,
-            display_name,
-            id: _,
-            reason,
-            before,
-            after,
-            held,
-        } = step;
-        let who = display_name.as_ref().or(email.as_ref()).unwrap_or(user_id);
-        let address = email.as_ref().filter(|email| *email != who);
-        let address = address.map(|email| format!(" <{email}>")).unwrap_or_default();
-        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-        let held = held.map(|held| format!(" [{held}: {}]", held.explanation()));
-        page.sentence(
-            "  ",
-            &format!("{} {who}{address}{reason}{}", bold(kind), yellow(held.unwrap_or_default())),
-            view,
-        );
-        let nothing = Map::new();
-        for (name, value) in after.as_object().unwrap_or(&nothing) {
-            let before = before.get(name).filter(|before| !before.is_null());
-            let before = before.map(|before| format!("{} → ", text(before))).unwrap_or_default();
-            page.sentence("      ", &dim(format!("{name}: {before}{}", text(value))), view);
-        }
+        page.append(&one_step(step, view));
+    }
+    page
+}
+
+/// Shows a step with its attributes, and the reason that holds it.
+pub(super) fn one_step(step: &TargetStep, view: &View) -> Page {
+    let mut page = Page::default();
+    let TargetStep { step: kind, user_id, email, display_name, id: _, reason, before, after, held } =
+        step;
+    let what = match (kind, reason) {
+        (StepKind::Adopt, Some(_)) => "adopt and deactivate".to_owned(),
+        _ => kind.to_string(),
+    };
+    let who = display_name.as_ref().or(email.as_ref()).unwrap_or(user_id);
+    let address = email.as_ref().filter(|email| *email != who);
+    let address = address.map(|email| format!(" <{email}>")).unwrap_or_default();
+    let reason = reason.map(|reason| format!(": {}", reason.explanation())).unwrap_or_default();
+    let held = held.map(|held| format!(" [{held}: {}]", held.explanation()));
+    page.sentence(
+        "  ",
+        &format!("{} {who}{address}{reason}{}", bold(what), yellow(held.unwrap_or_default())),
+        view,
+    );
+    let nothing = Map::new();
+    for (name, value) in after.as_object().unwrap_or(&nothing) {
+        let before = before.get(name).filter(|before| !before.is_null());
+        let before = before.map(|before| format!("{} → ", text(before))).unwrap_or_default();
+        page.sentence("      ", &dim(format!("{name}: {before}{}", text(value))), view);
     }
     page
 }
@@ -439,12 +488,14 @@ pub(super) fn of_user(accounts: &[TargetAccount], view: &View) -> Page {
         let problem = Some(problem(account)).filter(|problem| !problem.is_empty());
         let problem = problem.map(|problem| format!(": {problem}")).unwrap_or_default();
         let id = account.id.as_ref().map(|id| format!(" (id {id})")).unwrap_or_default();
+        let sent = account.sent_at.as_ref().map(|at| format!(", last sent {}", time(at, view)));
         page.sentence(
             "  ",
             &format!(
-                "{}: {}{id}{}{problem}",
+                "{}: {}{id}{}{}{problem}",
                 bold(&account.target),
                 state(account),
+                sent.unwrap_or_default(),
                 next.unwrap_or_default()
             ),
             view,
@@ -466,12 +517,11 @@ fn problem(account: &TargetAccount) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(": ")
 }
 
-fn strangers(found: &UnmanagedAccounts, left: bool, view: &View) -> Page {
-    let accounts: Vec<_> = found.accounts.iter().filter(|account| !left || account.left).collect();
-    if accounts.is_empty() {
+fn strangers(found: &UnmanagedAccounts, view: &View) -> Page {
+    if found.accounts.is_empty() {
         return Page::from("no such accounts\n".to_owned());
     }
-    let rows = accounts.into_iter().map(|account| {
+    let rows = found.accounts.iter().map(|account| {
         let active = match account.active {
             Some(true) => green("active"),
             Some(false) => dim("inactive"),
@@ -481,7 +531,10 @@ fn strangers(found: &UnmanagedAccounts, left: bool, view: &View) -> Page {
         let mark = if account.left { red("suspended here") } else { String::new() };
         [account.id.clone(), account.user_name.clone().unwrap_or_default(), active, user, mark]
     });
-    table(["ID", "USERNAME", "STATE", "NAME OF USER", ""], rows, view)
+    let mut page = table(["ID", "USERNAME", "STATE", "NAME OF USER", ""], rows, view);
+    page.line("");
+    page.line(count(found.accounts.len() as u64, "account"));
+    page
 }
 
 #[cfg(test)]

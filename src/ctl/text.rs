@@ -206,6 +206,21 @@ enum LongWords {
     Break,
 }
 
+/// Returns the wrapped text behind `lead`, as lines.
+pub(crate) fn hanging(lead: &str, text: &str, width: usize) -> String {
+    let indent = seen_width(lead);
+    let mut lines = String::new();
+    for (n, line) in wrapped(text, width.saturating_sub(indent), LongWords::Keep).iter().enumerate()
+    {
+        let _ = if n == 0 {
+            writeln!(lines, "{lead}{line}")
+        } else {
+            writeln!(lines, "{:indent$}{line}", "")
+        };
+    }
+    lines
+}
+
 /// Wraps the text between words. Colours end with a line and continue in the next.
 fn wrapped(text: &str, width: usize, long: LongWords) -> Vec<String> {
     let mut lines = Vec::new();
@@ -433,7 +448,10 @@ pub(crate) fn not_shown(rows: u64, which: &str, options: &str) -> Page {
 pub(crate) fn maybe_more(rows: usize, limit: u64) -> Page {
     let mut page = Page::default();
     if rows as u64 >= limit {
-        page.line(dim(format!("… the first {}; there may be more: --limit", number(limit))));
+        page.line(dim(format!(
+            "… the first {}; there may be more: --limit, or more words",
+            number(limit)
+        )));
     }
     page
 }

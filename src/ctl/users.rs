@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::csv::csv;
-use super::link::{Answer, Daemon, Failure};
+use super::link::{self, Answer, Daemon, Failure};
 use super::text::{
     Page, View, coloured_status, dim, maybe_more, not_shown, number, table, time, time_and_age,
     value, yellow,
@@ -32,7 +32,7 @@ pub struct Search {
     #[arg(required = true)]
     text: Vec<String>,
     /// Show at most N users
-    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[arg(long, value_name = "N", default_value_t = SEARCHED)]
     limit: u64,
 }
 
@@ -45,7 +45,7 @@ pub(super) async fn search(
     let found: Answer<Users> = daemon.get(&route).await?;
     output.data(&found.raw, |view| {
         let mut page = list(&found.value, view);
-        page.append(&maybe_more(found.value.users.len(), *limit));
+        page.append(&maybe_more(found.value.users.len(), (*limit).min(link::PAGE)));
         page
     })?;
     Ok(Exit::Done)
@@ -130,6 +130,9 @@ enum Sort {
     Updated,
 }
 
+/// Users that a search shows, unless `--limit` says otherwise.
+pub(super) const SEARCHED: u64 = 200;
+
 /// The page size of requests to the daemon.
 const PAGE: u32 = 500;
 /// The number of users that a question names.
@@ -156,6 +159,9 @@ pub(super) async fn call(
             "--json is one document: choose it, --csv or --json-lines".to_owned(),
         ));
     }
+    if arguments.quarantined {
+        return quarantined(arguments, daemon, output).await;
+    }
     let now = output.terminal.view().now;
     let mut users = all(arguments, now, daemon).await?;
     let found = users.value.users.len();
@@ -169,19 +175,10 @@ pub(super) async fn call(
     if let Some(raw) = users.raw["users"].as_array_mut() {
         raw.truncate(shown);
     }
-    if arguments.quarantined && !arguments.csv && !arguments.json_lines {
-        // Entries without a user can be in quarantine too.
-        let entries: Answer<Quarantine> = daemon.get(&Route::to(["quarantine"])).await?;
-        users.raw["quarantined"] = entries.raw["quarantined"].clone();
-        output.data(&users.raw, |view| quarantine(&entries.value, view))?;
-        return Ok(Exit::Done);
-    }
     if arguments.csv {
         output.terminal.print(&as_csv(&users.value))?;
     } else if arguments.json_lines {
-        let lines =
-            users.raw["users"].as_array().into_iter().flatten().map(|user| format!("{user}\n"));
-        output.terminal.print(&Page::from(lines.collect::<String>()))?;
+        output.terminal.print(&json_lines(&users.raw["users"]))?;
     } else {
         output.data(&users.raw, |view| {
             let mut page = list(&users.value, view);
@@ -193,6 +190,62 @@ pub(super) async fn call(
         })?;
     }
     Ok(Exit::Done)
+}
+
+fn json_lines(items: &Value) -> Page {
+    let lines = items.as_array().into_iter().flatten().map(|item| format!("{item}\n"));
+    Page::from(lines.collect::<String>())
+}
+
+/// Lists quarantined entries, with and without a user.
+async fn quarantined(
+    arguments: &List,
+    daemon: &Daemon,
+    output: &mut Output<'_>,
+) -> Result<Exit, Failure> {
+    let mut entries: Answer<Quarantine> = daemon.get(&Route::to(["quarantine"])).await?;
+    let found = entries.value.quarantined.len();
+    let shown = arguments.limit.map_or(found, |n| usize::try_from(n).unwrap_or(found).min(found));
+    entries.value.quarantined.truncate(shown);
+    if let Some(raw) = entries.raw["quarantined"].as_array_mut() {
+        raw.truncate(shown);
+    }
+    if arguments.count {
+        output.data(&json!({ "count": found }), |_| Page::from(format!("{found}\n")))?;
+    } else if arguments.csv {
+        output.terminal.print(&quarantine_csv(&entries.value))?;
+    } else if arguments.json_lines {
+        output.terminal.print(&json_lines(&entries.raw["quarantined"]))?;
+    } else {
+        let now = output.terminal.view().now;
+        let users = if output.json { Some(all(arguments, now, daemon).await?) } else { None };
+        if let Some(users) = users {
+            entries.raw["users"] = users.raw["users"].clone();
+        }
+        output.data(&entries.raw, |view| {
+            let mut page = quarantine(&entries.value, view);
+            page.append(&not_shown((found - shown) as u64, "more", "--limit"));
+            page
+        })?;
+    }
+    Ok(Exit::Done)
+}
+
+fn quarantine_csv(quarantine: &Quarantine) -> Page {
+    let rows = quarantine.quarantined.iter().map(|entry| {
+        let QuarantinedEntry { directory, object_guid, dn, reason, since, user, remedy } = entry;
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        [
+            directory.clone(),
+            object_guid.clone(),
+            dn.clone(),
+            reason.to_string(),
+            text(since),
+            text(user),
+            remedy.clone(),
+        ]
+    });
+    csv(["directory", "object_guid", "dn", "reason", "since", "user", "remedy"], rows)
 }
 
 /// Counts people by status: `3,002 people: 2,994 active, 8 suspended`.

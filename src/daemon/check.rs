@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::settings::target_settings;
 use super::{DaemonError, Setup};
 use crate::clock::Clock;
-use crate::config::{Config, nearest};
+use crate::config::Config;
 use crate::control::{api, convert_check, convert_steps};
 use crate::engine::{Engine, check_directory as check_without_store};
 use crate::model::{Address, StoreAt};
@@ -89,13 +89,11 @@ pub async fn check_target(
     let target = config.targets.iter().find(|target| target.name.as_str() == name);
     let target = target.ok_or_else(|| DaemonError::NoTarget(name.to_owned()))?;
     let client = scim::Client::new(target_settings(target));
-    let near = |word: &str, known: &[&str]| nearest(word, known.iter().copied()).map(str::to_owned);
     let check = scim::Check {
         mapping: &target.mapping,
         token_expires: target.token_expires,
         unique: clock.new_id(),
         trial,
-        nearest: &near,
     };
     Ok(convert_steps(scim::check(&client, &check, clock.now()).await))
 }

@@ -108,7 +108,7 @@ impl Engine {
         let _guard = directory.work.bind_lock.lock().await;
         let no_bind = self.no_bind(&directory).await?;
         let secret = secret(&directory.config.settings);
-        let found = check_directory(
+        let mut found = check_directory(
             &directory.config,
             self.configured().rules.resolver,
             self.clock.now(),
@@ -118,6 +118,11 @@ impl Engine {
         self.note_bind(&directory, secret, found.refusal.as_ref(), found.is_bound).await?;
         let failed = found.steps.iter().find(|step| step.outcome == CheckOutcome::Failed);
         self.note_reach(&directory.config.name, failed.map(|step| step.finding.clone()));
+        if let Some(error) = self.store.write_error() {
+            let remedy = "make space for the database, and let rosterd write to it".to_owned();
+            let outcome = CheckOutcome::Failed;
+            found.steps.push(CheckStep::new("store", outcome, error, Some(remedy)));
+        }
         Ok(found)
     }
 

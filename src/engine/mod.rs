@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::directory::DirectoryError;
 use crate::hooks::Runner;
-use crate::model::{DirectoryName, Sharing, Timestamp};
+use crate::model::{DirectoryName, Sharing, Timestamp, nearest};
 use crate::store::{AccountRefused, ClaimRefused, Store, StoreError};
 
 use periodic::FailedTasks;
@@ -83,8 +83,13 @@ pub use triggers::following::Following;
 pub enum EngineError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("there is no {what} \"{name}\"")]
-    NotFound { what: &'static str, name: String },
+    #[error("there is no {what} \"{name}\"{}", meant(near.as_deref()))]
+    NotFound {
+        what: &'static str,
+        name: String,
+        /// The known name that it may mean.
+        near: Option<String>,
+    },
     #[error(transparent)]
     User(#[from] UserError),
     #[error(transparent)]
@@ -189,6 +194,23 @@ pub struct Engine {
     pub runner: Runner,
 }
 
+/// Returns the end of an error about a name: the known one that it may mean.
+fn meant(near: Option<&str>) -> String {
+    near.map_or_else(String::new, |near| format!(": did you mean {near}?"))
+}
+
+impl EngineError {
+    /// Returns the error about a name that is none of the known ones.
+    pub(in crate::engine) fn unknown<'a>(
+        what: &'static str,
+        name: &str,
+        known: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        let near = nearest(name, known).map(str::to_owned);
+        Self::NotFound { what, name: name.to_owned(), near }
+    }
+}
+
 impl Engine {
     /// Returns an engine over an open store.
     pub fn new(
@@ -237,6 +259,10 @@ impl Engine {
     pub fn directory(&self, name: &str) -> Result<Arc<Directory>, EngineError> {
         let found =
             DirectoryName::parse(name).and_then(|n| self.configured().directories.get(&n).cloned());
-        found.ok_or_else(|| EngineError::NotFound { what: "directory", name: name.to_owned() })
+        found.ok_or_else(|| {
+            let configured = self.configured();
+            let known = configured.directories.keys().map(DirectoryName::as_str);
+            EngineError::unknown("directory", name, known)
+        })
     }
 }

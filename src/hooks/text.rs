@@ -52,11 +52,16 @@ pub fn text_of(document: &str) -> Option<Text> {
     Some(Text { subject: cut(&subject, SUBJECT), body: cut(&lines.join("\n"), BODY) + "\n" })
 }
 
+/// Cuts a long text. A command at its end stays whole, because it is the remedy.
 fn cut(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
+    let length = text.chars().count();
+    if length <= most {
+        return text.to_owned();
     }
+    let command = text.rfind("rosterctl ").map_or("", |at| &text[at..]);
+    let command = if command.chars().count() < most / 2 { command } else { "" };
+    let kept: String = text.chars().take(most - command.chars().count()).collect();
+    if command.is_empty() { format!("{kept}…") } else { format!("{kept}… {command}") }
 }
 
 /// A document whose values are read as harmless text.
@@ -413,4 +418,20 @@ fn digest(event: &Event<'_>) -> Lines {
     let waits =
         if waiting == 0 { String::new() } else { format!(", {waiting} waiting for approval") };
     (format!("rosterd: {leavers} left, {joiners} joined{waits}"), lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_before_the_command_at_its_end() {
+        let long = "x".repeat(900);
+        let command = "rosterctl user relink ann@example.com 4e2b8c22";
+        let shown = cut(&format!("{long}: {command}"), VALUE);
+        assert!(shown.ends_with(&format!("x… {command}")), "{shown}");
+        assert_eq!(shown.chars().count(), VALUE + 2);
+        assert_eq!(cut(&long, VALUE), format!("{}…", "x".repeat(VALUE)));
+        assert_eq!(cut("short", VALUE), "short");
+    }
 }

@@ -1,5 +1,7 @@
 //! The types of events.
 
+use crate::model::nearest;
+
 /// All types of events.
 pub const EVENT_TYPES: [&str; 83] = [
     "account.created",
@@ -86,3 +88,22 @@ pub const EVENT_TYPES: [&str; 83] = [
     "log.keyed",
     "digest.daily",
 ];
+
+/// Checks the selection of event types: a type, a family such as `user.*`, or `*`. An error is a
+/// sentence with a remedy.
+pub fn event_types(text: &str) -> Result<(), String> {
+    let family = |kind: &'static str| kind.split_once('.').map_or(kind, |(family, _)| family);
+    let is_known = match text.strip_suffix(".*") {
+        Some(wanted) => EVENT_TYPES.iter().any(|kind| family(kind) == wanted),
+        None => text == "*" || EVENT_TYPES.contains(&text),
+    };
+    if is_known {
+        return Ok(());
+    }
+    Err(match nearest(text, EVENT_TYPES.into_iter()) {
+        Some(kind) => format!("there is no event \"{text}\": did you mean {kind}?"),
+        None => format!(
+            "there is no event \"{text}\": write a type such as user.suspended, a family such as user.*, or *"
+        ),
+    })
+}

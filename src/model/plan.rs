@@ -61,9 +61,7 @@ impl HoldReason {
             Self::Relink => {
                 "the entry's sIDHistory has the SID of the user's present entry; approve what is the same person. A suspended user becomes active if the new entry is in use"
             }
-            Self::PlanOnly => {
-                "the directory is plan-only, or the configuration changed who is in scope"
-            }
+            Self::PlanOnly => "mode = \"plan-only\", or the configuration changed who is in scope",
             Self::Gate => "a gate held the plan",
             Self::GracePeriod => "checked again after the grace period, then applied",
             Self::Adoption => {

@@ -151,6 +151,20 @@ words! {
     }
 }
 
+impl InactiveReason {
+    /// Explains the reason to an operator.
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::Suspended => "its user is suspended",
+            Self::Released => "its user was released",
+            Self::Removed => "its user was removed",
+            Self::Transferred => "its user moved to another account",
+            Self::Invited => "its user has not joined yet",
+            Self::OutOfScope => "its user is out of scope of the target",
+        }
+    }
+}
+
 words! {
     /// The kind of a step.
     pub enum StepKind {

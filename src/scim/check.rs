@@ -14,7 +14,7 @@ use super::client::Client;
 use super::error::ScimError;
 use super::list::{ListError, list};
 use crate::http;
-use crate::model::{Address, CheckOutcome, CheckStep, TargetCredential, Timestamp};
+use crate::model::{Address, CheckOutcome, CheckStep, TargetCredential, Timestamp, nearest};
 use crate::reconcile::provision::{
     Capabilities, Declared, Lesson, Listing, Mapping, Method, NextPage, Outcome, Paging, Request,
     Resource, USER, meaning,
@@ -39,8 +39,6 @@ pub struct Check<'a> {
     pub unique: Uuid,
     /// The address of the trial account.
     pub trial: Option<&'a Address>,
-    /// Returns the name that a misspelt attribute probably means.
-    pub nearest: &'a dyn Fn(&str, &[&str]) -> Option<String>,
 }
 
 /// The accounts that the list showed.
@@ -288,7 +286,7 @@ impl Checking<'_> {
                 continue;
             }
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
-            unknown.push(match (self.check.nearest)(&wanted, &known) {
+            unknown.push(match nearest(&wanted, known.iter().copied()) {
                 Some(near) => format!("{path} (did you mean {near}?)"),
                 None => path.to_string(),
             });

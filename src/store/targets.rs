@@ -80,9 +80,6 @@ row! {
     }
 }
 
-/// Rows that are written at once.
-const BATCH: usize = 500;
-
 impl Store {
     /// Returns the state of a target; `None` before its first run.
     pub async fn target(&self, name: &TargetName) -> Result<Option<TargetState>, StoreError> {
@@ -161,15 +158,27 @@ impl Store {
         writing.commit().await
     }
 
-    /// Returns unmanaged accounts in the order of their ids.
+    /// Returns a page of the unmanaged accounts in the order of their ids, or of those active ones
+    /// that have the name of a suspended user.
     pub async fn unmanaged_accounts(
         &self,
         target: &TargetName,
+        left: bool,
+        after: Option<&RemoteId>,
+        limit: u64,
     ) -> Result<Vec<UnmanagedAccount>, StoreError> {
-        let sql = Sql::new(
-            "SELECT remote_id, user_name, active, user_id FROM unmanaged_accounts WHERE target = ",
-        );
-        let sql = sql.bind(target.as_str()).push(" ORDER BY remote_id LIMIT ").bind(BATCH as u64);
+        let mut sql = Sql::new(
+            "SELECT a.remote_id, a.user_name, a.active, a.user_id FROM unmanaged_accounts a \
+             LEFT JOIN users u ON u.id = a.user_id WHERE a.target = ",
+        )
+        .bind(target.as_str());
+        if left {
+            sql = sql.push(" AND u.status = 'suspended' AND COALESCE(a.active, 1) = 1");
+        }
+        if let Some(after) = after {
+            sql = sql.push(" AND a.remote_id > ").bind(after.0.as_str());
+        }
+        let sql = sql.push(" ORDER BY a.remote_id LIMIT ").bind(limit);
         let rows = sql.all(&self.readers).await.doing("list unmanaged accounts")?;
         rows.iter()
             .map(|row| {

@@ -352,6 +352,9 @@ fn a_full_disk_is_reported_and_the_next_run_applies_the_rest() {
     prlimit(pid, length);
     let (code, problem) = site.daemon.ctl("sync corp");
     assert!(code == 1 && problem.to_string().contains("disk full"), "{code} {problem:#}");
+    let (code, check) = site.daemon.ctl("directory check corp");
+    let store = check["steps"].as_array().unwrap().last().unwrap();
+    assert_eq!((code, &store["name"]), (1, &serde_json::json!("store")), "{check:#}");
     prlimit(pid, u64::MAX);
     assert_eq!(site.active(), active);
     assert_eq!(site.done("sync corp")["changes"]["suspend"], 1);

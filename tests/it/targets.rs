@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::Url;
-use rosterd::config::nearest;
 use rosterd::http::Transport;
-use rosterd::model::{Address, CheckOutcome, CheckStep, RemoteId, TargetCredential, Timestamp};
+use rosterd::model::{
+    Address, CheckOutcome, CheckStep, RemoteId, TargetCredential, Timestamp, nearest,
+};
 use rosterd::reconcile::provision::{
     AttributePath, Capabilities, DEFAULT_MAPPING, Declared, Mapping, Outcome, Paging, Partial,
     Quirks, Request, Resource, Template, fields, meaning,
@@ -49,13 +50,11 @@ pub(crate) async fn checked(
     mapping: &Mapping,
     trial: Option<&Address>,
 ) -> Vec<CheckStep> {
-    let near = |word: &str, known: &[&str]| nearest(word, known.iter().copied()).map(str::to_owned);
     let check = Check {
         mapping,
         token_expires: None,
         unique: rosterd::clock::Clock::system().new_id(),
         trial,
-        nearest: &near,
     };
     scim::check(client, &check, rosterd::clock::Clock::system().now()).await
 }

@@ -83,6 +83,10 @@ async fn an_unknown_name_is_refused_with_the_users_of_similar_names() {
     ] {
         assert_eq!(refused(&firm, who).await, format!("{why}{ada}"));
     }
+    for misspelt in ["ada.lovelase@example.com", "Ada Lovelase"] {
+        let why = refused(&firm, misspelt).await;
+        assert!(why.ends_with(ada), "{misspelt}: {why}");
+    }
     let nothing = refused(&firm, "xyzzy").await;
     assert!(nothing.starts_with("no user has the name xyzzy: give an address, an id"), "{nothing}");
 }

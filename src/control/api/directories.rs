@@ -144,7 +144,7 @@ pub struct Check {
 pub struct CheckStep {
     /// Subject of the step: `secret`, `keytab`, `dns`, `tcp`, `tls`, `kdc`, `ticket`, `bind`,
     /// `identity`, `clock`, `base`, `paging`, `rights`, `deleted objects`, `filter`, `attributes`,
-    /// `groups`, `changes`, `directory`, `people`.
+    /// `groups`, `changes`, `directory`, `people`, `store`.
     pub name: String,
     /// Server of the step, if it concerns one server.
     pub server: Option<String>,

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::changes::Change;
-use super::targets::TargetAccount;
+use super::targets::{TargetAccount, TargetOutlook};
 use super::users::{Done, User};
 use crate::model::QuarantineReason;
 
@@ -24,6 +24,9 @@ pub struct Explanation {
     /// Accounts of the user at targets.
     #[serde(default)]
     pub targets: Vec<TargetAccount>,
+    /// The next steps at the targets of its account.
+    #[serde(default)]
+    pub outlook: Vec<TargetOutlook>,
     /// Changes of the user, the latest first; at most 20.
     pub history: Vec<Done>,
 }

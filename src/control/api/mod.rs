@@ -60,8 +60,9 @@ pub use runs::{Accepted, Changes, Read, Run, RunDetail, Runs};
 pub use sign_ins::{SignIn, SignInDecision, SignInVerdict};
 pub use status::{Status, StoreStatus};
 pub use targets::{
-    Adoption, Disowning, Forgotten, TargetAccount, TargetAccounts, TargetPlan, TargetPush,
-    TargetStatus, TargetStep, TargetSync, Targets, UnmanagedAccount, UnmanagedAccounts,
+    Adoption, Disowning, Forgotten, TargetAccount, TargetAccounts, TargetCheck, TargetOutlook,
+    TargetPlan, TargetPush, TargetStatus, TargetStep, TargetSync, Targets, UnmanagedAccount,
+    UnmanagedAccounts,
 };
 pub use undo::{LeftAlone, Undo};
 pub use users::{
@@ -75,7 +76,7 @@ pub use crate::engine::{
 };
 pub use crate::model::{
     AccountKind, ChangeClass, ChangeOutcome, ChangeVerb, ClaimState, EVENT_TYPES, HoldReason,
-    Means, PlanState, QuarantineReason, Reason, RunMode, RunState, Status as UserStatus, Tier,
-    Trigger,
+    InactiveReason, Means, PlanState, QuarantineReason, Reason, RunMode, RunState,
+    Status as UserStatus, StepKind, Tier, Trigger,
 };
 pub use crate::store::DeliveryState;

@@ -21,8 +21,11 @@ pub struct Runs {
 pub struct Run {
     /// Id of the run.
     pub id: String,
-    /// Name of the directory; `null` for an operator's write.
+    /// Name of the directory or target; `null` for an operator's write.
     pub directory: Option<String>,
+    /// Whether the run is one of a target.
+    #[serde(default)]
+    pub target: bool,
     /// Trigger of the run.
     pub trigger: Trigger,
     /// People that the run reads.
@@ -41,7 +44,8 @@ pub struct Run {
     pub changes: Changes,
     /// Number of changes of the directory that wait for approval afterwards.
     pub held: u64,
-    /// Number of quarantined entries.
+    /// Number of quarantined entries among those that the run read; of a target, the number of its
+    /// users that cannot be provisioned.
     pub quarantined: u64,
     /// Number of dropped changes, whose user had changed since the plan.
     pub dropped: u64,

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::directories::CheckStep;
 use crate::engine::TargetCondition;
 use crate::model::{
     CounterpartState, HoldReason, InactiveReason, Lane, LinkOrigin, ProvisionProblem, StepKind,
@@ -116,7 +117,7 @@ pub struct TargetAccount {
 /// Document of `GET /v1/targets/{name}/unmanaged`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct UnmanagedAccounts {
-    /// The accounts that belong to no user, ordered by id; at most 500.
+    /// The accounts that belong to no user, ordered by id.
     pub accounts: Vec<UnmanagedAccount>,
     /// The `after` of the next page. Absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -138,6 +139,28 @@ pub struct UnmanagedAccount {
     pub email: Option<String>,
     /// Whether that user is suspended.
     pub left: bool,
+}
+
+/// Document of `GET /v1/targets/{name}/check`: what requests need, checked one by one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TargetCheck {
+    /// Name of the target.
+    pub target: String,
+    /// Whether no step failed.
+    pub ok: bool,
+    /// The steps, in the order of the check.
+    pub steps: Vec<CheckStep>,
+}
+
+/// The next steps for one user at a target.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct TargetOutlook {
+    /// Name of the target.
+    pub target: String,
+    /// The steps that a run would take now. `held` marks those that would wait.
+    pub steps: Vec<TargetStep>,
+    /// Reason why the target cannot be asked.
+    pub error: Option<String>,
 }
 
 /// Document of `GET /v1/targets/{name}/plan`.

@@ -17,7 +17,7 @@ use crate::control::state::Control;
 use crate::control::transport::connection::Peer;
 use crate::control::transport::limits::POLLS_PER_USER;
 use crate::engine::{EngineError, LOSS_ACCEPTED, UserError};
-use crate::model::{Guid, RunId, Timestamp};
+use crate::model::{Guid, RunId, Timestamp, event_types};
 use crate::store::{
     AccountScope, ChainBreak, EventFilter, LogHead, REWOUND, StoredEvent, Verified,
 };
@@ -145,7 +145,10 @@ impl Control {
         } = query;
         let kinds =
             kind.iter().flat_map(|kinds| kinds.split(',')).map(|kind| kind.trim().to_owned());
-        let kinds = kinds.filter(|kind| !kind.is_empty()).collect();
+        let kinds: Vec<String> = kinds.filter(|kind| !kind.is_empty()).collect();
+        for kind in &kinds {
+            event_types(kind).map_err(Refusal::invalid)?;
+        }
         let mut subjects: Vec<String> = subject.into_iter().collect();
         if let Some(who) = person {
             subjects.extend(self.subjects_of(&who).await?);

@@ -25,9 +25,10 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
 async fn explain(State(control): Shared, Path(who): Path<String>) -> Answer<api::Explanation> {
     let mut explained = control.engine.explain(&who).await?;
     let Some(user) = explained.user.take() else {
-        return Ok(Json(convert(&who, explained, None, Vec::new())));
+        return Ok(Json(convert(&who, explained, None, (Vec::new(), Vec::new()))));
     };
-    let targets = targets::of_user(&control, user.id).await?;
+    let targets =
+        (targets::of_user(&control, user.id).await?, targets::outlook(&control, &user).await?);
     let user = users::show(&control, user).await?;
     Ok(Json(convert(&who, explained, Some(user), targets)))
 }
@@ -36,7 +37,7 @@ pub(in crate::control) fn convert(
     who: &str,
     explanation: Explanation,
     user: Option<api::User>,
-    targets: Vec<api::TargetAccount>,
+    (targets, outlook): (Vec<api::TargetAccount>, Vec<api::TargetOutlook>),
 ) -> api::Explanation {
     let Explanation { user: _, remedies, entries, elsewhere, history } = explanation;
     api::Explanation {
@@ -49,6 +50,7 @@ pub(in crate::control) fn convert(
             .map(|(directory, why)| api::Elsewhere { directory: directory.to_string(), why })
             .collect(),
         targets,
+        outlook,
         history: users::history(history),
     }
 }

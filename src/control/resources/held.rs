@@ -107,7 +107,7 @@ async fn approve(
         .approve_part(plan_id(&id)?, &Selection { causes, people, digest }, &comment, by.approver())
         .await?;
     let waiting = show_waiting(&control, approval.waiting).await?;
-    Ok(Json(api::Approval { run: runs::convert(approval.run), waiting }))
+    Ok(Json(api::Approval { run: runs::show(&control, approval.run), waiting }))
 }
 
 async fn reject(

@@ -6,7 +6,7 @@ use axum::{Extension, Json};
 
 use super::request::{Answer, By, Shared};
 use crate::control::api;
-use crate::control::operation::{Operation, act};
+use crate::control::operation::{DryRuns, Operation, act};
 use crate::control::problem::Refusal;
 use crate::control::reloader::{Asked, Reloaded};
 use crate::engine::{EngineError, ReloadOutcome};
@@ -15,6 +15,7 @@ use crate::model::DirectoryName;
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
         act("configuration.reloaded", "/reload", reload, "Reload the configuration")
+            .dry_runs(DryRuns::Instead("rosterctl plan --config FILE"))
             .on_every_node()
             .answers::<api::Reloaded>("The effect on each directory, hook and target")
             .fails(&[(422, "The file has problems; nothing changes")]),

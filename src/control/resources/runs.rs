@@ -14,7 +14,7 @@ use super::changes;
 use super::request::{Answer, By, PageQuery, Shared, limit, word};
 use super::time::time;
 use crate::control::api;
-use crate::control::operation::{Operation, REFUSED, TOO_LONG, UNREADABLE, act, read};
+use crate::control::operation::{DryRuns, Operation, REFUSED, TOO_LONG, UNREADABLE, act, read};
 use crate::control::problem::Refusal;
 use crate::control::state::Control;
 use crate::engine::Directory;
@@ -31,11 +31,13 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
             .with_query::<PageQuery>()
             .answers::<api::RunDetail>("The run"),
         act("run.requested", "/sync", sync_all, "Run all directories now")
+            .dry_runs(DryRuns::Instead("rosterctl plan"))
             .with_query::<SyncQuery>()
             .answers::<api::Runs>("The runs, including failed ones")
             .may_only_begin()
             .fails(&[REFUSED]),
         act("run.requested", "/directories/{name}/sync", sync, "Run one directory now")
+            .dry_runs(DryRuns::Instead("rosterctl plan"))
             .with_query::<SyncQuery>()
             .answers::<api::Run>("The run, also when it failed")
             .may_only_begin()
@@ -46,6 +48,7 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
             sync_user,
             "Read one person again, and apply the changes",
         )
+        .dry_runs(DryRuns::Instead("rosterctl user explain"))
         .answers::<api::Run>("The run")
         .fails(&[REFUSED, UNREADABLE, TOO_LONG]),
     ]
@@ -82,6 +85,14 @@ async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<
     };
     let mut filter = RunFilter { directory, state, since, before };
     let runs = store.find_runs(&filter, limit(asked)).await?;
+    if let Some(name) = filter.directory.as_deref().filter(|_| runs.is_empty()) {
+        let of_name = RunFilter { directory: filter.directory.clone(), ..RunFilter::default() };
+        let is_configured =
+            control.engine.directory(name).is_ok() || control.engine.target(name).is_ok();
+        if !is_configured && store.count_runs(&of_name).await? == 0 {
+            return Err(Refusal::not_found("directory or target", name));
+        }
+    }
     let older = match runs.last() {
         Some(last) => {
             filter.before = Some((last.started_at, last.id));
@@ -89,7 +100,8 @@ async fn list(State(control): Shared, Query(query): Query<ListQuery>) -> Answer<
         }
         None => 0,
     };
-    Ok(Json(api::Runs { runs: runs.into_iter().map(convert).collect(), older }))
+    let runs = runs.into_iter().map(|run| show(&control, run)).collect();
+    Ok(Json(api::Runs { runs, older }))
 }
 
 async fn get(
@@ -107,7 +119,7 @@ async fn get(
     let undone_by = store.undone_by(parsed).await?.map(|run| run.to_string());
     let stored = changes.into_iter().map(changes::stored).collect();
     let applied = changes::with_people(store, stored).await?;
-    Ok(Json(api::RunDetail { run: convert(run), undone_by, applied, next }))
+    Ok(Json(api::RunDetail { run: show(&control, run), undone_by, applied, next }))
 }
 
 /// Parses the id of a run. A malformed id is 404, like an unknown one.
@@ -181,6 +193,13 @@ fn accepted() -> Response {
     (StatusCode::ACCEPTED, Json(api::Accepted {})).into_response()
 }
 
+/// Returns a run of a directory or a target.
+pub(in crate::control) fn show(control: &Control, run: Run) -> api::Run {
+    let name = run.directory.as_ref().map(|name| name.as_str());
+    let target = name.is_some_and(|name| control.engine.target(name).is_ok());
+    api::Run { target, ..convert(run) }
+}
+
 pub(in crate::control) fn convert(run: Run) -> api::Run {
     let Run {
         id,
@@ -208,6 +227,7 @@ pub(in crate::control) fn convert(run: Run) -> api::Run {
     api::Run {
         id: id.to_string(),
         directory: directory.map(|name| name.to_string()),
+        target: false,
         trigger,
         mode,
         state,

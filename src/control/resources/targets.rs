@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::directories::convert_steps;
 use super::request::{Answer, By, PageQuery, Shared, document, limit, optional_document, word};
 use super::runs;
 use super::time::time;
@@ -18,7 +19,7 @@ use crate::control::operation::{DryRuns, Operation, REFUSED, TOO_LONG, UNREADABL
 use crate::control::problem::Refusal;
 use crate::control::state::Control;
 use crate::engine::{EngineError, PlannedStep, TargetPlan, TargetStatus};
-use crate::model::{CounterpartRow, RemoteId, TargetName, User, UserId};
+use crate::model::{CheckOutcome, CounterpartRow, RemoteId, TargetName, User, UserId};
 use crate::store::{CounterpartFilter, UnmanagedAccount};
 
 /// The pause of a request that names none.
@@ -35,14 +36,21 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
             .with_query::<AccountsQuery>()
             .answers::<api::TargetAccounts>("A page of accounts"),
         read("/targets/{name}/unmanaged", unmanaged, "List accounts that belong to no user")
-            .with_query::<PageQuery>()
+            .with_query::<UnmanagedQuery>()
             .answers::<api::UnmanagedAccounts>("The accounts that the last run saw"),
         read("/targets/{name}/plan", plan, "Show the steps of a run now; sends nothing")
             .with_query::<PlanQuery>()
             .answers::<api::TargetPlan>("The steps")
             .fails(&[UNREADABLE, TOO_LONG]),
+        read(
+            "/targets/{name}/check",
+            check,
+            "Check what requests to a target need, step by step; changes no account",
+        )
+        .answers::<api::TargetCheck>("The steps, including failed ones"),
         act("target.synced", "/targets/{name}/sync", sync, "Run over a target now")
             .may_take::<api::TargetSync>()
+            .dry_runs(DryRuns::Instead("rosterctl target plan"))
             .answers::<api::Run>("The run, also when it failed")
             .fails(&[UNREADABLE, TOO_LONG]),
         act("target.pushed", "/targets/{name}/push", push, "Send the account of a user again")
@@ -61,8 +69,10 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
             .fails(&[REFUSED]),
         act("target.paused", "/targets/{name}/pause", pause, "Send nothing to a target for a time")
             .may_take::<api::Pause>()
+            .dry_runs(DryRuns::Rehearsed)
             .answers::<api::TargetStatus>("The target"),
         act("target.resumed", "/targets/{name}/resume", resume, "Resume a paused target")
+            .dry_runs(DryRuns::Rehearsed)
             .answers::<api::TargetStatus>("The target"),
         act(
             "target.unlocked",
@@ -84,6 +94,18 @@ struct AccountsQuery {
     /// Only accounts in this state: `pending`, `quarantined`, `drifted` or `inactive`.
     state: Option<String>,
     /// The user after whom the page begins: `next` of the page before.
+    after: Option<String>,
+    /// Maximum number of results: 200 by default, 1,000 at most.
+    limit: Option<u64>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct UnmanagedQuery {
+    /// Only active accounts that have the name of a suspended user.
+    #[serde(default)]
+    left: bool,
+    /// The id after which the page begins: `next` of the page before.
     after: Option<String>,
     /// Maximum number of results: 200 by default, 1,000 at most.
     limit: Option<u64>,
@@ -138,10 +160,14 @@ async fn accounts(
 async fn unmanaged(
     State(control): Shared,
     Path(name): Path<String>,
-    Query(page): Query<PageQuery>,
+    Query(UnmanagedQuery { left, after, limit: asked }): Query<UnmanagedQuery>,
 ) -> Answer<api::UnmanagedAccounts> {
-    let accounts = control.engine.unmanaged_accounts(&name).await?;
-    let (accounts, next) = page.of(accounts, |account| account.id.0.clone())?;
+    let (after, limit) = (after.map(RemoteId), limit(asked));
+    let mut accounts =
+        control.engine.unmanaged_accounts(&name, left, after.as_ref(), limit + 1).await?;
+    let has_more = accounts.len() as u64 > limit;
+    accounts.truncate(limit as usize);
+    let next = accounts.last().filter(|_| has_more).map(|account| account.id.0.clone());
     let users = users_of(&control, accounts.iter().filter_map(|account| account.user)).await?;
     let convert = |account: UnmanagedAccount| {
         let UnmanagedAccount { id, user_name, active, user } = account;
@@ -170,6 +196,13 @@ async fn plan(
     Ok(Json(api::TargetPlan { target: name, listed, partial, steps, further }))
 }
 
+async fn check(State(control): Shared, Path(name): Path<String>) -> Answer<api::TargetCheck> {
+    let _permit = control.plans.acquire().await.map_err(|_| EngineError::Stopping)?;
+    let steps = convert_steps(control.engine.check_target(&name).await?);
+    let ok = steps.iter().all(|step| step.outcome != CheckOutcome::Failed);
+    Ok(Json(api::TargetCheck { target: name, ok, steps }))
+}
+
 async fn sync(
     State(control): Shared,
     Extension(by): By,
@@ -178,7 +211,7 @@ async fn sync(
 ) -> Answer<api::Run> {
     let api::TargetSync { user } = optional_document(&body)?;
     let run = control.engine.sync_target(&name, user.as_deref(), by.actor).await?;
-    Ok(Json(runs::convert(run)))
+    Ok(Json(runs::show(&control, run)))
 }
 
 async fn push(
@@ -294,6 +327,22 @@ async fn one(control: &Control, name: &str, row: CounterpartRow) -> Answer<api::
     let target = TargetName::parse(name).ok_or_else(|| Refusal::not_found("target", name))?;
     let users = users_of(control, std::iter::once(row.account.user)).await?;
     Ok(Json(account(&target, row, &users)))
+}
+
+/// Returns the next steps for one user at the targets of its account.
+pub(in crate::control) async fn outlook(
+    control: &Control,
+    user: &User,
+) -> Result<Vec<api::TargetOutlook>, Refusal> {
+    let planned = control.engine.outlook_of(user).await?.into_iter();
+    let outlook = planned.map(|(target, planned)| {
+        let (steps, error) = match planned {
+            Ok(plan) => (plan.steps.into_iter().map(step).collect(), None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        api::TargetOutlook { target: target.to_string(), steps, error }
+    });
+    Ok(outlook.collect())
 }
 
 /// Returns the accounts of one user at all targets.

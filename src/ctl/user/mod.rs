@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::link::{Answer, Daemon, Failure};
-use super::text::{Page, View, count, red};
+use super::link::{Answer, Daemon, Failure, PAGE};
+use super::text::{Page, View, count, maybe_more, red};
 use super::{Exit, Output, explain, run, users, when};
 use crate::control::api::{
     self, Activation, Contacts, Invitation, InvitationOutcome, Invitations, NewInvitations,
@@ -190,7 +190,12 @@ pub(super) async fn call(
                 .with("q", text.join(" "))
                 .with_some("limit", *limit);
             let found: Answer<Contacts> = daemon.get(&route).await?;
-            output.data(&found.raw, |view| users::contacts(&found.value, view))?;
+            output.data(&found.raw, |view| {
+                let mut page = users::contacts(&found.value, view);
+                let limit = limit.unwrap_or(users::SEARCHED).min(PAGE);
+                page.append(&maybe_more(found.value.contacts.len(), limit));
+                page
+            })?;
         }
         Command::Explain { who } => return explain::call(who, daemon, output).await,
         Command::Show { who } => {

@@ -65,7 +65,12 @@ impl Engine {
             Ok(handle) => self.store.account(&handle).await?,
             Err(_) => None,
         };
-        found.ok_or_else(|| EngineError::NotFound { what: "account", name: handle.to_owned() })
+        if let Some(account) = found {
+            return Ok(account);
+        }
+        let all = self.store.accounts().await?;
+        let known = all.iter().map(|account| account.handle.as_str());
+        Err(EngineError::unknown("account", handle, known))
     }
 
     /// Returns the accounts that match a text: each of its words begins a word of the name or the
@@ -91,6 +96,7 @@ impl Engine {
         found.ok_or_else(|| EngineError::NotFound {
             what: "account",
             name: user.account.to_string(),
+            near: None,
         })
     }
 

@@ -215,8 +215,11 @@ impl Engine {
         to: &str,
         actor: &Actor,
     ) -> Result<DirectoryStatus, EngineError> {
-        let missing =
-            |name: &str| EngineError::NotFound { what: "directory", name: name.to_owned() };
+        let missing = |name: &str| EngineError::NotFound {
+            what: "directory",
+            name: name.to_owned(),
+            near: None,
+        };
         let former = DirectoryName::parse(from).ok_or_else(|| missing(from))?;
         if self.directory(from).is_ok() {
             let (from, to) = (former, to.to_owned());

@@ -163,7 +163,11 @@ impl Engine {
         match (claims.pop(), claims.is_empty()) {
             (Some(claim), true) => Ok(claim),
             (Some(_), false) => Err(ClaimError::Ambiguous(parsed).into()),
-            (None, _) => Err(EngineError::NotFound { what: "claim of", name: parsed.to_string() }),
+            (None, _) => Err(EngineError::NotFound {
+                what: "claim of",
+                name: parsed.to_string(),
+                near: None,
+            }),
         }
     }
 
@@ -232,10 +236,11 @@ impl Engine {
     }
 
     async fn account_with(&self, id: AccountId) -> Result<Account, EngineError> {
-        self.store
-            .account_of(id)
-            .await?
-            .ok_or_else(|| EngineError::NotFound { what: "account", name: id.to_string() })
+        self.store.account_of(id).await?.ok_or_else(|| EngineError::NotFound {
+            what: "account",
+            name: id.to_string(),
+            near: None,
+        })
     }
 
     /// Moves every user with an address of the domain into the account that holds it. An invitation

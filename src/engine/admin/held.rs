@@ -152,10 +152,11 @@ impl Place {
 
 impl Engine {
     async fn held_plan(&self, id: PlanId) -> Result<HeldPlan, EngineError> {
-        self.store
-            .plan(id)
-            .await?
-            .ok_or_else(|| EngineError::NotFound { what: "held plan", name: id.to_string() })
+        self.store.plan(id).await?.ok_or_else(|| EngineError::NotFound {
+            what: "held plan",
+            name: id.to_string(),
+            near: None,
+        })
     }
 
     /// Approves a plan: reads its people again and applies the changes that still hold.

@@ -149,9 +149,10 @@ impl Engine {
         if run.dropped > 0 {
             return Err(UserError::Changed.into());
         }
-        self.store
-            .user(user.id)
-            .await?
-            .ok_or_else(|| EngineError::NotFound { what: "user", name: user.id.to_string() })
+        self.store.user(user.id).await?.ok_or_else(|| EngineError::NotFound {
+            what: "user",
+            name: user.id.to_string(),
+            near: None,
+        })
     }
 }

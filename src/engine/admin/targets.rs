@@ -7,14 +7,16 @@ use std::time::Duration;
 use crate::engine::targets::record::TargetPlan;
 use crate::engine::{Engine, EngineError, Target, TargetRequest, TargetScope};
 use crate::model::{
-    Actor, CounterpartRow, CounterpartState, Due, LinkOrigin, ProvisionProblem, RemoteId,
-    TargetName, Timestamp, Trigger, User, UserId, words,
+    Actor, CheckStep, CounterpartRow, CounterpartState, Due, LinkOrigin, ProvisionProblem,
+    RemoteId, TargetName, Timestamp, Trigger, User, UserId, words,
 };
 use crate::reconcile::provision::Permission;
+use crate::scim;
 use crate::store::{
     CounterpartCounts, CounterpartFilter, RefusalKind, Run, Settled, SettledBy, TargetState,
     UnmanagedAccount,
 };
+use crate::telemetry::chain;
 
 words! {
     /// State of a target.
@@ -23,7 +25,7 @@ words! {
         Ok = "ok",
         /// No run has ended yet.
         New = "new",
-        /// The target does not answer.
+        /// The target cannot be used, or its last full run failed.
         Degraded = "degraded",
         /// The target refuses the secret.
         Unauthorized = "unauthorized",
@@ -82,6 +84,9 @@ pub enum TargetError {
 /// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_hours(24 * 30);
 
+/// Time for the steps of one user at one target, because an operator waits.
+const OUTLOOK_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Age of a pending deactivation that needs an operator.
 const LATE: Duration = Duration::from_mins(5);
 
@@ -132,7 +137,9 @@ impl Engine {
         let (unmanaged, left) = self.store.unmanaged_counts(name).await?;
         let held = self.store.current_plan(&name.into()).await?.map_or(0, |plan| plan.count);
         let down = target.work.down.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let condition = match (&state.refused, &down) {
+        let failed_run =
+            target.work.failed_run.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let condition = match (&state.refused, down.as_ref().or(failed_run.as_ref())) {
             _ if state.paused_until.is_some_and(|until| until > now) => TargetCondition::Paused,
             (Some(refused), _) => match refused.kind {
                 RefusalKind::Unauthorized => TargetCondition::Unauthorized,
@@ -158,7 +165,13 @@ impl Engine {
         if let Some((reason, since)) = &down {
             let since =
                 humantime::format_duration(Duration::from_secs(now.since(*since).as_secs()));
-            attention.push(format!("{name}: the target has not answered for {since}: {reason}"));
+            attention.push(format!("{name}: the target has been of no use for {since}: {reason}"));
+        }
+        if let Some((reason, at)) = failed_run.filter(|_| state.refused.is_none()) {
+            let since = humantime::format_duration(Duration::from_secs(now.since(at).as_secs()));
+            attention.push(format!(
+                "{name}: the last full run failed {since} ago: {reason}: rosterctl target sync {name} tries again"
+            ));
         }
         if let Some(oldest) = counts.oldest_deactivation.filter(|at| now.since(*at) > LATE) {
             let since =
@@ -227,6 +240,42 @@ impl Engine {
         self.run_target(&target, request).await
     }
 
+    /// Checks what a target needs, with the connection and the secret of the daemon. Only reads.
+    pub async fn check_target(&self, name: &str) -> Result<Vec<CheckStep>, EngineError> {
+        let target = self.target(name)?;
+        let check = scim::Check {
+            mapping: &target.config.mapping,
+            token_expires: target.config.token_expires,
+            unique: self.clock.new_id(),
+            trial: None,
+        };
+        Ok(scim::check(&target.client, &check, self.clock.now()).await)
+    }
+
+    /// Returns the steps that a run would take for a user at each target of its account, or the reason
+    /// why the target cannot be asked.
+    pub async fn outlook_of(
+        &self,
+        user: &User,
+    ) -> Result<Vec<(TargetName, Result<TargetPlan, String>)>, EngineError> {
+        let account = self.account_of(user).await?;
+        let mut outlook = Vec::new();
+        for target in self.targets().values().filter(|t| t.config.account == account.handle) {
+            let scope = TargetScope::Users(BTreeSet::from([user.id]));
+            let planned = if target.work.run_lock.try_lock().is_err() {
+                Err("a run is under way".to_owned())
+            } else {
+                let planning = Box::pin(self.dry_run_target(target, scope));
+                match tokio::time::timeout(OUTLOOK_TIMEOUT, planning).await {
+                    Ok(planned) => planned.map_err(|error| chain(&error)),
+                    Err(_) => Err("it has not answered in time".to_owned()),
+                }
+            };
+            outlook.push((target.config.name.clone(), planned));
+        }
+        Ok(outlook)
+    }
+
     /// Returns the counterparts of a target, in the order of their users.
     pub async fn target_accounts(
         &self,
@@ -239,13 +288,17 @@ impl Engine {
         Ok(self.store.counterparts(&name, filter, after, limit).await?)
     }
 
-    /// Returns the accounts of a target that are no counterpart.
+    /// Returns a page of the accounts of a target that are no counterpart, or of those that leavers
+    /// left.
     pub async fn unmanaged_accounts(
         &self,
         name: &str,
+        left: bool,
+        after: Option<&RemoteId>,
+        limit: u64,
     ) -> Result<Vec<UnmanagedAccount>, EngineError> {
         let name = self.known_target(name).await?;
-        Ok(self.store.unmanaged_accounts(&name).await?)
+        Ok(self.store.unmanaged_accounts(&name, left, after, limit).await?)
     }
 
     /// Returns the name of a target that is configured or has a state.

@@ -96,11 +96,11 @@ impl Engine {
     }
 
     async fn undoable(&self, id: RunId) -> Result<Run, EngineError> {
-        let run = self
-            .store
-            .run(id)
-            .await?
-            .ok_or_else(|| EngineError::NotFound { what: "run", name: id.to_string() })?;
+        let run = self.store.run(id).await?.ok_or_else(|| EngineError::NotFound {
+            what: "run",
+            name: id.to_string(),
+            near: None,
+        })?;
         if run.state == RunState::Running {
             return Err(RunUnderWay(id).into());
         }
@@ -145,6 +145,7 @@ impl Engine {
             .ok_or_else(|| EngineError::NotFound {
                 what: "account",
                 name: "of these users".to_owned(),
+                near: None,
             })?
             .reference())
     }

@@ -465,6 +465,7 @@ impl Engine {
         last.ok_or_else(|| EngineError::NotFound {
             what: "directory",
             name: link.directory.to_string(),
+            near: None,
         })
     }
 
@@ -507,9 +508,10 @@ impl Engine {
     }
 
     async fn reread(&self, id: UserId) -> Result<User, EngineError> {
-        self.store
-            .user(id)
-            .await?
-            .ok_or_else(|| EngineError::NotFound { what: "user", name: id.to_string() })
+        self.store.user(id).await?.ok_or_else(|| EngineError::NotFound {
+            what: "user",
+            name: id.to_string(),
+            near: None,
+        })
     }
 }

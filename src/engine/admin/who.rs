@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::directory::{DirectoryError, Session};
 use crate::engine::admin::users::UserError;
 use crate::engine::{Directory, Engine, EngineError};
-use crate::model::{Address, Dn, Guid, User, UserId};
+use crate::model::{Address, Dn, Guid, User, UserId, nearest};
 use crate::store::{UserFilter, fold};
 
 /// Maximum number of users in an error about a name.
@@ -123,8 +123,11 @@ impl Engine {
         let name = who.rsplit('\\').next().unwrap_or(who);
         let name = name.split('@').next().unwrap_or(name);
         let words = name.split(|c: char| !c.is_alphanumeric()).collect::<Vec<_>>().join(" ");
-        let filter = UserFilter { limit: Some(MAX_NAMED as u64), ..UserFilter::default() };
-        let users = self.store.search(&words, &filter).await?;
+        let filter = UserFilter { limit: Some(MAX_NAMED as u64 + 1), ..UserFilter::default() };
+        let mut users = self.store.search(&words, &filter).await?;
+        if users.is_empty() {
+            users = self.misspelt(&words).await?;
+        }
         let described = |user: &User| {
             let address = user.addresses.primary.as_ref();
             let called = address.map_or_else(|| user.id.to_string(), |a| a.as_str().to_owned());
@@ -133,7 +136,32 @@ impl Engine {
                 None => called,
             }
         };
-        Ok(users.iter().map(described).collect())
+        let mut named: Vec<String> = users.iter().take(MAX_NAMED).map(described).collect();
+        if users.len() > MAX_NAMED {
+            named.push(format!("and more: rosterctl user search {}", words.trim()));
+        }
+        Ok(named)
+    }
+
+    /// Returns the users whose name is nearest to a misspelt one. The first half of each of its words
+    /// has to be right.
+    async fn misspelt(&self, words: &str) -> Result<Vec<User>, EngineError> {
+        let half = |word: &str| word.chars().take(word.chars().count().div_ceil(2)).collect();
+        let halves: Vec<String> = words.split_whitespace().map(half).collect();
+        let filter = UserFilter { limit: Some(MAX_COMPARED), ..UserFilter::default() };
+        let mut users = self.store.search(&halves.join(" "), &filter).await?;
+        let names = |user: &User| -> Vec<String> {
+            let address = user.addresses.primary.as_ref().map(Address::as_str);
+            let local = address.and_then(|address| address.split('@').next());
+            let parts = [local, user.profile.display_name.as_deref()].into_iter().flatten();
+            let plain = |name: &str| name.replace(|c: char| !c.is_alphanumeric(), " ");
+            parts.map(|name| fold(&plain(name))).collect()
+        };
+        let all: Vec<String> = users.iter().flat_map(names).collect();
+        let near = nearest(&fold(words.trim()), all.iter().map(String::as_str));
+        users.retain(|user| near.is_some_and(|near| names(user).iter().any(|name| name == near)));
+        users.truncate(MAX_NAMED + 1);
+        Ok(users)
     }
 
     /// Returns the people of a directory with this name, whether they are users or not.

@@ -55,10 +55,9 @@ pub struct Sampled {
 impl Engine {
     /// Returns the configured hook of a name.
     pub fn hook(&self, name: &str) -> Result<Arc<ConfiguredHook>, EngineError> {
-        self.hooks()
-            .get(name)
-            .cloned()
-            .ok_or_else(|| EngineError::NotFound { what: "hook", name: name.to_owned() })
+        self.hooks().get(name).cloned().ok_or_else(|| {
+            EngineError::unknown("hook", name, self.hooks().keys().map(String::as_str))
+        })
     }
 
     /// Returns the status of all hooks. Removed hooks with deliveries come last.

@@ -65,9 +65,17 @@ impl Day {
         match event.document["type"].as_str().unwrap_or_default() {
             "user.created" | "user.invited" => self.joiners += 1,
             "user.reactivated" => self.returned += 1,
-            "user.suspended" => {
+            kind @ ("user.suspended" | "user.released" | "user.removed") => {
+                // A user who was not active has lost its access before.
+                if kind != "user.suspended" && data["before"]["status"] != "active" {
+                    return;
+                }
                 self.leavers += 1;
-                let cause = data["after"]["cause"].as_str().unwrap_or("unknown");
+                let cause = match kind {
+                    "user.released" => "released",
+                    "user.removed" => "removed",
+                    _ => data["after"]["cause"].as_str().unwrap_or("unknown"),
+                };
                 *self.causes.entry(cause.to_owned()).or_default() += 1;
                 let names = &data["user"]["before"];
                 if names.is_object() {
@@ -108,7 +116,14 @@ impl Engine {
     /// Sums up the events since a time, and the present state.
     async fn digest(&self, since: Timestamp, now: Timestamp) -> Result<Value, EngineError> {
         let mut day = Day::default();
-        let kinds = ["user.created", "user.invited", "user.suspended", "user.reactivated"];
+        let kinds = [
+            "user.created",
+            "user.invited",
+            "user.suspended",
+            "user.reactivated",
+            "user.released",
+            "user.removed",
+        ];
         let mut filter = EventFilter {
             after: Some(0),
             kinds: kinds.map(str::to_owned).to_vec(),
@@ -134,6 +149,10 @@ impl Engine {
             let status = self.directory_status(directory).await?;
             waiting += status.held;
             attention.extend(status.attention.into_iter().map(|text| format!("{name}: {text}")));
+        }
+        for target in self.target_statuses().await? {
+            waiting += target.held;
+            attention.extend(target.attention);
         }
         for hook in self.hook_statuses().await? {
             if hook.deliveries.failed > 0 {

@@ -359,10 +359,11 @@ impl Engine {
         let id = change.user;
         self.write(vec![change], OperatorRun::of(&account.reference(), actor, Trigger::SignIn))
             .await?;
-        self.store
-            .user(id)
-            .await?
-            .ok_or_else(|| EngineError::NotFound { what: "user", name: id.to_string() })
+        self.store.user(id).await?.ok_or_else(|| EngineError::NotFound {
+            what: "user",
+            name: id.to_string(),
+            near: None,
+        })
     }
 
     /// Admits a user, and records the first sign-in.

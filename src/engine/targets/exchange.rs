@@ -1,6 +1,7 @@
 //! The exchange of one request with a target, at its pace.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -94,6 +95,7 @@ pub(in crate::engine) struct Exchange<'a> {
     lane: Arc<TaskLane>,
     /// How often a busy target is asked again. A run repeats a page, and a push its whole work.
     patience: u32,
+    sent: AtomicU64,
 }
 
 impl<'a> Exchange<'a> {
@@ -103,11 +105,16 @@ impl<'a> Exchange<'a> {
 
     /// Returns the requests of a task whose lane may change.
     pub(super) fn of_task(engine: &'a Engine, target: &'a Target, lane: Arc<TaskLane>) -> Self {
-        Self { engine, target, lane, patience: 0 }
+        Self { engine, target, lane, patience: 0, sent: AtomicU64::new(0) }
     }
 
     pub(in crate::engine) fn patient(self, patience: u32) -> Self {
         Self { patience, ..self }
+    }
+
+    /// Returns how many requests were sent.
+    pub(in crate::engine) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Waits until the target wants requests again, and then for the turn of one.
@@ -146,6 +153,7 @@ impl<'a> Exchange<'a> {
             let turn = self.turn().await;
             let now = self.engine.clock.now();
             let begun = tokio::time::Instant::now();
+            self.sent.fetch_add(1, Ordering::Relaxed);
             let answer = self.target.client.send(request, &capabilities, now).await;
             drop(turn);
             self.target.pace.retract(&self.lane);

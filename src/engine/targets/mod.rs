@@ -158,8 +158,10 @@ pub(in crate::engine) struct TargetWork {
     pub(in crate::engine) has_group_work: AtomicBool,
     /// Why groups cannot be brought up to date.
     pub(in crate::engine) group_problems: Mutex<Vec<String>>,
-    /// Why the target does not answer, since when.
+    /// Why the target cannot be used, since when.
     pub(in crate::engine) down: Mutex<Option<(String, Timestamp)>>,
+    /// Why the last full run failed, and when.
+    pub(in crate::engine) failed_run: Mutex<Option<(String, Timestamp)>>,
 }
 
 impl TargetWork {
@@ -237,7 +239,10 @@ impl Engine {
     /// Returns the configured target of a name.
     pub fn target(&self, name: &str) -> Result<Arc<Target>, EngineError> {
         let found = TargetName::parse(name).and_then(|name| self.targets().get(&name).cloned());
-        found.ok_or_else(|| EngineError::NotFound { what: "target", name: name.to_owned() })
+        found.ok_or_else(|| {
+            let targets = self.targets();
+            EngineError::unknown("target", name, targets.keys().map(TargetName::as_str))
+        })
     }
 
     /// Replaces the targets and returns the outcome for each. The caller has to

@@ -1,6 +1,7 @@
 //! The record of a run over a target: the guard's rulings, the held plan, and the run's row.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use serde_json::json;
@@ -106,6 +107,19 @@ impl Engine {
         Ok(self.store.save_run(run).await?)
     }
 
+    /// Notes that a full run failed at the target, until one succeeds.
+    pub(in crate::engine) fn note_failed_run(
+        &self,
+        target: &Target,
+        request: &TargetRequest,
+        reason: &str,
+    ) {
+        if request.scope == TargetScope::All {
+            let mut failed = target.work.failed_run.lock().unwrap_or_else(PoisonError::into_inner);
+            *failed = Some((reason.to_owned(), self.clock.now()));
+        }
+    }
+
     /// Rules about the steps that a run found, and stores the result.
     pub(in crate::engine) async fn record_target(
         &self,
@@ -121,6 +135,7 @@ impl Engine {
             self.store.admit(&target.config.name, &admissions(&observed.free), now).await?;
             let name = &target.config.name;
             tracing::warn!(scim_target = %name, "{name}: the run failed: {reason}");
+            self.note_failed_run(target, request, &reason);
             return self.fail_target_run(run, &reason).await;
         }
         let _applying = self.apply_lock.lock().await;
@@ -199,6 +214,9 @@ impl Engine {
             }
         })
         .await?;
+        if is_full {
+            *target.work.failed_run.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
         run.finished_at = Some(self.clock.now());
         run.state = if run.held > 0 { RunState::Held } else { RunState::Succeeded };
         self.store.save_run(run).await?;

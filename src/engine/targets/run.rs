@@ -89,8 +89,10 @@ struct Reading<'a> {
     approved: BTreeSet<Digest>,
     /// Proposed steps without an approval.
     open: usize,
-    /// Accounts in a row that could not be read.
+    /// Accounts in a row that were asked for and could not be read.
     unread_in_row: u32,
+    /// Users about whom the target was asked with success.
+    read: u64,
     /// Users whose account was seen or decided.
     seen: HashSet<UserId>,
     /// Listed accounts that are no counterpart, by the user whose name they have.
@@ -163,7 +165,11 @@ impl Engine {
         *target.recognised.lock().unwrap_or_else(PoisonError::into_inner) = None;
         match self.recognise(target).await? {
             Recognition::Ours => {}
-            Recognition::Refused(reason) | Recognition::Unknown(reason) => {
+            Recognition::Refused(reason) => return Err(Halt::later(reason)),
+            Recognition::Unknown(reason) => {
+                if storing == Storing::All {
+                    self.note_failed_run(target, request, &reason);
+                }
                 return Err(Halt::later(reason));
             }
         }
@@ -180,6 +186,7 @@ impl Engine {
             approved: self.approved_steps(target).await?,
             open: 0,
             unread_in_row: 0,
+            read: 0,
             seen: HashSet::new(),
             candidates: HashMap::new(),
         };
@@ -214,7 +221,16 @@ impl Reading<'_> {
             filter.after = Some(last.id);
             self.unlisted(users.iter().collect()).await?;
         }
-        self.former().await
+        self.former().await?;
+        if self.observed.listed == 0 { self.has_read() } else { Ok(()) }
+    }
+
+    /// Fails if accounts were asked for, and none could be read.
+    fn has_read(&self) -> Result<(), Halt> {
+        match &self.observed.unread_reason {
+            Some(reason) if self.read == 0 => Err(Halt::later(reason)),
+            _ => Ok(()),
+        }
     }
 
     /// Reads the list, and decides about the counterparts that it shows.
@@ -332,7 +348,6 @@ impl Reading<'_> {
         self.observed.partial = Some("the run is about some users".to_owned());
         let users = self.engine.store.users_by_id(ids).await?;
         let ids: Vec<UserId> = ids.iter().copied().collect();
-        let count = ids.len() as u64;
         let name = &self.target.config.name;
         let mut rows = self.engine.store.counterparts_of_users(name, &ids).await?;
         let mut changed = Vec::new();
@@ -341,13 +356,7 @@ impl Reading<'_> {
             changed.extend(self.look(row, users.get(&id)).await?);
         }
         self.settle(changed).await?;
-        match self.observed.unread_reason.take() {
-            Some(reason) if self.observed.unread >= count => Err(Halt::later(reason)),
-            reason => {
-                self.observed.unread_reason = reason;
-                Ok(())
-            }
-        }
+        self.has_read()
     }
 
     /// Asks the target about one user, and decides. An account that cannot be read decides nothing
@@ -358,6 +367,7 @@ impl Reading<'_> {
         user: Option<&User>,
     ) -> Result<Option<Work>, Halt> {
         let id = row.account.user;
+        let before = self.exchange.sent();
         match self.ask(row, user).await {
             Err(Halt::Later { reason, extent: Extent::Account, .. })
                 if self.unread_in_row < MAX_UNREAD =>
@@ -369,7 +379,10 @@ impl Reading<'_> {
                 Ok(None)
             }
             done => {
-                self.unread_in_row = 0;
+                if done.is_ok() && self.exchange.sent() > before {
+                    self.read += 1;
+                    self.unread_in_row = 0;
+                }
                 done
             }
         }

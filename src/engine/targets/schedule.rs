@@ -1,7 +1,7 @@
 //! The runs of a target: at the start, on schedule, and for users whose steps need an admission.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::engine::Engine;
@@ -79,9 +79,13 @@ impl Engine {
             }
         }
         let tick = target.config.full.next(state.scheduled);
+        let has_failed = {
+            let failed = target.work.failed_run.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.as_ref().is_some_and(|(_, at)| now.since(*at) >= RETRY)
+        };
         let request = if state.startup {
             TargetRequest::full(Trigger::Startup, None)
-        } else if tick.is_some_and(|at| at <= now) {
+        } else if has_failed || tick.is_some_and(|at| at <= now) {
             TargetRequest::full(Trigger::Schedule, None)
         } else if !state.asked.is_empty() {
             TargetRequest::over(Trigger::Live, std::mem::take(&mut state.asked), None)

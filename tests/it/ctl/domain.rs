@@ -28,7 +28,7 @@ fn a_release_is_shown_person_by_person_before_it_is_done() {
 
 #[test]
 fn a_claim_prints_the_record_to_paste() {
-    insta::assert_snapshot!(domain::claimed(&sent(a_claim("pending")), &view()).plain(), @r#"
+    insta::assert_snapshot!(domain::claimed(&sent(a_claim("pending")), false, &view()).plain(), @r#"
     example.com is claimed for acme: pending
 
     Add this record to the DNS of example.com, and keep it there:

@@ -173,7 +173,7 @@ fn a_large_plan_begins_with_its_totals_and_the_limit() {
     ");
     let last: Vec<&str> = shown.lines().skip_while(|line| !line.contains('…')).collect();
     insta::assert_snapshot!(last.join("\n"), @"
-      … and 2,980 more: --all
+      … and 2,980 more: rosterctl held show 4e2b8c22 --all
 
     Approve: rosterctl held approve 4e2b8c22
     A part:  rosterctl held approve 4e2b8c22 --first 10, --ou …, --cause … or --user …
@@ -238,4 +238,72 @@ fn the_question_of_an_approval_counts_what_it_does() {
         "Re-check and apply 6 of 20 changes (1 suspension, 2 reactivations, 3 other)?"
     );
     assert_eq!(counted(&[("update", 1)], 1), "Re-check and apply 1 change?");
+}
+
+#[test]
+fn a_held_plan_of_a_target_says_what_becomes_of_each_account() {
+    let step = |kind: &str, step: &str, email: &str, reason: Value, before: Value, after: Value| {
+        change(
+            kind,
+            email,
+            &json!({
+                "key": "other", "held": "plan-only",
+                "before": { "id": "s4", "attributes": before },
+                "after": { "target": "app", "step": step, "reason": reason, "attributes": after },
+            }),
+        )
+    };
+    let none = || json!({});
+    let title = |text: Value| json!({ "title": text });
+    let changes = [
+        step("suspend", "deactivate", "ann@example.com", json!("out-of-scope"), none(), none()),
+        step("link", "adopt", "bob@example.com", json!(null), none(), none()),
+        step("link", "adopt", "cid@example.com", json!("suspended"), none(), none()),
+        step(
+            "create",
+            "create",
+            "dan@example.com",
+            json!(null),
+            title(json!(null)),
+            title(json!("Clerk")),
+        ),
+        step(
+            "update",
+            "update",
+            "eve@example.com",
+            json!(null),
+            title(json!("Clerk")),
+            title(json!("Chief")),
+        ),
+        step("remove", "delete", "fay@example.com", json!("suspended"), none(), none()),
+        step("reactivate", "reactivate", "gil@example.com", json!(null), none(), none()),
+    ];
+    let group = |kind: &str| {
+        json!({ "kind": kind, "class": null, "reason": null, "cause": null, "key": "other",
+            "held": "plan-only", "count": 1 })
+    };
+    let by = ["suspend", "link", "create", "update", "remove", "reactivate"].map(group);
+    let plan: api::HeldPlan = sent(with(
+        a_held_plan(),
+        &json!({ "directory": "app", "by": by, "changes": changes, "count": 7 }),
+    ));
+    let shown = held::show(&plan, &Form::default(), &view()).plain();
+    let lines = shown.lines().filter(|line| {
+        let line = line.trim_start();
+        line.starts_with("changes")
+            || line.contains("@example.com  ")
+            || line.starts_with("plan-only")
+    });
+    let lines: std::collections::BTreeSet<&str> = lines.collect();
+    insta::assert_snapshot!(lines.into_iter().collect::<Vec<_>>().join("\n"), @r#"
+      + bob@example.com  account s4  [held: plan-only]
+      + dan@example.com  title: Clerk  [held: plan-only]
+      + gil@example.com  reactivate  [held: plan-only]
+      - ann@example.com  its user is out of scope of the target  [held: plan-only]
+      - cid@example.com  account s4; its user is suspended  [held: plan-only]
+      - fay@example.com  its user is suspended  [held: plan-only]
+      changes  1 adopt, 1 adopt and deactivate, 1 create, 1 deactivate, 1 delete, 1 reactivate, 1 in 1
+      plan-only: mode = "plan-only", or the configuration changed who is in scope
+      ~ eve@example.com  title: Clerk → Chief  [held: plan-only]
+    "#);
 }

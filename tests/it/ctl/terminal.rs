@@ -196,6 +196,27 @@ fn the_help_lists_every_command_in_one_of_four_groups() {
     }
 }
 
+/// Returns the lines of a command's help, and of those below it, that are wider than a terminal.
+fn wide(command: &mut clap::Command) -> Vec<String> {
+    let help = command.render_long_help().to_string();
+    let mut lines: Vec<String> = help
+        .lines()
+        .filter(|line| line.chars().count() > 80 && !line.starts_with("Usage"))
+        .map(str::to_owned)
+        .collect();
+    for below in command.get_subcommands_mut() {
+        lines.extend(wide(below));
+    }
+    lines
+}
+
+#[test]
+fn the_help_of_every_command_fits_eighty_columns() {
+    let mut command = command();
+    command.build();
+    assert_eq!(wide(&mut command), [""; 0]);
+}
+
 #[test]
 fn commands_are_found_by_the_words_that_operators_type() {
     for line in [

@@ -339,3 +339,19 @@ async fn a_digest_is_recorded_once_when_its_time_has_come() {
     let text = text_of(&digest.to_string()).unwrap();
     assert!(text.subject.starts_with("rosterd: 1 left"), "{}", text.subject);
 }
+
+#[tokio::test]
+async fn a_digest_counts_users_of_a_released_domain_as_leavers() {
+    let firm = crate::firm::Firm::running(5, |_| {}).await;
+    let configured = firm.engine.configured();
+    let mut rules = configured.rules.clone();
+    rules.digest = Some(rosterd::model::Cron::parse("0 7 * * *", chrono_tz::Tz::UTC).unwrap());
+    let directories = configured.directories.values().map(|d| d.config.clone()).collect();
+    firm.engine.reconfigure(directories, rules);
+    let active = firm.active().await;
+    firm.engine.release("example.com", None, &crate::firm::alice()).await.unwrap();
+    firm.later(Duration::from_hours(24));
+    firm.engine.record_digest().await.unwrap();
+    let [digest] = firm.events("digest.daily").await.try_into().unwrap();
+    assert_eq!(digest["data"]["after"]["causes"], json!({ "released": active }));
+}

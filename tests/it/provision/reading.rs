@@ -1,5 +1,6 @@
 //! Runs over lists that are not what they seem: no account is changed, and leavers are found.
 
+use rosterd::engine::TargetCondition;
 use scimsim::Paging;
 
 use super::*;
@@ -288,4 +289,64 @@ async fn an_account_that_appears_late_is_not_gone_and_not_made_twice() {
     assert_eq!((row.found_at, row.account.id.map(|id| id.0)), (None, Some(id_of(&account))));
     let creations = office.sim.log().iter().filter(|request| request.method == "POST").count();
     assert_eq!(creations, office.sim.users().len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_run_that_reads_no_account_fails_and_the_target_is_degraded() {
+    let frozen = || Fault::hang("GET", false).at("Users");
+    let table: [(&str, bool, usize, fn() -> Fault); 3] = [
+        ("500, and no account is linked", false, 5, || Fault::status("GET", 500).at("Users")),
+        ("500, and more users than are tried", true, 30, || Fault::status("GET", 500).at("Users")),
+        ("frozen", true, 5, frozen),
+    ];
+    for (what, is_linked, people, fault) in table {
+        let timeout = |config: &mut TargetConfig, _: &Sim| {
+            config.client.timeout = Duration::from_secs(1);
+        };
+        let office = if is_linked {
+            Office::with(people, timeout).await
+        } else {
+            Office::before(people, timeout).await
+        };
+        office.sim.fail(fault());
+        let target = office.firm.engine.target(NAME).expect("the target");
+        let request = TargetRequest::full(Trigger::Manual, Some(alice()));
+        let run = office.firm.engine.run_target(&target, request).await.expect("a run");
+        assert_eq!(run.state, RunState::Failed, "{what}: {run:?}");
+        let status = office.status().await;
+        assert_eq!(status.condition, TargetCondition::Degraded, "{what}");
+        let said = status.attention.iter().any(|line| line.contains("the last full run failed"));
+        assert!(said, "{what}: {:?}", status.attention);
+        office.sim.clear_faults();
+        let request = TargetRequest::full(Trigger::Manual, Some(alice()));
+        let run = office.firm.engine.run_target(&target, request).await.expect("a run");
+        assert_ne!(run.state, RunState::Failed, "{what}: {run:?}");
+        let status = office.status().await;
+        assert_ne!(status.condition, TargetCondition::Degraded, "{what}: {:?}", status.attention);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_counts_only_the_accounts_that_it_asked_for() {
+    let office = Office::before(40, |config, _| config.client.page_size = 3).await;
+    // Every second user leaves before the import, so that it has no account to ask for.
+    let users = office.firm.users().await;
+    office.firm.sim.edit(|ad| {
+        for user in users.iter().step_by(2) {
+            ad.disable(crate::firm::guid_of(user));
+        }
+    });
+    office.firm.sync().await;
+    office.start().await;
+    office.approve_all().await;
+    let active = office.firm.active().await;
+    until("each user has an account", async || (office.active().len() == active).then_some(()))
+        .await;
+    office.at_rest().await;
+    office.sim.set_manners(Manners { paging: Paging::Ignored, ..Manners::default() });
+    office.sim.fail(Fault::status("GET", 500).at("Users/").after(3));
+    let target = office.firm.engine.target(NAME).expect("the target");
+    let request = TargetRequest::full(Trigger::Manual, Some(alice()));
+    let run = office.firm.engine.run_target(&target, request).await.expect("a run");
+    assert_eq!(run.state, RunState::Failed, "{run:?}");
 }

@@ -364,7 +364,7 @@ fn recognised(change: &WrittenChange) -> String {
 }
 
 fn nobody(what: &'static str) -> EngineError {
-    EngineError::NotFound { what, name: "as wanted".to_owned() }
+    EngineError::NotFound { what, name: "as wanted".to_owned(), near: None }
 }
 
 fn ended(run: &Run) -> String {

@@ -159,6 +159,7 @@ async fn every_command_of_rosterctl_uses_the_api_and_parses_its_answers() {
         "hook redeliver vpn --all".to_owned(),
         "target sync app".to_owned(),
         "target list".to_owned(),
+        "target check app".to_owned(),
         "target show app".to_owned(),
         "target plan app".to_owned(),
         "target accounts app".to_owned(),

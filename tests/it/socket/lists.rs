@@ -47,6 +47,76 @@ async fn an_export_of_events_has_all_of_them_and_a_list_says_what_it_leaves_out(
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_says_what_it_leaves_out_and_a_name_without_a_list_is_an_error() {
+    let mut office = Office::open().await;
+    office.firm.sim.edit(|ad| {
+        ad.add_person(adsim::NewPerson::new("nomail").member_of(adsim::names::PRO));
+    });
+    office.post("/v1/directories/corp/sync", None).await;
+    let (exit, text, _) = rosterctl(&office, "event list --after 0 --limit 3").await;
+    assert_eq!(exit, Exit::Done);
+    let last = text.lines().last().unwrap();
+    assert_eq!(last, "… newer ones follow: --after 3, --limit");
+    for (command, words) in [
+        ("run list nowhere", "there is no directory or target \"nowhere\""),
+        ("event list --type user.suspend", "did you mean user.suspended?"),
+        ("target sync app --dry-run", "rosterctl target plan shows what it would do"),
+    ] {
+        let (exit, _, err) = rosterctl(&office, command).await;
+        assert_ne!(exit, Exit::Done, "{command}");
+        assert!(err.contains(words), "{command}: {err}");
+    }
+    let (exit, _, err) = rosterctl(&office, "target pause app --dry-run").await;
+    assert_eq!((exit, err.as_str()), (Exit::Done, ""));
+    assert_eq!(office.firm.engine.target_statuses().await.unwrap()[0].state.paused_until, None);
+
+    let (exit, text, _) = rosterctl(&office, "target check app").await;
+    assert!(exit == Exit::Done && text.ends_with("app: requests can work\n"), "{text}");
+    rosterctl(&office, "target sync app").await;
+    let (_, text, _) = rosterctl(&office, "target show app").await;
+    assert!(text.contains("capabilities  filter, paging by index, patch"), "{text}");
+
+    let (_, count, _) = rosterctl(&office, "user list --quarantined --count").await;
+    let (_, csv, _) = rosterctl(&office, "user list --quarantined --csv").await;
+    let (_, json, _) = rosterctl(&office, "user list --quarantined --json").await;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let entries = json["quarantined"].as_array().unwrap().len();
+    assert!(entries > 0, "{json}");
+    assert_eq!((count.trim(), csv.lines().count()), (entries.to_string().as_str(), entries + 1));
+}
+
+/// Accounts that belong to no user come in pages, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_accounts_that_leavers_left_at_a_target_are_listed() {
+    let office = Office::open().await;
+    let user = office.firm.users().await.into_iter().find(|user| user.causes.is_empty()).unwrap();
+    let id = user.id.to_string();
+    office.firm.engine.suspend(&id, "left", &crate::firm::alice()).await.unwrap();
+    let name = rosterd::model::TargetName::parse("app").unwrap();
+    let accounts: Vec<_> = (0..1_200)
+        .map(|n| rosterd::store::UnmanagedAccount {
+            id: rosterd::model::RemoteId(format!("a{n:04}")),
+            user_name: Some(format!("a{n}@example.com")),
+            active: Some(true),
+            user: (n % 2 == 0).then_some(user.id),
+        })
+        .collect();
+    office.firm.engine.store.note_unmanaged(&name, &accounts).await.unwrap();
+    for (option, of) in [("--left", 600), ("--unmanaged", 1_200)] {
+        let (_, text, _) = rosterctl(&office, &format!("target accounts app {option}")).await;
+        let listed = text.lines().filter(|line| line.trim_start().starts_with("a0")).count()
+            + text.lines().filter(|line| line.trim_start().starts_with("a1")).count();
+        assert!(listed >= of, "{option}: {listed}");
+        let (_, json, _) =
+            rosterctl(&office, &format!("target accounts app {option} --json")).await;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let listed = json["accounts"].as_array().unwrap().iter();
+        let ours = listed.filter(|a| a["id"].as_str().unwrap().len() == 5).count();
+        assert_eq!((ours, json.get("next")), (of, None), "{option}");
+    }
+}
+
 /// A plan that comes in pages is one document to the operator.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_and_a_run_of_several_pages_are_shown_and_approved_whole() {

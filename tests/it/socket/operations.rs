@@ -54,7 +54,10 @@ impl Office {
                 items.iter().map(|item| name(item).unwrap_or_else(|| item.clone())).collect()
             };
             assert_eq!(names(&pages), names(whole[list].as_array().unwrap()), "{path}");
-            self.expect(400, &format!("get {path}after=nothing"), None).await;
+            // A page of accounts at a target begins after any id.
+            if !path.contains("unmanaged") {
+                self.expect(400, &format!("get {path}after=nothing"), None).await;
+            }
         }
     }
 }
@@ -120,6 +123,8 @@ async fn every_answer_matches_the_openapi_document() {
     office.get(&format!("/v1/runs/{id}")).await;
     office.get("/v1/runs?directory=corp&limit=2").await;
     let explained = office.get(&format!("/v1/users/{who}/explain")).await;
+    assert_eq!(explained["outlook"][0]["target"], "app", "{explained}");
+    assert_eq!(explained["outlook"][0]["error"], Value::Null, "{explained}");
     assert_eq!(
         (&explained["entries"][0]["directory"], &explained["history"][0]["kind"]),
         (&json!("corp"), &json!("update"))
@@ -200,6 +205,8 @@ async fn every_answer_matches_the_openapi_document() {
     office.post("/v1/targets/app/sync", Some(json!({ "user": who }))).await;
     office.get("/v1/targets").await;
     office.get("/v1/targets/app").await;
+    let check = office.get("/v1/targets/app/check").await;
+    assert_eq!(check["ok"], true, "{check}");
     office.get("/v1/targets/app/accounts?state=pending&limit=2").await;
     office.get("/v1/targets/app/unmanaged").await;
     office.check_pages().await;

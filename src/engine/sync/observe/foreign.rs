@@ -58,7 +58,11 @@ impl Engine {
     ) -> Result<Option<GroupError>, EngineError> {
         let neighbours = self.neighbours(directory);
         let other = neighbours.iter().find(|d| d.config.name == *other).ok_or_else(|| {
-            EngineError::NotFound { what: "directory of the account", name: other.to_string() }
+            EngineError::NotFound {
+                what: "directory of the account",
+                name: other.to_string(),
+                near: None,
+            }
         })?;
         let (mut session, _) = self.open_neighbour(other).await?;
         self.trust_groups(directory, other, &mut session, warnings).await?;
