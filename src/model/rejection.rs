@@ -11,7 +11,7 @@ use super::cause::Reason;
 use super::change::{Change, ChangeVerb};
 use super::digest::Digest;
 use super::ids::{Guid, PlanId, UserId};
-use super::written::WrittenChange;
+use super::written::{Shown, WrittenChange};
 
 /// A rejected change, as runs need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,16 @@ impl Change {
     /// Returns the keys of the change among rejections: one for each cause that it lifts.
     pub fn rejection_keys(&self) -> Vec<Digest> {
         keys(self.user, self.kind.verb(), self.reason(), &self.before(), &self.after())
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect()
+    }
+}
+
+impl Shown {
+    /// Returns the same keys as [`Change::rejection_keys`].
+    pub fn rejection_keys(&self) -> Vec<Digest> {
+        keys(self.user, self.kind, self.reason, &self.before, &self.after)
             .into_iter()
             .map(|(key, _)| key)
             .collect()

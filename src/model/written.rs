@@ -1,5 +1,6 @@
 //! Changes as they are stored: shown with runs and held plans, and read by an undo.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::cause::Reason;
@@ -25,7 +26,7 @@ words! {
 }
 
 /// A change in the form in which it is stored and shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shown {
     pub user: UserId,
     pub guid: Option<Guid>,

@@ -1,17 +1,18 @@
 //! Splits a plan into admitted and held changes. A run has no other way to [`Admitted`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::bounds::Bounds;
-use super::components::numbered;
+use super::components::{Moves, components, numbered};
 use super::grace::GraceCause;
 use super::{Cluster, ClusterMembers, GracePeriod, HoldAll, PersonRow, Proposal, Waiting};
 use crate::model::{
-    Actor, AddressKey, Change, ChangeClass, ChangeKind, Guid, HeldChange, HoldReason, Origin,
-    Quarantine, Reason, UserId,
+    Actor, Change, ChangeClass, ChangeKind, Guid, HeldChange, HoldReason, Origin, Quarantine,
+    Reason, UserId,
 };
 
-/// Changes that may be applied. Only [`guard`] and [`Admitted::by_operator`] make them.
+/// Changes that may be applied. Only [`Ruling::split`] and [`Admitted::by_operator`] make them.
 #[derive(Debug)]
 pub struct Admitted {
     changes: Vec<(Change, bool)>,
@@ -61,10 +62,22 @@ impl Admitted {
         self.changes.is_empty()
     }
 
+    /// Returns a plan of a run that applies nothing.
+    pub(super) fn none() -> Self {
+        Self { changes: Vec::new(), people: Vec::new(), origin: Origin::Run }
+    }
+
+    /// Adds what is admitted of another slice of the same plan.
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.changes.append(&mut other.changes);
+        self.people.append(&mut other.people);
+    }
+
     /// Returns the changes in batches for transactions, of at most `size` where components allow it.
     /// Changes of one user, and of users who exchange an address, stay together.
     pub fn batches(&self, size: usize) -> Vec<Vec<(&Change, bool)>> {
-        let components = numbered(self.changes.iter().map(|(c, _)| c), true);
+        let changes: Vec<&Change> = self.changes.iter().map(|(c, _)| c).collect();
+        let components = components(&changes);
         let mut grouped: BTreeMap<usize, Vec<(&Change, bool)>> = BTreeMap::new();
         for (at, component) in components.into_iter().enumerate() {
             grouped.entry(component).or_default().push((&self.changes[at].0, self.changes[at].1));
@@ -80,99 +93,273 @@ impl Admitted {
     }
 }
 
-/// One planned change on its way through the guard.
+/// The part of a planned change that the guard counts. The change itself is large, and a run may have a
+/// million.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Candidate {
-    change: Change,
+    slice: usize,
+    user: UserId,
+    guid: Option<Guid>,
+    class: Option<ChangeClass>,
+    cluster: Option<Arc<str>>,
+    home: Option<Arc<str>>,
+    moves: Moves,
+    is_positive: bool,
+    can_wait: bool,
+    /// Whether the open plan has it.
+    is_known: bool,
+    /// The absence that a second observation has to confirm.
+    grace: Option<GraceCause>,
+    /// Whether the server has heard of everything that it depends on.
+    is_proven: bool,
+    /// The reason of a suspension that is no link.
+    suspends: Option<Reason>,
+    /// The causes that a reactivation leaves.
+    remaining: Box<[Reason]>,
+    /// Whether no operator decides about it.
+    is_bookkeeping: bool,
+    /// The hold that does not depend on other changes.
+    own: Option<HoldReason>,
+    mark: Mark,
+}
+
+/// The ruling on one change.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    /// The fingerprint of the change.
+    change: u64,
     /// An operator approved it. An approved change passes all limits.
     approved: bool,
     hold: Option<HoldReason>,
 }
 
 impl Candidate {
-    fn of(change: Change, bounds: &Bounds<'_>) -> Self {
-        let is_rejected = bounds.rejected.covers(&change);
-        let approved = !is_rejected
-            && !bounds.approved.is_empty()
-            && bounds.approved.contains(&change.digest());
-        Self { change, approved, hold: is_rejected.then_some(HoldReason::Rejected) }
-    }
-
     /// Returns whether the limits decide on the change: it is neither approved nor held yet.
     fn is_open(&self) -> bool {
-        !self.approved && self.hold.is_none()
+        !self.mark.approved && self.mark.hold.is_none()
     }
 
     /// Returns whether the change counts against a limit, held for another reason or not.
     fn is_pending(&self) -> bool {
-        !self.approved && self.hold != Some(HoldReason::Rejected)
+        !self.mark.approved && self.mark.hold != Some(HoldReason::Rejected)
     }
 }
 
-/// Splits a proposal into admitted and held changes.
-pub fn guard(proposal: Proposal, bounds: &Bounds<'_>) -> Guarded {
-    let Proposal { plan, mut people, unwitnessed } = proposal;
-    let mut candidates: Vec<Candidate> =
-        plan.changes.into_iter().map(|change| Candidate::of(change, bounds)).collect();
-    // The first hold of a change is the one that operators see, so the most specific pass is first.
-    // Rejections precede all, because neither an approval nor a limit changes them. Clusters and
-    // limits also count the changes that earlier passes held, because scoped runs are measured like
-    // full ones. The grace period follows, because a change held for another reason waits for an
-    // operator. Quiet hours come after the limits, because a change of the open plan stays in it.
-    // Holds are propagated last, whatever made them.
-    with_rejected(&mut candidates);
-    individual(&mut candidates, &unwitnessed, bounds);
-    clusters(&mut candidates, bounds);
-    limits_of_ous(&mut candidates, bounds);
-    limits(&mut candidates, bounds);
-    let grace_periods = grace(&mut candidates, bounds);
-    quiet(&mut candidates, bounds);
-    propagate(&mut candidates);
+/// The planned changes of a run as the guard counts them, slice by slice.
+#[derive(Debug, Default)]
+pub struct Tally {
+    slices: usize,
+    candidates: Vec<Candidate>,
+    /// Clusters and homes, because many changes have the same ones.
+    names: BTreeSet<Arc<str>>,
+}
 
-    revisit_held(&mut people, &candidates);
-    // A vector that grows takes twice its size, which counts in an import.
-    let waiting = candidates.iter().filter(|candidate| candidate.hold.is_some()).count();
-    let mut held = Vec::with_capacity(waiting);
-    let mut admitted = Vec::with_capacity(candidates.len() - waiting);
-    for Candidate { change, approved, hold } in candidates {
-        match hold {
-            None => admitted.push((change, approved)),
-            // No operator decides about bookkeeping: a later run plans it again.
-            Some(_) if matches!(change.kind, ChangeKind::Override { .. }) => {}
-            Some(hold) => held.push(HeldChange { change, hold }),
+impl Tally {
+    /// Adds the changes of the next slice.
+    pub fn add(&mut self, proposal: &Proposal, bounds: &Bounds<'_>) {
+        self.candidates.reserve(proposal.plan.changes.len());
+        for change in &proposal.plan.changes {
+            let is_rejected = bounds.rejected.covers(change);
+            let approved = !is_rejected
+                && !bounds.approved.is_empty()
+                && bounds.approved.contains(&change.digest());
+            let remaining: Box<[Reason]> = match &change.kind {
+                ChangeKind::Reactivate { remaining, .. } => remaining.iter().copied().collect(),
+                _ => Box::default(),
+            };
+            let can_wait = change.can_wait();
+            let cluster = self.name(change.cluster.as_deref());
+            let home = self.name(change.home.as_deref());
+            self.candidates.push(Candidate {
+                slice: self.slices,
+                user: change.user,
+                guid: change.guid,
+                class: change.class,
+                cluster,
+                home,
+                moves: Moves::of(change),
+                is_positive: change.is_positive(),
+                can_wait,
+                is_known: bounds.is_quiet
+                    && can_wait
+                    && !bounds.held.is_empty()
+                    && bounds.held.contains(&change.digest()),
+                grace: GraceCause::of(change),
+                is_proven: bounds.replica.proves(change),
+                suspends: match &change.kind {
+                    ChangeKind::Suspend { cause, .. } => Some(cause.reason),
+                    _ => None,
+                },
+                remaining,
+                is_bookkeeping: is_bookkeeping(change),
+                own: individual_hold(change, &proposal.unwitnessed, bounds),
+                mark: Mark {
+                    change: change.fingerprint(),
+                    approved,
+                    hold: is_rejected.then_some(HoldReason::Rejected),
+                },
+            });
+        }
+        self.slices += 1;
+    }
+
+    fn name(&mut self, name: Option<&str>) -> Option<Arc<str>> {
+        let name = name?;
+        let known = self.names.get(name).cloned();
+        Some(known.unwrap_or_else(|| {
+            let new: Arc<str> = name.into();
+            self.names.insert(Arc::clone(&new));
+            new
+        }))
+    }
+
+    /// Returns the users whom the changes take out of a cluster, each with the cluster.
+    pub fn leaving(&self) -> impl Iterator<Item = (&str, UserId)> {
+        self.candidates.iter().filter_map(|c| Some((c.cluster.as_deref()?, c.user)))
+    }
+
+    /// Rules on all changes together.
+    pub fn rule(self, bounds: &Bounds<'_>) -> Ruling {
+        let Self { slices, mut candidates, .. } = self;
+        // A limit may admit the first changes alone, so their order is that of a plan of one slice.
+        if slices > 1 {
+            candidates.sort_by_key(|candidate| candidate.guid);
+        }
+        // The first hold of a change is the one that operators see, so the most specific pass is first.
+        // Rejections precede all, because neither an approval nor a limit changes them. Clusters and
+        // limits also count the changes that earlier passes held, because scoped runs are measured like
+        // full ones. The grace period follows, because a change held for another reason waits for an
+        // operator. Quiet hours come after the limits, because a change of the open plan stays in it.
+        // Holds are propagated last, whatever made them.
+        with_rejected(&mut candidates);
+        individual(&mut candidates);
+        clusters(&mut candidates, bounds);
+        limits_of_ous(&mut candidates, bounds);
+        limits(&mut candidates, bounds);
+        let grace_periods = grace(&mut candidates, bounds);
+        quiet(&mut candidates, bounds);
+        propagate(&mut candidates);
+
+        let is_waiting = candidates.iter().any(|c| c.mark.hold.is_some() && !c.is_bookkeeping);
+        let mut marks = vec![Vec::new(); slices];
+        for Candidate { slice, mark, .. } in candidates {
+            marks[slice].push(mark);
+        }
+        Ruling { marks, is_waiting, grace_periods }
+    }
+}
+
+/// The ruling of the guard on each change of a run. It is carried out slice by slice.
+#[derive(Debug)]
+pub struct Ruling {
+    marks: Vec<Vec<Mark>>,
+    /// Whether a change is held.
+    pub is_waiting: bool,
+    /// The absences that a later observation has to confirm.
+    pub grace_periods: Vec<GracePeriod>,
+}
+
+/// One slice as a ruling splits it.
+#[derive(Debug)]
+pub struct Ruled {
+    pub admitted: Admitted,
+    pub held: Vec<HeldChange>,
+    pub quarantined: Vec<Quarantine>,
+    /// The number of changes that the guard has not seen, because a user has changed since. They are
+    /// neither applied nor held, and the next run plans them again.
+    pub unseen: u64,
+}
+
+impl Ruling {
+    /// Splits the changes of a slice, which may have been planned anew.
+    pub fn split(&self, slice: usize, proposal: Proposal) -> Ruled {
+        let Proposal { plan, mut people, unwitnessed: _ } = proposal;
+        let marks: HashMap<u64, Mark> =
+            self.marks[slice].iter().map(|mark| (mark.change, *mark)).collect();
+        // A vector that grows takes twice its size, which counts in an import.
+        let waiting = self.marks[slice].iter().filter(|mark| mark.hold.is_some()).count();
+        let mut held = Vec::with_capacity(waiting);
+        let mut admitted = Vec::with_capacity(self.marks[slice].len() - waiting);
+        let mut unseen = 0;
+        let mut late = Late::default();
+        for change in plan.changes {
+            match marks.get(&change.fingerprint()) {
+                Some(Mark { hold: None, approved, .. }) => admitted.push((change, *approved)),
+                Some(Mark { hold: Some(hold), .. }) => {
+                    late.add(&change);
+                    // No operator decides about bookkeeping: a later run plans it again.
+                    if !is_bookkeeping(&change) {
+                        held.push(HeldChange { change, hold: *hold });
+                    }
+                }
+                None => {
+                    late.add(&change);
+                    unseen += 1;
+                }
+            }
+        }
+        late.revisit(&mut people);
+        Ruled {
+            admitted: Admitted { changes: admitted, people, origin: Origin::Run },
+            held,
+            quarantined: plan.quarantined,
+            unseen,
         }
     }
-    Guarded {
-        admitted: Admitted { changes: admitted, people, origin: Origin::Run },
-        held,
-        grace_periods,
-        quarantined: plan.quarantined,
+
+    /// Returns the changes of a slice that are applied, each with whether an operator approved it.
+    pub fn admitted<'a>(
+        &'a self,
+        slice: usize,
+        proposal: &'a Proposal,
+    ) -> impl Iterator<Item = (&'a Change, bool)> {
+        let marks: HashMap<u64, Mark> =
+            self.marks[slice].iter().map(|mark| (mark.change, *mark)).collect();
+        proposal.plan.changes.iter().filter_map(move |change| {
+            let mark = marks.get(&change.fingerprint())?;
+            mark.hold.is_none().then_some((change, mark.approved))
+        })
     }
+}
+
+/// Returns whether the change only ends the effect of an earlier decision.
+fn is_bookkeeping(change: &Change) -> bool {
+    matches!(change.kind, ChangeKind::Override { .. })
+}
+
+/// Splits a proposal of one slice into admitted and held changes.
+pub fn guard(proposal: Proposal, bounds: &Bounds<'_>) -> Guarded {
+    let mut tally = Tally::default();
+    tally.add(&proposal, bounds);
+    let ruling = tally.rule(bounds);
+    let Ruled { admitted, held, quarantined, unseen: _ } = ruling.split(0, proposal);
+    Guarded { admitted, held, grace_periods: ruling.grace_periods, quarantined }
 }
 
 /// Holds changes that need an address which a rejected change would have released, transitively.
 /// A user who releases an address does not wait for the user who was to get it.
 fn with_rejected(candidates: &mut [Candidate]) {
-    let mut kept: BTreeSet<AddressKey> = BTreeSet::new();
+    let mut kept: BTreeSet<u64> = BTreeSet::new();
     let mut fresh: Vec<usize> =
-        (0..candidates.len()).filter(|at| candidates[*at].hold.is_some()).collect();
+        (0..candidates.len()).filter(|at| candidates[*at].mark.hold.is_some()).collect();
     while !fresh.is_empty() {
-        kept.extend(fresh.iter().flat_map(|at| candidates[*at].change.address_moves().0));
+        kept.extend(fresh.iter().flat_map(|at| candidates[*at].moves.leaves.iter()));
         let needs = |at: &usize| {
-            let Candidate { change, hold, .. } = &candidates[*at];
-            hold.is_none() && !change.is_positive() && !change.address_moves().1.is_disjoint(&kept)
+            let Candidate { moves, mark, is_positive, .. } = &candidates[*at];
+            mark.hold.is_none() && !is_positive && moves.takes.iter().any(|key| kept.contains(key))
         };
         fresh = (0..candidates.len()).filter(needs).collect();
         for at in &fresh {
-            candidates[*at].hold = Some(HoldReason::Rejected);
+            candidates[*at].mark.hold = Some(HoldReason::Rejected);
         }
     }
 }
 
 /// Holds each change for reasons that do not depend on other changes.
-fn individual(candidates: &mut [Candidate], unwitnessed: &BTreeSet<UserId>, bounds: &Bounds<'_>) {
+fn individual(candidates: &mut [Candidate]) {
     for candidate in candidates.iter_mut().filter(|candidate| candidate.is_open()) {
-        candidate.hold = individual_hold(&candidate.change, unwitnessed, bounds);
+        candidate.mark.hold = candidate.own;
     }
 }
 
@@ -213,14 +400,15 @@ fn individual_hold(
 ///
 /// Clusters roll over the window: changes that runs applied within it count, and so do pending ones.
 fn clusters(candidates: &mut [Candidate], bounds: &Bounds<'_>) {
-    let mut leaving: BTreeMap<String, BTreeSet<UserId>> = BTreeMap::new();
-    for Candidate { change, .. } in candidates.iter().filter(|candidate| !candidate.approved) {
-        if let Some(cluster) = &change.cluster {
-            leaving.entry(cluster.clone()).or_default().insert(change.user);
+    let mut leaving: BTreeMap<Arc<str>, BTreeSet<UserId>> = BTreeMap::new();
+    for candidate in candidates.iter().filter(|candidate| !candidate.mark.approved) {
+        if let Some(cluster) = &candidate.cluster {
+            leaving.entry(Arc::clone(cluster)).or_default().insert(candidate.user);
         }
     }
     for waiting in &bounds.waiting {
-        if let Some(users) = waiting.cluster.as_ref().and_then(|cluster| leaving.get_mut(cluster)) {
+        if let Some(users) = waiting.cluster.as_deref().and_then(|cluster| leaving.get_mut(cluster))
+        {
             users.insert(waiting.user);
         }
     }
@@ -241,9 +429,11 @@ fn clusters(candidates: &mut [Candidate], bounds: &Bounds<'_>) {
         is_too_many(&found.here)
             || (!found.elsewhere.left.is_empty() && is_too_many(&found.here.with(&found.elsewhere)))
     };
+    let events: BTreeSet<&str> =
+        leaving.keys().map(|cluster| &**cluster).filter(|cluster| is_event(cluster)).collect();
     for candidate in candidates.iter_mut().filter(|candidate| candidate.is_open()) {
-        if candidate.change.cluster.as_deref().is_some_and(is_event) {
-            candidate.hold = Some(HoldReason::Cluster);
+        if candidate.cluster.as_deref().is_some_and(|cluster| events.contains(cluster)) {
+            candidate.mark.hold = Some(HoldReason::Cluster);
         }
     }
 }
@@ -254,19 +444,19 @@ fn clusters(candidates: &mut [Candidate], bounds: &Bounds<'_>) {
 fn limits_of_ous(candidates: &mut [Candidate], bounds: &Bounds<'_>) {
     for ou in &bounds.ous {
         for (class, limit) in &ou.limits {
-            let is_below = |Candidate { change, .. }: &Candidate| {
-                change.class == Some(*class)
-                    && !change.is_positive()
-                    && ou.hold(change.home.as_ref())
+            let is_below = |candidate: &Candidate| {
+                candidate.class == Some(*class)
+                    && !candidate.is_positive
+                    && ou.hold(candidate.home.as_deref())
             };
             let is_waiting =
-                |waiting: &&Waiting| waiting.class == *class && ou.hold(waiting.home.as_ref());
+                |waiting: &&Waiting| waiting.class == *class && ou.hold(waiting.home.as_deref());
             let is_pending = |candidate: &&Candidate| is_below(candidate) && candidate.is_pending();
             let pending = candidates.iter().filter(is_pending).count()
                 + bounds.waiting.iter().filter(is_waiting).count();
             if ou.are_exceeded(*class, *limit, pending as u64) {
                 for candidate in candidates.iter_mut().filter(|c| c.is_open() && is_below(c)) {
-                    candidate.hold = Some(HoldReason::OuLimit);
+                    candidate.mark.hold = Some(HoldReason::OuLimit);
                 }
             }
         }
@@ -280,9 +470,8 @@ fn limits_of_ous(candidates: &mut [Candidate], bounds: &Bounds<'_>) {
 /// as pending. Rejected changes do not count.
 fn limits(candidates: &mut [Candidate], bounds: &Bounds<'_>) {
     for class in ChangeClass::ALL {
-        let is_of_class = |candidate: &&mut Candidate| {
-            candidate.change.class == Some(class) && candidate.is_open()
-        };
+        let is_of_class =
+            |candidate: &&mut Candidate| candidate.class == Some(class) && candidate.is_open();
         let used = bounds.used.get(&class).copied().unwrap_or_default();
         let allowed = bounds.limits.allowed(class, bounds.active);
         let admitted = if class == ChangeClass::Confirmed {
@@ -291,15 +480,14 @@ fn limits(candidates: &mut [Candidate], bounds: &Bounds<'_>) {
                 .max(bounds.limits.hourly(class).saturating_sub(used.hour));
             usize::try_from(left).unwrap_or(usize::MAX)
         } else {
-            let is_pending = |candidate: &&Candidate| {
-                candidate.change.class == Some(class) && candidate.is_pending()
-            };
+            let is_pending =
+                |candidate: &&Candidate| candidate.class == Some(class) && candidate.is_pending();
             let pending = candidates.iter().filter(is_pending).count()
                 + bounds.waiting.iter().filter(|waiting| waiting.class == class).count();
             if used.window + pending as u64 > allowed { 0 } else { usize::MAX }
         };
         for candidate in candidates.iter_mut().filter(is_of_class).skip(admitted) {
-            candidate.hold = Some(HoldReason::Limit);
+            candidate.mark.hold = Some(HoldReason::Limit);
         }
     }
 }
@@ -307,10 +495,10 @@ fn limits(candidates: &mut [Candidate], bounds: &Bounds<'_>) {
 /// Holds absences and downgrades until a later observation confirms them. Returns the grace periods.
 fn grace(candidates: &mut [Candidate], bounds: &Bounds<'_>) -> Vec<GracePeriod> {
     let mut periods = Vec::new();
-    for Candidate { change, hold, .. } in candidates.iter_mut().filter(|c| !c.approved) {
-        if let Some(period) = recheck(change, *hold, bounds) {
+    for candidate in candidates.iter_mut().filter(|c| !c.mark.approved) {
+        if let Some(period) = recheck(candidate, bounds) {
             if period.due.is_some() {
-                *hold = Some(HoldReason::GracePeriod);
+                candidate.mark.hold = Some(HoldReason::GracePeriod);
             }
             periods.push(period);
         }
@@ -319,11 +507,12 @@ fn grace(candidates: &mut [Candidate], bounds: &Bounds<'_>) -> Vec<GracePeriod> 
 }
 
 /// Returns the grace period of a change; `None` when it needs none, or a second observation confirmed it.
-fn recheck(change: &Change, hold: Option<HoldReason>, bounds: &Bounds<'_>) -> Option<GracePeriod> {
-    let cause = GraceCause::of(change)?;
-    let guid = change.guid?;
-    let first_seen = bounds.first_seen.get(&(change.user, cause)).copied().unwrap_or(bounds.now);
-    let deferred_until = bounds.deferred_until.filter(|_| !bounds.replica.proves(change));
+fn recheck(candidate: &Candidate, bounds: &Bounds<'_>) -> Option<GracePeriod> {
+    let Candidate { user, mark: Mark { hold, .. }, .. } = *candidate;
+    let cause = candidate.grace?;
+    let guid = candidate.guid?;
+    let first_seen = bounds.first_seen.get(&(user, cause)).copied().unwrap_or(bounds.now);
+    let deferred_until = bounds.deferred_until.filter(|_| !candidate.is_proven);
     let settled =
         first_seen.plus(bounds.limits.grace_period).max(deferred_until.unwrap_or(first_seen));
     let is_settled = bounds.now >= settled;
@@ -332,13 +521,13 @@ fn recheck(change: &Change, hold: Option<HoldReason>, bounds: &Bounds<'_>) -> Op
     }
     let due = (hold.is_none() && !is_settled).then_some(settled);
     Some(GracePeriod {
-        user: change.user,
+        user,
         guid,
         cause,
         first_seen,
         due,
-        cluster: change.cluster.clone(),
-        home: change.home.clone(),
+        cluster: candidate.cluster.as_deref().map(str::to_owned),
+        home: candidate.home.as_deref().map(str::to_owned),
     })
 }
 
@@ -348,16 +537,16 @@ fn quiet(candidates: &mut [Candidate], bounds: &Bounds<'_>) {
     if !bounds.is_quiet {
         return;
     }
-    for candidate in candidates.iter_mut().filter(|c| !c.approved && c.change.can_wait()) {
-        let is_new = match candidate.hold {
+    for candidate in candidates.iter_mut().filter(|c| !c.mark.approved && c.can_wait) {
+        let is_new = match candidate.mark.hold {
             None => true,
             Some(HoldReason::Limit | HoldReason::OuLimit | HoldReason::Cluster) => {
-                !bounds.held.contains(&candidate.change.digest())
+                !candidate.is_known
             }
             Some(_) => false,
         };
         if is_new {
-            candidate.hold = Some(HoldReason::QuietHours);
+            candidate.mark.hold = Some(HoldReason::QuietHours);
         }
     }
 }
@@ -373,18 +562,18 @@ fn propagate(candidates: &mut [Candidate]) {
 fn linked_by_address(candidates: &mut [Candidate]) {
     let mut linked: Vec<&mut Candidate> = candidates
         .iter_mut()
-        .filter(|candidate| candidate.hold != Some(HoldReason::Rejected))
+        .filter(|candidate| candidate.mark.hold != Some(HoldReason::Rejected))
         .collect();
-    let components = numbered(linked.iter().map(|candidate| &candidate.change), false);
+    let components = numbered(linked.iter().map(|candidate| (None, &candidate.moves)));
     let mut held: BTreeMap<usize, HoldReason> = BTreeMap::new();
     for (candidate, component) in linked.iter().zip(&components) {
-        if let Some(hold) = candidate.hold {
+        if let Some(hold) = candidate.mark.hold {
             held.entry(*component).or_insert(hold);
         }
     }
     for (candidate, component) in linked.iter_mut().zip(&components) {
-        if candidate.hold.is_none() && !candidate.change.is_positive() {
-            candidate.hold = held.get(component).copied();
+        if candidate.mark.hold.is_none() && !candidate.is_positive {
+            candidate.mark.hold = held.get(component).copied();
         }
     }
 }
@@ -393,32 +582,49 @@ fn linked_by_address(candidates: &mut [Candidate]) {
 /// active meanwhile.
 fn lifted_for_another_cause(candidates: &mut [Candidate]) {
     let mut waiting: BTreeMap<(UserId, Reason), HoldReason> = BTreeMap::new();
-    for Candidate { change, hold, .. } in candidates.iter() {
-        if let (ChangeKind::Suspend { cause, .. }, Some(hold)) = (&change.kind, hold) {
-            waiting.insert((change.user, cause.reason), *hold);
+    for Candidate { user, suspends, mark, .. } in candidates.iter() {
+        if let (Some(reason), Some(hold)) = (suspends, mark.hold) {
+            waiting.insert((*user, *reason), hold);
         }
     }
-    for Candidate { change, hold, .. } in candidates.iter_mut().filter(|c| c.hold.is_none()) {
-        if let ChangeKind::Reactivate { remaining, .. } = &change.kind {
-            *hold =
-                remaining.iter().find_map(|reason| waiting.get(&(change.user, *reason)).copied());
-        }
+    for candidate in candidates.iter_mut().filter(|c| c.mark.hold.is_none()) {
+        let Candidate { user, remaining, mark, .. } = candidate;
+        mark.hold = remaining.iter().find_map(|reason| waiting.get(&(*user, *reason)).copied());
     }
 }
 
-/// Has the next run read people with held changes again. Drops rows of people whose user is not created
-/// or linked yet, because they have no user to refer to.
-fn revisit_held(people: &mut Vec<PersonRow>, candidates: &[Candidate]) {
-    let held = || candidates.iter().filter(|candidate| candidate.hold.is_some()).map(|c| &c.change);
-    let waiting: BTreeSet<Option<Guid>> = held().map(|change| change.guid).collect();
-    for person in people.iter_mut().filter(|p| waiting.contains(&Some(p.guid))) {
-        person.put_off();
+/// The people with changes that are not applied, and the users of such changes.
+#[derive(Default)]
+struct Late {
+    people: BTreeSet<Guid>,
+    uncreated: BTreeSet<UserId>,
+    unlinked: BTreeSet<UserId>,
+}
+
+impl Late {
+    fn add(&mut self, change: &Change) {
+        self.people.extend(change.guid);
+        match change.kind {
+            ChangeKind::Create(_) if change.version.is_none() => {
+                self.uncreated.insert(change.user);
+            }
+            ChangeKind::Link { .. } | ChangeKind::Move { .. } => {
+                self.unlinked.insert(change.user);
+            }
+            _ => {}
+        }
     }
-    let users = |is: fn(&Change) -> bool| -> BTreeSet<UserId> {
-        held().filter(|change| is(change)).map(|change| change.user).collect()
-    };
-    let uncreated = users(|c| matches!(c.kind, ChangeKind::Create(_)) && c.version.is_none());
-    let unlinked = users(|c| matches!(c.kind, ChangeKind::Link { .. } | ChangeKind::Move { .. }));
-    people.retain(|p| p.quarantine.is_some() || p.user.is_none_or(|u| !uncreated.contains(&u)));
-    people.retain(|p| p.user.is_none_or(|u| !unlinked.contains(&u)));
+
+    /// Has the next run read these people again. Drops rows of people whose user is not created or linked
+    /// yet, because they have no user to refer to.
+    fn revisit(&self, people: &mut Vec<PersonRow>) {
+        for person in people.iter_mut().filter(|p| self.people.contains(&p.guid)) {
+            person.put_off();
+        }
+        let is_one_of = |users: &BTreeSet<UserId>, p: &PersonRow| {
+            p.user.is_some_and(|user| users.contains(&user))
+        };
+        people.retain(|p| p.quarantine.is_some() || !is_one_of(&self.uncreated, p));
+        people.retain(|p| !is_one_of(&self.unlinked, p));
+    }
 }

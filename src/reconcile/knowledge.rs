@@ -381,6 +381,10 @@ impl Replica {
         desired.is_seen_to_leave().then_some(desired)
     }
 
+    pub(super) fn is_behind(&self, guid: Guid) -> bool {
+        self.people.get(&guid) == Some(&Currency::Behind)
+    }
+
     /// Returns the people about whom the server says nothing, because it lacks writes that others showed.
     pub fn behind(&self) -> BTreeSet<Guid> {
         let behind =

@@ -3,7 +3,8 @@
 //! ```text
 //! Person ── decide ─► Desired ── Index::observe ─► Same | Changed | New
 //! the read ── Ledger ─► Complete | Incomplete
-//! Observation + Known ── Draft::of ─► plan ── propose ─► guard ─► Admitted + held
+//! Observation + Known ── Draft::of ─► plan of a slice ── Review ─► guard ─► Ruling
+//! Ruling + plan of a slice ── split ─► Admitted + held
 //! ```
 //!
 //! No function reads a clock, a socket or the store: time, answers and stored rows are arguments. Two
@@ -39,6 +40,7 @@ mod proposal;
 mod propose;
 pub mod provision;
 mod rejection;
+mod slices;
 mod takeover;
 mod tiers;
 mod undo;
@@ -63,7 +65,7 @@ pub use exclude::{Exclude, Ou};
 pub use explain::{Line, Reading, Steps, paths, read, remedies};
 pub use fingerprint::Fingerprint;
 pub use grace::{FirstSeen, GraceCause, GracePeriod};
-pub use guard::{Admitted, Guarded, guard};
+pub use guard::{Admitted, Guarded, Ruled, Ruling, Tally, guard};
 pub use high_water_mark::{HighWaterMark, HighWaterMarks};
 pub use index::{Index, IndexRow, Observed, address_hash};
 pub use knowledge::{
@@ -75,7 +77,8 @@ pub use observation::{Observation, Scope};
 pub use ou_rules::{AppliedAtHome, HomeCounts, OuBounds, OuRule, OuRules, OuTier};
 pub use plan::{plan, suspects};
 pub use proposal::{Entitlement, PersonRow, Proposal};
-pub use propose::{Draft, LastServer, PlanWarning, Situation, Verdict, propose};
+pub use propose::{Draft, LastServer, PlanWarning, Review, Reviewed, Situation, Verdict};
+pub use slices::Division;
 pub use takeover::{Takeover, Whereabouts};
 pub use tiers::{
     Closure, ClosureGroup, ForeignMember, GroupMembers, Membership, TierRules, TierWish,

@@ -1,5 +1,7 @@
 //! The result of reading a directory, before it is compared with the store.
 
+use std::borrow::Cow;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
@@ -167,12 +169,37 @@ impl Observation {
         }
     }
 
-    /// Forgets the people once they are planned, because the plan has what is written of them. Those who
+    /// Returns the people that a plan is about, in order. Entries without a readable GUID are one person.
+    pub fn people(&self) -> Vec<Guid> {
+        let malformed = self.malformed.iter().map(|(guid, _)| person(*guid));
+        let all: BTreeSet<Guid> = self.desired.keys().copied().chain(malformed).collect();
+        all.into_iter().collect()
+    }
+
+    /// Returns the decisions about the people of a slice.
+    pub(super) fn of_slice(&self, people: &[Guid]) -> Cow<'_, BTreeMap<Guid, Desired>> {
+        let is_whole = self.desired.len() <= people.len()
+            && self.desired.keys().all(|guid| people.binary_search(guid).is_ok());
+        if is_whole {
+            return Cow::Borrowed(&self.desired);
+        }
+        let decided = |guid: &Guid| Some((*guid, self.desired.get(guid)?.clone()));
+        Cow::Owned(people.iter().filter_map(decided).collect())
+    }
+
+    /// Forgets people whose changes are known, because the plan has what is written of them. Those who
     /// leave stay for [`leavers`](Self::leavers), and after a failure all do for
     /// [`is_conclusive`](Self::is_conclusive).
-    pub fn forget_planned(&mut self) {
-        if self.failure.is_none() {
-            self.desired.retain(|_, desired| desired.is_seen_to_leave());
+    pub fn forget(&mut self, people: &[Guid]) {
+        if self.failure.is_some() {
+            return;
+        }
+        for guid in people {
+            if let Entry::Occupied(entry) = self.desired.entry(*guid)
+                && !entry.get().is_seen_to_leave()
+            {
+                entry.remove();
+            }
         }
     }
 
@@ -197,4 +224,9 @@ impl Observation {
                 .is_some_and(|p| self.desired.get(&guid).is_some_and(|d| p.covers(&d.dn))),
         }
     }
+}
+
+/// Returns the person of an entry that could not be decoded.
+pub(super) fn person(of: Option<Guid>) -> Guid {
+    of.unwrap_or(Guid([0; 16]))
 }

@@ -95,9 +95,9 @@ impl OuBounds {
         let names = rule.ou.present.iter().chain([&rule.ou.configured]).cloned().collect();
         let mut bounds =
             Self { names, limits: rule.limits.clone(), active: 0, used: BTreeMap::new() };
-        let active = window.active.iter().filter(|(home, _)| bounds.hold(Some(home)));
+        let active = window.active.iter().filter(|(home, _)| bounds.hold(Some(home.as_str())));
         let active: u64 = active.map(|(_, users)| users).sum();
-        let here = |applied: &&AppliedAtHome| bounds.hold(Some(&applied.home));
+        let here = |applied: &&AppliedAtHome| bounds.hold(Some(applied.home.as_str()));
         let (mut left, mut came, mut used) = (0, 0, BTreeMap::new());
         for AppliedAtHome { class, approved, count, .. } in window.applied.iter().filter(here) {
             match class {
@@ -116,9 +116,9 @@ impl OuBounds {
     }
 
     /// Returns whether a home is below the OU.
-    pub(super) fn hold(&self, home: Option<&String>) -> bool {
+    pub(super) fn hold(&self, home: Option<&str>) -> bool {
         home.is_some_and(|home| {
-            let home = Dn::new(home.as_str());
+            let home = Dn::new(home);
             self.names.iter().any(|ou| home.is_within(ou))
         })
     }

@@ -8,9 +8,6 @@ use crate::model::{
     Timestamp, UserId,
 };
 
-/// Maximum number of notes in the warnings of one run. More would bury the other warnings.
-const MAX_NOTES: usize = 50;
-
 /// The row to store about one person.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PersonRow {
@@ -55,6 +52,32 @@ impl PersonRow {
     }
 }
 
+/// The notes of a run that earlier runs did not have: the first ones, and the number of others.
+#[derive(Debug, Default)]
+pub(super) struct NewNotes {
+    first: BTreeSet<(Guid, String)>,
+    others: usize,
+}
+
+impl NewNotes {
+    /// Maximum number of notes in the warnings of one run. More would bury the other warnings.
+    const MAX: usize = 50;
+
+    pub fn add(&mut self, person: Guid, note: &str) {
+        self.first.insert((person, note.to_owned()));
+        if self.first.len() > Self::MAX {
+            self.first.pop_last();
+            self.others += 1;
+        }
+    }
+
+    /// Returns the sentences, in the order of the people.
+    pub fn sentences(self) -> impl Iterator<Item = String> {
+        let more = (self.others > 0).then(|| format!("{} more people lack an address, or have one of several: rosterctl user explain shows each", self.others));
+        self.first.into_iter().map(|(_, note)| note).chain(more)
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Proposal {
     pub plan: Plan,
@@ -65,22 +88,15 @@ pub struct Proposal {
 }
 
 impl Proposal {
-    /// Returns the notes that are not stored yet, at most [`MAX_NOTES`] and the number of others.
-    pub fn new_notes(&self, known: &Known) -> Vec<String> {
+    /// Returns the notes that are not stored yet, each with its person.
+    pub(super) fn new_notes(&self, known: &Known) -> impl Iterator<Item = (Guid, &String)> {
         let is_new = |row: &PersonRow, note: &String| {
             !known.people.get(&row.guid).is_some_and(|stored| stored.notes.contains(note))
         };
-        let mut news: Vec<String> = self
-            .people
-            .iter()
-            .flat_map(|row| row.notes.iter().filter(|note| is_new(row, note)))
-            .cloned()
-            .collect();
-        if let Some(more) = news.len().checked_sub(MAX_NOTES).filter(|more| *more > 0) {
-            news.truncate(MAX_NOTES);
-            news.push(format!("{more} more people lack an address, or have one of several: rosterctl user explain shows each"));
-        }
-        news
+        self.people.iter().flat_map(move |row| {
+            let news = row.notes.iter().filter(move |note| is_new(row, note));
+            news.map(|note| (row.guid, note))
+        })
     }
 
     /// Returns the notes about one person.

@@ -1,14 +1,19 @@
 //! From an observation to a verdict: everything between reading the directory and writing the store.
 //!
-//! The caller loads [`Known`] users and rejections, makes a [`Draft`], loads the clusters that the
-//! draft names, and calls [`propose`]. The property tests do the same with maps in place of the store.
+//! The caller begins a [`Review`] and adds a [`Draft`] of each slice of the people, with the [`Known`]
+//! users of the slice. It loads the clusters that the review names, and has the guard rule on all slices
+//! together. Then it carries the ruling out, slice by slice. The property tests do the same with maps in
+//! place of the store.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::bounds::Bounds;
-use super::guard::{Guarded, guard};
+use super::guard::{Ruling, Tally};
+use super::observation::person;
 use super::plan::suspects;
+use super::proposal::NewNotes;
 use super::rejection::ended;
 use super::{
     Admitted, Cluster, ClusterUsers, Currency, Desired, Entitlement, Fingerprint, GracePeriod,
@@ -17,7 +22,7 @@ use super::{
 };
 use crate::model::{
     ChangeClass, Digest, Dn, Guid, HeldChange, HoldReason, Quarantine, QuarantineReason, Rejection,
-    Timestamp,
+    Timestamp, UserId,
 };
 
 /// After a change of server, changes that a lagging replica could ask for wait at least this long.
@@ -43,10 +48,6 @@ pub struct Situation<'a> {
     pub grace_periods: Vec<GracePeriod>,
     /// Users and changes by home; empty where no OU has limits.
     pub homes: HomeCounts,
-    /// The clusters that [`Draft::clusters`] names.
-    pub clusters: BTreeMap<String, Cluster>,
-    /// The users among [`Draft::leavers`] who came to that cluster within the window.
-    pub newcomers: ClusterUsers,
     /// People whose automatic suspension is always held.
     pub protected: &'a BTreeSet<Guid>,
     /// The changes that an operator approved.
@@ -90,7 +91,7 @@ pub enum PlanWarning {
     Note(String),
 }
 
-/// The outcome of [`propose`].
+/// The whole plan of a run with the ruling on it.
 #[derive(Debug)]
 pub struct Verdict {
     pub admitted: Admitted,
@@ -103,24 +104,41 @@ pub struct Verdict {
     pub warnings: Vec<PlanWarning>,
 }
 
-/// A plan before the guard, reduced to what the observation supports.
+/// The part of a plan that stays when its slices are forgotten.
+#[derive(Debug)]
+pub struct Reviewed {
+    pub ruling: Ruling,
+    /// The rejections of changes that the directory no longer asks for.
+    pub ended: Vec<Rejection>,
+    pub warnings: Vec<PlanWarning>,
+}
+
+/// The plan of one slice before the guard, reduced to what the observation supports.
 #[derive(Debug)]
 pub struct Draft<'a> {
-    observation: &'a Observation,
+    desired: Cow<'a, BTreeMap<Guid, Desired>>,
     known: Known,
-    rejections: Vec<Rejection>,
     proposal: Proposal,
-    warnings: Vec<PlanWarning>,
+    /// The changes that were dropped, because groups changed during the read.
+    group_losses: u64,
+    /// The changes that were dropped, because the server has not heard of the last change of a group.
+    groups_behind: u64,
 }
 
 impl<'a> Draft<'a> {
-    /// Plans the observation against the stored users and rejections.
-    pub fn of(observation: &'a Observation, mut known: Known, rejections: Vec<Rejection>) -> Self {
+    /// Plans the people of a slice against the stored users and rejections.
+    pub fn of(
+        observation: &'a Observation,
+        people: &[Guid],
+        mut known: Known,
+        rejections: &[Rejection],
+    ) -> Self {
+        let desired = observation.of_slice(people);
         known.takeovers.clone_from(&observation.takeovers);
         known.rivals.clone_from(&observation.rivals);
         known.successors.clone_from(&observation.successors);
-        known.reject(&rejections);
-        let mut proposal = plan_confirmed(observation, &known);
+        known.reject(rejections);
+        let mut proposal = plan_confirmed(observation, &desired, &known);
         if observation.failure.is_some()
             || observation.only_suspends
             || !observation.unknown().is_empty()
@@ -128,112 +146,190 @@ impl<'a> Draft<'a> {
             proposal.restrict(|guid| observation.is_conclusive(guid));
         }
         proposal.leave_out(&observation.outdated);
-        let mut warnings = Vec::new();
         if !observation.closure_is_stable {
             // A joiner in a renamed group looks like a stranger, so an address may have contenders.
             proposal.without_new_addresses();
         }
-        if !observation.knows_groups() {
-            let dropped = proposal.without_group_losses();
-            warnings.extend((dropped > 0).then_some(PlanWarning::GroupLossesDropped(dropped)));
-        }
-        if observation.replica.groups == Currency::Behind {
-            let dropped = proposal.without(|change| observation.replica.is_by_groups(change));
-            warnings.extend((dropped > 0).then_some(PlanWarning::GroupsBehind(dropped)));
-        }
-        let behind = observation.replica.behind();
-        let count = behind.len() as u64;
-        warnings.extend((count > 0).then_some(PlanWarning::PeopleBehind(count)));
+        let group_losses =
+            if observation.knows_groups() { 0 } else { proposal.without_group_losses() };
+        let groups_behind = match observation.replica.groups {
+            Currency::Behind => proposal.without(|change| observation.replica.is_by_groups(change)),
+            Currency::Current | Currency::Unproven => 0,
+        };
         for row in &mut proposal.people {
-            row.metadata = stamps(observation, &known, row.guid);
-            if observation.only_suspends || behind.contains(&row.guid) {
+            row.metadata = stamps(observation, &desired, &known, row.guid);
+            if observation.only_suspends || observation.replica.is_behind(row.guid) {
                 row.leave(known.people.get(&row.guid));
             }
         }
         for (guid, dn) in &observation.malformed {
-            quarantine_malformed(*guid, dn, &known, &mut proposal);
+            if people.binary_search(&person(*guid)).is_ok() {
+                quarantine_malformed(*guid, dn, &known, &mut proposal);
+            }
         }
-        warnings.extend(unseen_places(&proposal));
-        warnings.extend(proposal.new_notes(&known).into_iter().map(PlanWarning::Note));
-        Self { observation, known, rejections, proposal, warnings }
+        Self { desired, known, proposal, group_losses, groups_behind }
+    }
+
+    /// Returns the plan alone, to carry a ruling out on it.
+    pub fn into_proposal(self) -> Proposal {
+        self.proposal
+    }
+}
+
+/// The review of a plan: its slices are counted one after the other, and ruled on together.
+#[derive(Debug)]
+pub struct Review<'a> {
+    observation: &'a Observation,
+    bounds: Bounds<'a>,
+    tally: Tally,
+    /// The users who are about to leave a cluster by an earlier plan.
+    leaving: Vec<(String, UserId)>,
+    /// The rejections that no slice has kept so far.
+    rejections: Vec<Rejection>,
+    group_losses: u64,
+    groups_behind: u64,
+    unseen: BTreeMap<String, u64>,
+    notes: NewNotes,
+}
+
+impl<'a> Review<'a> {
+    /// Begins the review of a plan without slices.
+    pub fn new(
+        observation: &'a Observation,
+        situation: Situation<'a>,
+        rejections: Vec<Rejection>,
+    ) -> Self {
+        let Situation { limits, protected, now, .. } = situation;
+        let held = situation.held.iter().map(|(_, waiting)| (&waiting.cluster, waiting.user));
+        let periods = situation.grace_periods.iter().map(|period| (&period.cluster, period.user));
+        let leaving = held.chain(periods).filter_map(|(of, user)| Some((of.clone()?, user)));
+        let leaving = leaving.collect();
+        let server_changed_at = situation.last_server.changed_at(observation, now);
+        let bounds = Bounds {
+            is_quiet: situation.is_quiet,
+            held: situation.held.iter().filter_map(|(_, waiting)| waiting.digest).collect(),
+            limits,
+            active: situation.active,
+            used: situation.used,
+            waiting: waiting_elsewhere(observation, situation.held, &situation.grace_periods),
+            ous: observation.policy.rules.bounds(&situation.homes),
+            first_seen: situation
+                .grace_periods
+                .into_iter()
+                .map(|period| ((period.user, period.cause), period.first_seen))
+                .collect(),
+            clusters: BTreeMap::new(),
+            newcomers: ClusterUsers::new(),
+            protected,
+            hold_all: match () {
+                () if situation.is_plan_only => HoldAll::Everything(HoldReason::PlanOnly),
+                () if situation.is_held_by_gate => HoldAll::Everything(HoldReason::Gate),
+                () if situation.is_new_scope => HoldAll::ExceptPositive,
+                () => HoldAll::No,
+            },
+            approved: situation.approved,
+            rejected: rejected(observation, &rejections),
+            replica: &observation.replica,
+            server_changed_at,
+            deferred_until: server_changed_at.map(|at| at.plus(limits.grace_period.max(DEFERRAL))),
+            now,
+        };
+        Self {
+            observation,
+            bounds,
+            tally: Tally::default(),
+            leaving,
+            rejections,
+            group_losses: 0,
+            groups_behind: 0,
+            unseen: BTreeMap::new(),
+            notes: NewNotes::default(),
+        }
+    }
+
+    /// Counts the next slice. Returns its plan, which may be forgotten and made again.
+    pub fn add(&mut self, draft: Draft<'_>) -> Proposal {
+        let Draft { desired, known, proposal, group_losses, groups_behind } = draft;
+        self.tally.add(&proposal, &self.bounds);
+        let rejections = std::mem::take(&mut self.rejections);
+        self.rejections = ended(rejections, &proposal, &desired, &known, self.observation);
+        self.group_losses += group_losses;
+        self.groups_behind += groups_behind;
+        note_unseen_places(&proposal, &mut self.unseen);
+        for (person, note) in proposal.new_notes(&known) {
+            self.notes.add(person, note);
+        }
+        proposal
     }
 
     /// Returns the clusters of the planned changes.
     pub fn clusters(&self) -> BTreeSet<String> {
-        self.proposal.plan.changes.iter().filter_map(|c| c.cluster.clone()).collect()
+        self.tally.leaving().map(|(cluster, _)| cluster.to_owned()).collect()
     }
 
     /// Returns the users who leave each cluster: by this plan, by a waiting change, or within the
     /// window.
-    pub fn leavers(
-        &self,
-        held: &[(Option<Guid>, Waiting)],
-        grace_periods: &[GracePeriod],
-        clusters: &BTreeMap<String, Cluster>,
-    ) -> ClusterUsers {
+    pub fn leavers(&self, clusters: &BTreeMap<String, Cluster>) -> ClusterUsers {
         let left =
             |cluster: &Cluster| cluster.here.left.union(&cluster.elsewhere.left).copied().collect();
         let mut leavers: ClusterUsers =
             clusters.iter().map(|(name, cluster)| (name.clone(), left(cluster))).collect();
-        let planned =
-            self.proposal.plan.changes.iter().map(|change| (&change.cluster, change.user));
-        let held = held.iter().map(|(_, waiting)| (&waiting.cluster, waiting.user));
-        let periods = grace_periods.iter().map(|period| (&period.cluster, period.user));
-        for (cluster, user) in planned.chain(held).chain(periods) {
-            if let Some(users) = cluster.as_ref().and_then(|cluster| leavers.get_mut(cluster)) {
+        let earlier = self.leaving.iter().map(|(cluster, user)| (cluster.as_str(), *user));
+        for (cluster, user) in self.tally.leaving().chain(earlier) {
+            if let Some(users) = leavers.get_mut(cluster) {
                 users.insert(user);
             }
         }
         leavers
     }
+
+    /// Has the guard rule on all slices. `clusters` has those that [`clusters`](Self::clusters) names.
+    /// `newcomers` are the [`leavers`](Self::leavers) who came to that cluster within the window.
+    pub fn rule(self, clusters: BTreeMap<String, Cluster>, newcomers: ClusterUsers) -> Reviewed {
+        let bounds = Bounds { clusters, newcomers, ..self.bounds };
+        let behind = self.observation.replica.behind().len() as u64;
+        let some = |n: u64, warning: fn(u64) -> PlanWarning| (n > 0).then(|| warning(n));
+        let dropped = [
+            some(self.group_losses, PlanWarning::GroupLossesDropped),
+            some(self.groups_behind, PlanWarning::GroupsBehind),
+            some(behind, PlanWarning::PeopleBehind),
+        ];
+        let unseen = self.unseen.into_iter();
+        let unseen = unseen.map(|(place, people)| PlanWarning::UnseenPlace { place, people });
+        let notes = self.notes.sentences().map(PlanWarning::Note);
+        Reviewed {
+            ruling: self.tally.rule(&bounds),
+            ended: self.rejections,
+            warnings: dropped.into_iter().flatten().chain(unseen).chain(notes).collect(),
+        }
+    }
 }
 
-/// Returns the verdict on a draft: the guard's, and the rejections that end.
-pub fn propose(draft: Draft<'_>, situation: Situation<'_>) -> Verdict {
-    let Draft { observation, known, rejections, proposal, warnings } = draft;
-    let Situation { limits, protected, now, .. } = situation;
-    let server_changed_at = situation.last_server.changed_at(observation, now);
-    let bounds = Bounds {
-        is_quiet: situation.is_quiet,
-        held: situation.held.iter().filter_map(|(_, waiting)| waiting.digest).collect(),
-        limits,
-        active: situation.active,
-        used: situation.used,
-        waiting: waiting_elsewhere(observation, situation.held, &situation.grace_periods),
-        ous: observation.policy.rules.bounds(&situation.homes),
-        first_seen: situation
-            .grace_periods
-            .into_iter()
-            .map(|period| ((period.user, period.cause), period.first_seen))
-            .collect(),
-        clusters: situation.clusters,
-        newcomers: situation.newcomers,
-        protected,
-        hold_all: match () {
-            () if situation.is_plan_only => HoldAll::Everything(HoldReason::PlanOnly),
-            () if situation.is_held_by_gate => HoldAll::Everything(HoldReason::Gate),
-            () if situation.is_new_scope => HoldAll::ExceptPositive,
-            () => HoldAll::No,
-        },
-        approved: situation.approved,
-        rejected: rejected(observation, &rejections),
-        replica: &observation.replica,
-        server_changed_at,
-        deferred_until: server_changed_at.map(|at| at.plus(limits.grace_period.max(DEFERRAL))),
-        now,
-    };
-    let is_whole = observation.is_complete() && observation.knows_groups();
-    let ended = ended(rejections, &proposal, &observation.desired, &known, is_whole, |guid| {
-        observation.is_conclusive(guid)
-    });
-    let Guarded { admitted, held, grace_periods, quarantined } = guard(proposal, &bounds);
-    Verdict { admitted, held, grace_periods, quarantined, ended, warnings }
+impl Reviewed {
+    /// Carries the ruling out on the plans of all slices.
+    pub fn whole(self, slices: impl IntoIterator<Item = Proposal>) -> Verdict {
+        let Self { ruling, ended, warnings } = self;
+        let mut admitted = Admitted::none();
+        let (mut held, mut quarantined) = (Vec::new(), Vec::new());
+        for (at, proposal) in slices.into_iter().enumerate() {
+            let ruled = ruling.split(at, proposal);
+            admitted.append(ruled.admitted);
+            held.extend(ruled.held);
+            quarantined.extend(ruled.quarantined);
+        }
+        let Ruling { grace_periods, .. } = ruling;
+        Verdict { admitted, held, grace_periods, quarantined, ended, warnings }
+    }
 }
 
 /// Plans the observation. A loss of membership that no group confirmed counts as unknown. The
 /// connection may have ended, or a tier changed, since the groups were read.
-fn plan_confirmed(observation: &Observation, known: &Known) -> Proposal {
-    let Observation { desired, policy, .. } = observation;
+fn plan_confirmed(
+    observation: &Observation,
+    desired: &BTreeMap<Guid, Desired>,
+    known: &Known,
+) -> Proposal {
+    let policy = &observation.policy;
     let unconfirmed: Vec<Guid> = suspects(desired, known, &policy.tiers)
         .into_iter()
         .filter(|guid| !observation.membership_confirmed.contains(guid))
@@ -251,9 +347,14 @@ fn plan_confirmed(observation: &Observation, known: &Known) -> Proposal {
 }
 
 /// Returns the stamps to store about a person; `None` where the server does not show them.
-fn stamps(observation: &Observation, known: &Known, guid: Guid) -> Option<Metadata> {
+fn stamps(
+    observation: &Observation,
+    desired: &BTreeMap<Guid, Desired>,
+    known: &Known,
+    guid: Guid,
+) -> Option<Metadata> {
     let stored = known.people.get(&guid).and_then(|person| person.metadata.clone());
-    if observation.desired.get(&guid).is_some_and(Desired::is_nowhere) {
+    if desired.get(&guid).is_some_and(Desired::is_nowhere) {
         return stored;
     }
     let seen = observation.replica.metadata.get(&guid)?;
@@ -263,7 +364,7 @@ fn stamps(observation: &Observation, known: &Known, guid: Guid) -> Option<Metada
 /// Quarantines an entry that could not be decoded. A suspension that it supports stays planned.
 fn quarantine_malformed(guid: Option<Guid>, dn: &Dn, known: &Known, proposal: &mut Proposal) {
     let quarantine = Quarantine {
-        object_guid: guid.unwrap_or(Guid([0; 16])),
+        object_guid: person(guid),
         dn: dn.as_str().to_owned(),
         reason: QuarantineReason::MalformedEntry,
     };
@@ -286,16 +387,12 @@ fn quarantine_malformed(guid: Option<Guid>, dn: &Dn, known: &Known, proposal: &m
     });
 }
 
-/// Returns the OUs without a visible entry in which people of this plan were last seen.
-fn unseen_places(proposal: &Proposal) -> Vec<PlanWarning> {
-    let mut places: BTreeMap<&str, u64> = BTreeMap::new();
+/// Counts the people of this plan by the OU in which they were last seen, where no entry is visible.
+fn note_unseen_places(proposal: &Proposal, places: &mut BTreeMap<String, u64>) {
     let unseen = proposal.plan.changes.iter().filter(|c| proposal.unwitnessed.contains(&c.user));
     for place in unseen.filter_map(|c| c.cluster.as_deref()?.strip_prefix("ou:")) {
-        *places.entry(place).or_default() += 1;
+        *places.entry(place.to_owned()).or_default() += 1;
     }
-    let warning =
-        |(place, people): (&str, u64)| PlanWarning::UnseenPlace { place: place.to_owned(), people };
-    places.into_iter().map(warning).collect()
 }
 
 /// Returns the pending changes of people without a decision, which count against the limits beside the

@@ -6,24 +6,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::decide::Finding;
-use super::{Desired, Fingerprint, Known, Proposal};
+use super::{Desired, Fingerprint, Known, Observation, Proposal};
 use crate::model::{ChangeVerb, Digest, Guid, Rejection};
 
-/// Returns the rejections that end with this proposal.
+/// Returns the rejections that end with this proposal of one slice, whose people are `desired`. A rejection
+/// that ends with the proposals of all slices ends.
 ///
-/// `is_whole` says that the read was complete and groups were stable. Only then a creation that is not
-/// proposed is no longer asked for.
-pub fn ended(
+/// Only after a complete read with stable groups, a creation that is not proposed is no longer asked for.
+pub(super) fn ended(
     rejections: Vec<Rejection>,
     proposal: &Proposal,
     desired: &BTreeMap<Guid, Desired>,
     known: &Known,
-    is_whole: bool,
-    is_conclusive: impl Fn(Guid) -> bool,
+    observation: &Observation,
 ) -> Vec<Rejection> {
     if rejections.is_empty() {
         return rejections;
     }
+    let is_whole = observation.is_complete() && observation.knows_groups();
     let proposed: BTreeSet<Digest> =
         proposal.plan.changes.iter().flat_map(|change| change.rejection_keys()).collect();
     let decided_whole: BTreeSet<Guid> = proposal
@@ -33,7 +33,9 @@ pub fn ended(
         .map(|person| person.guid)
         .collect();
     let is_over = |rejection: &Rejection| {
-        let Some(guid) = rejection.guid.filter(|guid| is_conclusive(*guid)) else { return false };
+        let Some(guid) = rejection.guid.filter(|guid| observation.is_conclusive(*guid)) else {
+            return false;
+        };
         if proposed.contains(&rejection.key) {
             return false;
         }
@@ -56,6 +58,8 @@ pub fn ended(
                     && !proposal.plan.quarantined.iter().any(|q| q.object_guid == guid)
             }
             (Some(_), _, _) => decided_whole.contains(&guid),
+            // Another slice has the person.
+            (None, _, _) if observation.desired.contains_key(&guid) => true,
             (None, _, _) => is_whole && user.is_none() && !known.people.contains_key(&guid),
         }
     };

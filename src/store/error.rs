@@ -126,7 +126,7 @@ impl StoreError {
     }
 
     /// Returns whether the database refused these values. A fault of disk or file refuses all.
-    pub(super) fn is_about_the_values(&self) -> bool {
+    pub fn is_about_the_values(&self) -> bool {
         matches!(self, Self::Database { source, .. } if source.as_database_error().is_some())
     }
 }

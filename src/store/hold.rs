@@ -8,6 +8,7 @@ use super::baseline::{BaselineKind, BaselineObject};
 use super::changes::Recorded;
 use super::database::Store;
 use super::error::{Doing as _, StoreError};
+use super::held_changes::HeldChanges;
 use super::plans::{HeldPlan, HeldRow, HeldSummary, held_of, summary_of};
 use super::recording::append;
 use super::rows::{Columns, Row as _};
@@ -16,7 +17,7 @@ use super::transitions::{carry, insert_plan, lose, seize, set_state, waiting_now
 use crate::clock::Clock;
 use crate::model::{
     Actor, ChangeCounts, ChangeOutcome, Digest, DirectoryName, Event, EventCause, GivenApproval,
-    Guid, HeldChange, HoldReason, Holdable, Names, PlanId, PlanState, RunId, UserId,
+    Guid, Names, PlanId, PlanState, RunId, Shown, UserId,
 };
 
 /// The circumstances of a held plan.
@@ -63,27 +64,28 @@ impl Store {
     /// new one. An empty plan is withdrawn. Rejected changes are in no open plan. Held changes of
     /// people outside `is_covered` stay, because the run has not decided about them.
     #[expect(clippy::too_many_arguments, reason = "each is a result of the run")]
-    pub async fn hold_changes<C: Holdable>(
+    pub async fn hold_changes(
         &self,
         directory: &DirectoryName,
         run: RunId,
         first_seq: u64,
-        held: &[HeldChange<C>],
+        held: &mut HeldChanges,
         by: &DecidedBy,
         is_covered: impl Fn(&HeldRow) -> bool,
         clock: &Clock,
     ) -> Result<Holding, StoreError> {
         let rejected: BTreeSet<Digest> =
             self.rejections(directory).await?.into_iter().map(|rejection| rejection.key).collect();
-        // Keys and digests are hashes of JSON, so each is made once, and keys only where they matter.
-        let is_rejected = |h: &HeldChange<C>| {
-            h.hold == HoldReason::Rejected
-                || !rejected.is_empty()
-                    && h.change.rejection_keys().iter().any(|k| rejected.contains(k))
-        };
-        let held: Vec<(Digest, &HeldChange<C>)> =
-            held.iter().filter(|h| !is_rejected(h)).map(|h| (h.change.digest(), h)).collect();
-        let proposed: BTreeSet<Digest> = held.iter().map(|(digest, _)| *digest).collect();
+        let mut proposed: BTreeSet<Digest> = held.digests().iter().copied().collect();
+        // Keys are hashes of JSON, so they are made only where they matter.
+        if !rejected.is_empty() {
+            for change in held.read()? {
+                let (_, shown) = change?;
+                if shown.rejection_keys().iter().any(|key| rejected.contains(key)) {
+                    proposed.remove(&shown.digest);
+                }
+            }
+        }
         let now = clock.now();
         let baseline = self.baseline(directory, BaselineKind::Group).await?;
         let notes = self.notes().await?;
@@ -177,26 +179,33 @@ impl Store {
                     };
                     insert_plan(&mut writing, &plan).await?;
                     // In pieces: a million rows at once would take more memory than the run itself.
-                    for (piece, seq) in
-                        held.chunks(HELD_AT_ONCE).zip((first_seq..).step_by(HELD_AT_ONCE))
-                    {
-                        let rows = piece.iter().zip(seq..).map(|((digest, h), seq)| {
-                            let is_approved = approved.contains(digest);
+                    let mut seqs = first_seq..;
+                    let is_proposed = |change: &Result<(_, Shown), StoreError>| {
+                        change.as_ref().map_or(true, |(_, shown)| proposed.contains(&shown.digest))
+                    };
+                    let mut changes = held.read()?.filter(is_proposed);
+                    loop {
+                        let mut rows = Vec::with_capacity(HELD_AT_ONCE);
+                        let piece = changes.by_ref().take(HELD_AT_ONCE);
+                        for (change, seq) in piece.zip(seqs.by_ref()) {
+                            let (hold, shown) = change?;
                             let recorded = Recorded {
                                 run,
                                 seq,
                                 plan: Some(id),
                                 directory: Some(directory),
-                                hold: Some(h.hold),
+                                hold: Some(hold),
                                 outcome: ChangeOutcome::Held,
-                                approved: is_approved,
-                                approvals: approvals.of(*digest),
+                                approved: approved.contains(&shown.digest),
+                                approvals: approvals.of(shown.digest),
                                 at: now,
                             };
-                            let shown = h.change.shown();
                             people.add(shown.user, shown.email.as_deref(), &shown.names);
-                            recorded.fields(&shown)
-                        });
+                            rows.push(recorded.fields(&shown));
+                        }
+                        if rows.is_empty() {
+                            break;
+                        }
                         insert(&mut writing.tx, "changes", "", rows).await.doing("hold changes")?;
                     }
                     let cause = EventCause {

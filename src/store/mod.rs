@@ -39,6 +39,7 @@ mod followers;
 mod follows;
 mod grace_periods;
 mod head;
+mod held_changes;
 mod hold;
 #[cfg(feature = "postgres")]
 mod hosts;
@@ -96,6 +97,7 @@ pub use directories::{BindRefused, DirectoryState, FoundServers, LONGEST_BIND_PA
 pub use error::StoreError;
 pub use event_watch::watch_events;
 pub use events::{AccountScope, EventFilter, StoredEvent};
+pub use held_changes::HeldChanges;
 pub use hold::{DecidedBy, Holding};
 pub use instants::FutureInstants;
 pub use lease::{Look, Noted};

@@ -217,13 +217,16 @@ impl Fresh {
     }
 
     async fn hold_of(&self, people: &[u8], is_covered: impl Fn(&HeldRow) -> bool) -> Holding {
-        let held: Vec<HeldChange> = people.iter().map(|n| self.held(*n)).collect();
+        let mut held = self.store.held_changes();
+        for n in people {
+            held.push(&self.held(*n)).unwrap();
+        }
         self.store
             .hold_changes(
                 &corp(),
                 RunId(self.clock.new_id()),
                 0,
-                &held,
+                &mut held,
                 &DecidedBy::default(),
                 is_covered,
                 &self.clock,

@@ -83,8 +83,12 @@ pub(crate) async fn store(folder: &Path) -> Arc<Store> {
 pub(crate) fn engine(store: Arc<Store>, clock: &Clock, config: DirectoryConfig) -> Arc<Engine> {
     let trusted = BTreeSet::from([Domain::parse("example.com").expect("a domain")]);
     let rules = Rules { trusted, ..Rules::default() };
-    Arc::new(Engine::new(store, clock.clone(), vec![config], rules, CancellationToken::new()))
+    let stop = CancellationToken::new();
+    Arc::new(Engine::new(store, clock.clone(), vec![config], rules, stop).with_slices_of(SLICE))
 }
+
+/// The people who are planned at once: so few that most tests have several slices.
+const SLICE: usize = 7;
 
 /// Creates the account and claims example.com for it.
 pub(crate) async fn create(engine: &Engine) {
@@ -94,10 +98,16 @@ pub(crate) async fn create(engine: &Engine) {
 
 /// Returns a new engine over the same store, which is equivalent to a restart.
 pub(crate) fn restarted(engine: &Engine) -> Arc<Engine> {
+    restarted_with(engine, SLICE)
+}
+
+/// Returns a new engine over the same store that plans so many people at once.
+pub(crate) fn restarted_with(engine: &Engine, slice: usize) -> Arc<Engine> {
     let was = engine.configured();
     let configs = was.directories.values().map(|d| d.config.clone()).collect();
     let (store, stop) = (Arc::clone(&engine.store), CancellationToken::new());
-    Arc::new(Engine::new(store, engine.clock.clone(), configs, was.rules.clone(), stop))
+    let engine = Engine::new(store, engine.clock.clone(), configs, was.rules.clone(), stop);
+    Arc::new(engine.with_slices_of(slice))
 }
 
 /// Carries out a full run of the named directory.

@@ -1,13 +1,15 @@
 //! Whole runs against the simulated directory.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use adsim::{Fault, NewPerson, What, When};
-use rosterd::engine::{Directory, DirectoryConfig, ReloadOutcome};
-use rosterd::model::{Reason, RunState, Status};
+use rosterd::engine::{Directory, DirectoryConfig, ReloadOutcome, Request};
+use rosterd::model::{Reason, RunState, Status, Trigger};
+use rosterd::reconcile::Verdict;
 
-use crate::firm::{Firm, alice, held_plan};
+use crate::firm::{self, Firm, alice, held_plan};
 
 const GRACE_PERIOD: Duration = Duration::from_mins(11);
 
@@ -58,6 +60,51 @@ async fn a_first_import_waits_for_approval_and_is_applied_exactly() {
         firm.engine.store.verify_events(None).await.unwrap().map(|head| head.seq > run.held),
         Ok(true)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_plans_the_same_in_slices_as_in_one_piece() {
+    let firm = Firm::of(120, |_| {}).await;
+    let whole = crate::acme::restarted_with(&firm.engine, usize::MAX);
+    let both = async || {
+        let mut plans = Vec::new();
+        for engine in [&firm.engine, &whole] {
+            let directory = engine.directory("corp").unwrap();
+            let request = Request::full(Trigger::Manual, Some(alice()));
+            let Verdict { admitted, held, quarantined, .. } =
+                engine.dry_run(&directory, &request).await.unwrap().planned.verdict;
+            let applied = admitted.changes().map(|(change, _)| (change.digest(), None));
+            let held = held.iter().map(|held| (held.change.digest(), Some(held.hold)));
+            let rows = admitted.people().iter().map(|row| format!("{row:?}"));
+            let plan: BTreeSet<_> = applied.chain(held).collect();
+            plans.push((plan, rows.collect::<BTreeSet<_>>(), quarantined.len()));
+        }
+        let [sliced, whole] = plans.try_into().unwrap();
+        assert_eq!(sliced, whole);
+        whole.0.len()
+    };
+    assert!(both().await > 60, "everyone is created");
+    firm.sync().await;
+    firm.engine.approve(held_plan(&firm).await.id, alice()).await.unwrap();
+    assert_eq!(both().await, 0);
+
+    let users = firm.users().await;
+    let (dn, mail) = (
+        |n: usize| firm::dn_of(&users[n]),
+        |n: usize| users[n].addresses.primary.as_ref().unwrap().as_str().to_owned(),
+    );
+    firm.sim.edit(|ad| {
+        // Two people swap addresses, a third one wants that of a fourth, and some leave.
+        ad.set(dn(0).as_str(), "mail", &mail(40));
+        ad.set(dn(40).as_str(), "mail", &mail(0));
+        ad.set(dn(1).as_str(), "mail", &mail(30));
+        (10..25).for_each(|n| ad.disable(dn(n).as_str()));
+    });
+    hire(&firm);
+    assert!(both().await > 10);
+    let run = firm.sync().await;
+    assert!(run.counts.suspend > 0 && run.quarantined > 0, "{run:?}");
+    both().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,34 @@
-//! Applying: the admitted changes of a plan are written, in transactions.
+//! Applying: the admitted changes of a plan are written slice by slice, in transactions.
 
-use crate::engine::sync::stages::{AppliedRun, ObservedRun, PlannedRun};
+use std::collections::BTreeMap;
+
+use crate::engine::sync::stages::{AppliedRun, ObservedRun, ReviewedRun};
 use crate::engine::{Directory, Engine, EngineError, Phase};
-use crate::model::{AccountRef, Actor};
-use crate::reconcile::Verdict;
-use crate::store::{Applied, Right, Run, Writer};
+use crate::model::{AccountRef, Actor, ChangeVerb, Guid, HeldChange, HoldReason};
+use crate::reconcile::{Reviewed, Ruled};
+use crate::store::{Applied, HeldChanges, Right, Run, StoreError, Writer};
+
+/// The changes of a run that are not applied.
+struct Waiting {
+    /// The changes that wait for an operator.
+    held: HeldChanges,
+    /// The people with changes that wait for the end of quiet hours.
+    quiet: BTreeMap<Guid, ChangeVerb>,
+}
+
+impl Waiting {
+    fn add(&mut self, held: &HeldChange) -> Result<(), StoreError> {
+        match held.hold {
+            // Its grace period is stored.
+            HoldReason::GracePeriod => Ok(()),
+            HoldReason::QuietHours => {
+                self.quiet.extend(held.change.guid.map(|guid| (guid, held.change.kind.verb())));
+                Ok(())
+            }
+            _ => self.held.push(held),
+        }
+    }
+}
 
 impl Engine {
     /// Writes the admitted changes, after those that the run has `applied` before. After an error `run`
@@ -12,31 +36,45 @@ impl Engine {
     pub(in crate::engine) async fn apply(
         &self,
         directory: &Directory,
-        observed: &ObservedRun,
-        planned: PlannedRun,
+        observed: &mut ObservedRun,
+        mut planned: ReviewedRun,
         applied: &mut Applied,
         run: &mut Run,
     ) -> Result<AppliedRun, EngineError> {
         let seen = &observed.seen;
-        let PlannedRun { verdict, warnings, note } = planned;
-        let Verdict { admitted, held, grace_periods, quarantined, ended, warnings: _ } = verdict;
         run.entries = observed.entries;
         run.complete = seen.is_complete();
         run.server = Some(seen.server.clone());
-        for warning in observed.warnings.iter().chain(&warnings) {
+        for warning in observed.warnings.iter().chain(&planned.warnings) {
             if !run.warnings.contains(warning) {
                 run.warnings.push(warning.clone());
             }
         }
-        run.quarantined = quarantined.len() as u64;
-
+        run.quarantined = 0;
         directory.work.progress.send_modify(|p| p.phase = Phase::Applying);
+        let waiting = self.apply_slices(directory, observed, &mut planned, applied, run).await;
+        (run.counts, run.dropped) = (applied.counts, applied.dropped);
+        let Waiting { held, quiet } = waiting?;
+        let ReviewedRun { reviewed: Reviewed { ruling, ended, .. }, note, .. } = planned;
+        let (grace_periods, first_seq) = (ruling.grace_periods, applied.written);
+        Ok(AppliedRun { held, quiet, grace_periods, ended, note, first_seq })
+    }
+
+    /// Applies each slice, and forgets its people. Returns the changes that wait.
+    async fn apply_slices(
+        &self,
+        directory: &Directory,
+        observed: &mut ObservedRun,
+        planned: &mut ReviewedRun,
+        applied: &mut Applied,
+        run: &mut Run,
+    ) -> Result<Waiting, EngineError> {
         let writer = Writer {
             right: Right::Leader,
             run: run.id,
             directory: Some(&directory.config.name),
             account: AccountRef {
-                id: seen.policy.account,
+                id: observed.seen.policy.account,
                 handle: directory.config.account.clone(),
             },
             actor: run.actor.clone().unwrap_or_else(Actor::rosterd),
@@ -44,9 +82,26 @@ impl Engine {
             clock: &self.clock,
             asked: &[],
         };
-        let outcome = self.store.apply(&admitted, &writer, applied).await;
-        (run.counts, run.dropped) = (applied.counts, applied.dropped);
-        outcome?;
-        Ok(AppliedRun { held, grace_periods, ended, note, first_seq: applied.written })
+        let mut waiting = Waiting { held: self.store.held_changes(), quiet: BTreeMap::new() };
+        let mut failure = None;
+        for at in 0..planned.slices.len() {
+            let proposal = self.slice(directory, observed, planned, at).await?;
+            let Ruled { admitted, held, quarantined, unseen } =
+                planned.reviewed.ruling.split(at, proposal);
+            if observed.lost_server.is_none() {
+                observed.seen.forget(&planned.slices[at]);
+            }
+            run.quarantined += quarantined.len() as u64;
+            for change in held {
+                waiting.add(&change)?;
+            }
+            match self.store.apply(&admitted, &writer, applied).await {
+                Ok(()) => applied.dropped += unseen,
+                // A refused change stops no other.
+                Err(error) if error.is_about_the_values() => drop(failure.get_or_insert(error)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        failure.map_or(Ok(waiting), |error| Err(error.into()))
     }
 }

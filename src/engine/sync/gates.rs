@@ -3,43 +3,48 @@
 //! The apply lock is released while gates are asked, so that other directories and operators do not
 //! wait. The plan is made again afterwards, and applied only if its digest is the one that passed. Approved changes are not shown to gates.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::engine::sync::stages::{GateAnswer, GateQuestion, PlannedRun};
-use crate::engine::{Directory, Engine, Phase};
+use crate::engine::sync::stages::{GateAnswer, GateQuestion, ObservedRun, ReviewedRun};
+use crate::engine::{Directory, Engine, EngineError, Phase};
 use crate::hooks::gate::{GateVerdict, ask};
 use crate::model::Digest;
 
 impl Engine {
     /// Returns the question to ask before the plan is applied; `None` when no gate has to be asked.
-    pub(in crate::engine) fn gate_question(
+    pub(in crate::engine) async fn gate_question(
         &self,
         directory: &Directory,
-        planned: &PlannedRun,
+        observed: &ObservedRun,
+        planned: &mut ReviewedRun,
         answer: &GateAnswer,
-    ) -> Option<GateQuestion> {
+    ) -> Result<Option<GateQuestion>, EngineError> {
         if self.configured().rules.gates.is_empty() || matches!(answer, GateAnswer::Held(_)) {
-            return None;
+            return Ok(None);
         }
-        let verdict = &planned.verdict;
-        let changes: Vec<_> = verdict
-            .admitted
-            .changes()
-            .filter(|(_, approved)| !approved)
-            .map(|(change, _)| change)
-            .collect();
-        let digest = Digest::of_all(changes.iter().map(|c| c.digest()).collect());
+        let (mut digests, mut changes) = (Vec::new(), Vec::new());
+        let mut quarantined = Vec::new();
+        for at in 0..planned.slices.len() {
+            let proposal = self.slice(directory, observed, planned, at).await?;
+            let admitted = planned.reviewed.ruling.admitted(at, &proposal);
+            for (change, _) in admitted.filter(|(_, approved)| !approved) {
+                digests.push(change.digest());
+                changes.push(change.document());
+            }
+            quarantined.extend(proposal.plan.quarantined.iter().cloned());
+            planned.keep(proposal);
+        }
+        let digest = Digest::of_all(digests);
         if changes.is_empty() || *answer == GateAnswer::Passed(digest) {
-            return None;
+            return Ok(None);
         }
-        let changes: Vec<Value> = changes.iter().map(|c| c.document()).collect();
         let plan = json!({
             "id": null,
             "directory": directory.config.name,
             "changes": changes,
-            "quarantined": verdict.quarantined,
+            "quarantined": quarantined,
         });
-        Some(GateQuestion { digest, plan })
+        Ok(Some(GateQuestion { digest, plan }))
     }
 
     /// Asks the gates in order. The first that does not pass the plan holds it.

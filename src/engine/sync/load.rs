@@ -4,19 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::sync::stages::{ObservedRun, Request};
 use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
-use crate::model::{AccountId, Address, Digest, DirectoryName, Guid, Rejection, Trigger, UserId};
-use crate::reconcile::{Known, Observation};
+use crate::model::{
+    AccountId, Address, Digest, DirectoryName, Guid, Rejection, Trigger, User, UserId,
+};
+use crate::reconcile::{Desired, Known, Observation};
 use crate::store::{BaselineKind, BaselineObject, ScopeState};
-
-/// Returns the users that this run takes over, each with the directory of its link.
-fn moving(seen: &Observation, known: &Known) -> BTreeMap<UserId, DirectoryName> {
-    let moving = seen
-        .takeovers
-        .iter()
-        .filter(|(_, takeover)| takeover.is_move())
-        .filter_map(|(guid, _)| known.of_person(*guid));
-    moving.filter_map(|user| Some((user.id, user.link.as_ref()?.directory.clone()))).collect()
-}
 
 impl Engine {
     /// Leaves people to later observations that were recorded while this one was made, or while gates
@@ -38,15 +30,46 @@ impl Engine {
         Ok(())
     }
 
+    /// Returns the stored people and users that the plan of a slice is made from.
+    pub(in crate::engine) async fn known(
+        &self,
+        name: &DirectoryName,
+        seen: &Observation,
+        slice: &[Guid],
+    ) -> Result<Known, EngineError> {
+        let account = seen.policy.account;
+        let people: BTreeSet<Guid> = slice.iter().copied().collect();
+        let decided = slice.iter().filter_map(|guid| seen.desired.get(guid));
+        let wanted = decided.flat_map(Desired::wanted_keys).collect();
+        let mut known = self.store.load(name, account, &people, &wanted).await?;
+        let former = slice.iter().filter_map(|guid| seen.successors.get(guid)).copied().collect();
+        for user in self.store.users_by_id(&former).await?.into_values() {
+            known.add(user, account);
+        }
+        Ok(known)
+    }
+
+    /// Returns the users that this run takes over, each with the directory of its link.
+    pub(in crate::engine) async fn moving(
+        &self,
+        name: &DirectoryName,
+        seen: &Observation,
+    ) -> Result<BTreeMap<UserId, DirectoryName>, EngineError> {
+        let moves = seen.takeovers.iter().filter(|(_, takeover)| takeover.is_move());
+        let people: BTreeSet<Guid> = moves.map(|(guid, _)| *guid).collect();
+        let known = self.store.load(name, seen.policy.account, &people, &BTreeSet::new()).await?;
+        let moving = people.iter().filter_map(|guid| known.of_person(*guid));
+        let directory = |user: &User| Some((user.id, user.link.as_ref()?.directory.clone()));
+        Ok(moving.filter_map(directory).collect())
+    }
+
     /// Returns the rejections of the directory's users, and of those that it takes over.
     pub(in crate::engine) async fn rejections(
         &self,
         name: &DirectoryName,
-        seen: &Observation,
-        known: &Known,
+        moving: &BTreeMap<UserId, DirectoryName>,
     ) -> Result<Vec<Rejection>, EngineError> {
         let mut rejections = self.store.rejections(name).await?;
-        let moving = moving(seen, known);
         for former in moving.values().collect::<BTreeSet<_>>() {
             rejections.extend(
                 self.store
@@ -64,11 +87,10 @@ impl Engine {
     pub(in crate::engine) async fn former_scope(
         &self,
         directory: &Directory,
-        seen: &Observation,
-        known: &Known,
+        moving: &BTreeMap<UserId, DirectoryName>,
     ) -> Result<Option<ScopeState>, EngineError> {
         let neighbours = self.neighbours(directory);
-        let mut formers: BTreeSet<DirectoryName> = moving(seen, known).into_values().collect();
+        let mut formers: BTreeSet<DirectoryName> = moving.values().cloned().collect();
         formers.retain(|former| neighbours.iter().all(|d| d.config.name != *former));
         for former in formers {
             let scope = self.store.directory(&former).await?.scope;

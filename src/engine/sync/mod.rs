@@ -15,7 +15,9 @@ pub mod stages;
 
 use tracing::Instrument as _;
 
-use crate::engine::sync::stages::{Done, DryRun, GateAnswer, Request, Scope};
+use crate::engine::sync::stages::{
+    Done, DryRun, GateAnswer, PlannedRun, Request, ReviewedRun, Scope,
+};
 use crate::engine::{Directory, Engine, EngineError};
 use crate::store::{Applied, Run};
 
@@ -69,17 +71,15 @@ impl Engine {
                 continue;
             }
             self.leave_to_later(directory, &mut observed).await?;
-            let planned = self.plan(directory, request, &observed, &answer).await?;
-            if let Some(question) = self.gate_question(directory, &planned, &answer) {
+            let mut planned = self.plan(directory, request, &observed, &answer).await?;
+            let question = self.gate_question(directory, &observed, &mut planned, &answer).await?;
+            if let Some(question) = question {
                 drop(lock);
                 answer = self.ask_gates(directory, question).await;
                 continue;
             }
-            if observed.lost_server.is_none() {
-                observed.seen.forget_planned();
-            }
             let applied =
-                self.apply(directory, &observed, planned, &mut applied_so_far, run).await?;
+                self.apply(directory, &mut observed, planned, &mut applied_so_far, run).await?;
             // The next server may not have heard of the leavers that were seen, so they are applied first.
             if let Some(lost) = observed.lost_server.take() {
                 drop(lock);
@@ -106,7 +106,13 @@ impl Engine {
             observed = next;
         }
         let _lock = self.apply_lock.lock().await;
-        let planned = self.plan(directory, request, &observed, &GateAnswer::Unasked).await?;
+        let mut planned = self.plan(directory, request, &observed, &GateAnswer::Unasked).await?;
+        let mut slices = Vec::new();
+        for at in 0..planned.slices.len() {
+            slices.push(self.slice(directory, &observed, &mut planned, at).await?);
+        }
+        let ReviewedRun { reviewed, warnings, .. } = planned;
+        let planned = PlannedRun { verdict: reviewed.whole(slices), warnings };
         Ok(DryRun { observed, planned })
     }
 

@@ -1,40 +1,34 @@
-//! Planning: load, propose, and write the warnings. The plan itself is [`propose`], which is pure.
-
-use std::collections::BTreeSet;
+//! Planning: load, plan slice by slice, review, and write the warnings. The plan itself is [`Draft`], which
+//! is pure.
 
 use crate::directory::{Grants, Right};
 use crate::engine::scope_warning::scope_warning;
-use crate::engine::sync::stages::{GateAnswer, ObservedRun, PlannedRun, Request};
+use crate::engine::sync::stages::{GateAnswer, ObservedRun, Request, ReviewedRun};
 use crate::engine::{Directory, Engine, EngineError};
-use crate::model::{AddressKey, Guid, Mode};
+use crate::model::{DirectoryName, Guid, Mode};
 use crate::reconcile::{
-    Desired, Draft, HomeCounts, LastServer, Observation, PlanWarning, Situation, propose,
+    Division, Draft, HomeCounts, LastServer, Observation, PlanWarning, Proposal, Review, Situation,
 };
 
+/// The number of changed people who are planned at once. A person takes some 5 kB while it is planned.
+pub(in crate::engine) const SLICE: usize = 5_000;
+
 impl Engine {
-    /// Plans an observation and passes the plan through the guard. The caller holds the apply lock.
+    /// Plans an observation slice by slice, and has the guard rule on the whole plan. The caller holds the
+    /// apply lock.
     pub(in crate::engine) async fn plan(
         &self,
         directory: &Directory,
         request: &Request,
         observed: &ObservedRun,
         answer: &GateAnswer,
-    ) -> Result<PlannedRun, EngineError> {
+    ) -> Result<ReviewedRun, EngineError> {
         let ObservedRun { seen, grants, .. } = observed;
         let config = &directory.config;
         let (name, account) = (&config.name, seen.policy.account);
-        let malformed = seen.malformed.iter().filter_map(|(guid, _)| *guid);
-        let people: BTreeSet<Guid> = seen.desired.keys().copied().chain(malformed).collect();
-        let wanted: BTreeSet<AddressKey> =
-            seen.desired.values().flat_map(Desired::wanted_keys).collect();
-        let mut known = self.store.load(name, account, &people, &wanted).await?;
-        let former = seen.successors.values().copied().collect();
-        for user in self.store.users_by_id(&former).await?.into_values() {
-            known.add(user, account);
-        }
-        let rejections = self.rejections(name, seen, &known).await?;
-        let former_scope = self.former_scope(directory, seen, &known).await?;
-        let draft = Draft::of(seen, known, rejections);
+        let moving = self.moving(name, seen).await?;
+        let rejections = self.rejections(name, &moving).await?;
+        let former_scope = self.former_scope(directory, &moving).await?;
 
         let state = self.store.directory(name).await?;
         let now = self.clock.now();
@@ -48,11 +42,6 @@ impl Engine {
         } else {
             HomeCounts::default()
         };
-        let held = self.store.waiting(name).await?;
-        let grace_periods = self.store.grace_periods(name).await?;
-        let clusters = self.store.clusters(name, account, &draft.clusters(), window_began).await?;
-        let leavers = draft.leavers(&held, &grace_periods, &clusters);
-        let newcomers = self.store.newcomers(&leavers, window_began).await?;
         let situation = Situation {
             homes,
             limits: &config.limits,
@@ -61,10 +50,8 @@ impl Engine {
             is_new_scope: scope.is_some(),
             active: budget.active,
             used: budget.used,
-            held,
-            grace_periods,
-            clusters,
-            newcomers,
+            held: self.store.waiting(name).await?,
+            grace_periods: self.store.grace_periods(name).await?,
             protected: &protected,
             approved: self.approved(directory, request).await?,
             last_server: LastServer {
@@ -75,15 +62,62 @@ impl Engine {
             is_quiet: config.quiet.until(now).is_some(),
             now,
         };
-        let verdict = propose(draft, situation);
-        let warnings = verdict.warnings.iter().map(|warning| sentence(warning, seen, grants));
-        let waits = scope.filter(|_| !verdict.held.is_empty());
+        let mut review = Review::new(seen, situation, rejections.clone());
+        let slices = self.slices(name, seen).await?;
+        let mut only = None;
+        for people in &slices {
+            let known = self.known(name, seen, people).await?;
+            let proposal = review.add(Draft::of(seen, people, known, &rejections));
+            only = Some(proposal).filter(|_| slices.len() == 1);
+        }
+        let clusters = self.store.clusters(name, account, &review.clusters(), window_began).await?;
+        let newcomers = self.store.newcomers(&review.leavers(&clusters), window_began).await?;
+        let mut reviewed = review.rule(clusters, newcomers);
+        let warnings = std::mem::take(&mut reviewed.warnings);
+        let warnings = warnings.iter().map(|warning| sentence(warning, seen, grants));
+        let waits = scope.filter(|_| reviewed.ruling.is_waiting);
         let warnings = warnings.chain(waits).collect();
         let note = match answer {
             GateAnswer::Held(reason) => Some(reason.clone()),
             GateAnswer::Unasked | GateAnswer::Passed(_) => None,
         };
-        Ok(PlannedRun { verdict, warnings, note })
+        Ok(ReviewedRun { reviewed, slices, only, rejections, warnings, note })
+    }
+
+    /// Divides the people of a plan into slices that do not depend on each other.
+    async fn slices(
+        &self,
+        name: &DirectoryName,
+        seen: &Observation,
+    ) -> Result<Vec<Vec<Guid>>, EngineError> {
+        let people = seen.people();
+        if people.len() <= self.slice {
+            return Ok(vec![people]);
+        }
+        let mut division = Division::default();
+        for some in people.chunks(self.slice) {
+            let known = self.known(name, seen, some).await?;
+            for guid in some {
+                division.add(*guid, seen, &known);
+            }
+        }
+        Ok(division.slices(self.slice))
+    }
+
+    /// Returns the plan of a slice, made again unless it is the only one.
+    pub(in crate::engine) async fn slice(
+        &self,
+        directory: &Directory,
+        observed: &ObservedRun,
+        planned: &mut ReviewedRun,
+        at: usize,
+    ) -> Result<Proposal, EngineError> {
+        if let Some(only) = planned.only.take() {
+            return Ok(only);
+        }
+        let (seen, people) = (&observed.seen, &planned.slices[at]);
+        let known = self.known(&directory.config.name, seen, people).await?;
+        Ok(Draft::of(seen, people, known, &planned.rejections).into_proposal())
     }
 }
 

@@ -1,15 +1,12 @@
 //! Recording: the row of a run, the pending work it leaves, and its events.
 
-use std::collections::BTreeMap;
-
 use serde_json::json;
 
 use crate::directory::WATCHED_OBJECTS;
 use crate::engine::sync::stages::{AppliedRun, Done, ObservedRun, Request, Scope, Source};
 use crate::engine::{Directory, Engine, EngineError, Health, Phase, Progress, UnderWay};
 use crate::model::{
-    Actor, ChangeCounts, ChangeVerb, Event, EventCause, Guid, HoldReason, RunId, RunMode, RunState,
-    Status, Trigger,
+    Actor, ChangeCounts, Event, EventCause, RunId, RunMode, RunState, Status, Trigger,
 };
 use crate::reconcile::Checkpoint;
 use crate::store::{DecidedBy, DirectoryState, Mark, Run};
@@ -84,14 +81,6 @@ impl Engine {
         let is_conclusive = |guid| seen.is_conclusive(guid);
         self.store.save_grace_periods(name, &applied.grace_periods, is_conclusive).await?;
         let mut held = applied.held;
-        let quiet: BTreeMap<Guid, ChangeVerb> = held
-            .iter()
-            .filter(|change| change.hold == HoldReason::QuietHours)
-            .filter_map(|held| Some((held.change.guid?, held.change.kind.verb())))
-            .collect();
-        held.retain(|change| {
-            !matches!(change.hold, HoldReason::GracePeriod | HoldReason::QuietHours)
-        });
         let by = DecidedBy {
             scope_hash: directory.config.scope_hash(),
             note: applied.note,
@@ -104,7 +93,7 @@ impl Engine {
                 name,
                 run.id,
                 applied.first_seq,
-                &held,
+                &mut held,
                 &by,
                 |row| row.guid.is_some_and(&is_conclusive),
                 &self.clock,
@@ -113,7 +102,9 @@ impl Engine {
         run.held = reheld.count;
         self.store.remove_pending_people(name, is_conclusive).await?;
         let until = directory.config.quiet.until(run.started_at);
-        self.store.wait_for_quiet_hours(name, &quiet, until.unwrap_or(run.started_at)).await?;
+        self.store
+            .wait_for_quiet_hours(name, &applied.quiet, until.unwrap_or(run.started_at))
+            .await?;
         if request.checkpoint.is_some() {
             self.store.add_pending_people(name, seen.unknown()).await?;
         }

@@ -6,13 +6,15 @@ use serde_json::Value;
 
 use crate::directory::Grants;
 use crate::model::{
-    Actor, AddressKey, Digest, DirectoryName, Dn, Guid, HeldChange, ObservationNumber, PlanId,
+    Actor, AddressKey, ChangeVerb, Digest, DirectoryName, Dn, Guid, ObservationNumber, PlanId,
     Rejection, RunMode, ServerUrl, Sid, Timestamp, Trigger,
 };
 pub use crate::reconcile::Scope;
 use crate::reconcile::{
-    Checkpoint, Confirmation, FullReadReason, GracePeriod, HighWaterMarks, Observation, Verdict,
+    Checkpoint, Confirmation, FullReadReason, GracePeriod, HighWaterMarks, Observation, Proposal,
+    Reviewed, Verdict,
 };
+use crate::store::HeldChanges;
 
 /// The server that a run reads.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -118,13 +120,34 @@ pub struct ObservedRun {
     pub high_water_marks: HighWaterMarks,
 }
 
-/// A plan that has passed the guard.
+/// The whole plan of a run that changes nothing.
 #[derive(Debug)]
 pub struct PlannedRun {
     pub verdict: Verdict,
     pub warnings: Vec<String>,
+}
+
+/// A plan that the guard has ruled on. The plans of its slices are forgotten, and made again to be
+/// applied.
+#[derive(Debug)]
+pub(in crate::engine) struct ReviewedRun {
+    pub reviewed: Reviewed,
+    /// The people by slice.
+    pub slices: Vec<Vec<Guid>>,
+    /// The plan of the only slice, which is not made again.
+    pub only: Option<Proposal>,
+    /// The rejections that the plan was made with.
+    pub rejections: Vec<Rejection>,
+    pub warnings: Vec<String>,
     /// The output of the gate that holds the plan.
     pub note: Option<String>,
+}
+
+impl ReviewedRun {
+    /// Keeps the plan of the only slice, so that it is not made again.
+    pub fn keep(&mut self, proposal: Proposal) {
+        self.only = Some(proposal).filter(|_| self.slices.len() == 1);
+    }
 }
 
 /// The observation and plan of a run that changes nothing.
@@ -156,7 +179,10 @@ pub(in crate::engine) enum GateAnswer {
 /// The parts of a plan that are recorded once its admitted changes have been applied.
 #[derive(Debug)]
 pub(in crate::engine) struct AppliedRun {
-    pub held: Vec<HeldChange>,
+    /// The changes that wait for an operator.
+    pub held: HeldChanges,
+    /// The people with changes that wait for the end of quiet hours.
+    pub quiet: BTreeMap<Guid, ChangeVerb>,
     pub grace_periods: Vec<GracePeriod>,
     pub ended: Vec<Rejection>,
     pub note: Option<String>,

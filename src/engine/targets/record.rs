@@ -184,9 +184,13 @@ impl Engine {
         let by =
             DecidedBy { scope_hash: target.config.rules_hash(), note: None, applied: run.counts };
         let is_covered = |row: &HeldRow| covers(&row.user);
+        let mut held = self.store.held_changes();
+        for change in &ruled.held {
+            held.push(change)?;
+        }
         let holding = self
             .store
-            .hold_changes(&name, run.id, written, &ruled.held, &by, is_covered, &self.clock)
+            .hold_changes(&name, run.id, written, &mut held, &by, is_covered, &self.clock)
             .await?;
         run.held = holding.count;
         let counts = self.store.counterpart_counts(target_name).await?;

@@ -187,7 +187,11 @@ async fn changes_plans_rejections_and_events_keep_their_bytes(f: Fresh) {
         .collect();
     let hold = async |held: &[HeldChange]| {
         let by = DecidedBy::default();
-        let holding = f.store.hold_changes(&name, run(1), 0, held, &by, |_| true, &f.clock);
+        let mut changes = f.store.held_changes();
+        for change in held {
+            changes.push(change).unwrap();
+        }
+        let holding = f.store.hold_changes(&name, run(1), 0, &mut changes, &by, |_| true, &f.clock);
         f.store.plan(holding.await.unwrap().plan.unwrap()).await.unwrap().unwrap()
     };
     let plan = hold(&held).await;

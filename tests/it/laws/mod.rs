@@ -9,3 +9,4 @@ mod leavers;
 mod rejections;
 mod runs;
 mod sight;
+mod slices;

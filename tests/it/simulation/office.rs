@@ -269,13 +269,10 @@ impl Office {
         let store = Arc::new(Store::open(&self.url()).await.expect("a store"));
         store.cancel_cut_runs(self.clock.now()).await.expect("cut runs that are ended");
         let configs = self.configs();
-        self.engine = Some(Arc::new(Engine::new(
-            store,
-            self.clock.clone(),
-            configs,
-            Self::rules(),
-            CancellationToken::new(),
-        )));
+        let stop = CancellationToken::new();
+        let engine = Engine::new(store, self.clock.clone(), configs, Self::rules(), stop);
+        // So few that most full runs have several slices.
+        self.engine = Some(Arc::new(engine.with_slices_of(5)));
     }
 
     /// Stops the engine as SIGTERM does.

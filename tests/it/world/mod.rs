@@ -1,6 +1,6 @@
 //! A company in memory: a directory, the part of it that a reader sees, and the users.
 //!
-//! `Company::run` calls the functions that a run of the engine calls, `Draft::of` and `propose`. Maps
+//! `Company::run` calls the functions that a run of the engine calls, `Draft::of` and `Review`. Maps
 //! replace the directory and the store, so that laws are tried on thousands of histories.
 
 mod counts;
@@ -62,6 +62,11 @@ pub(crate) struct Company {
     pub(crate) shown: Option<forest::Shown>,
     /// The stamps of people who were seen to leave before they have a user.
     pub(crate) early_leavers: BTreeMap<Guid, Metadata>,
+    /// The number of people who are planned at once.
+    pub(crate) slice: usize,
+    /// The slices and the warnings of the last run.
+    pub(crate) slices_planned: usize,
+    pub(crate) warned: Vec<String>,
 }
 
 fn account() -> AccountId {
@@ -113,6 +118,9 @@ impl Company {
             rejections: Vec::new(),
             shown: None,
             early_leavers: BTreeMap::new(),
+            slice: usize::MAX,
+            slices_planned: 0,
+            warned: Vec::new(),
         }
     }
 

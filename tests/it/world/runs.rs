@@ -142,6 +142,57 @@ impl Company {
         self.plan_and_apply(&seen, BTreeSet::new());
     }
 
+    /// Returns bounds without any history.
+    pub(crate) fn bounds<'a>(
+        &self,
+        limits: &'a Limits,
+        replica: &'a Replica,
+        protected: &'a BTreeSet<Guid>,
+    ) -> Bounds<'a> {
+        Bounds {
+            limits,
+            active: self.active(),
+            used: BTreeMap::new(),
+            waiting: Vec::new(),
+            first_seen: BTreeMap::new(),
+            ous: Vec::new(),
+            is_quiet: false,
+            held: BTreeSet::new(),
+            clusters: BTreeMap::new(),
+            newcomers: BTreeMap::new(),
+            protected,
+            hold_all: HoldAll::No,
+            approved: BTreeSet::new(),
+            rejected: Rejected::default(),
+            replica,
+            server_changed_at: None,
+            deferred_until: None,
+            now: self.now,
+        }
+    }
+
+    /// Divides the people of a plan as the engine does.
+    fn slices(&self, seen: &Observation) -> Vec<Vec<Guid>> {
+        let people = seen.people();
+        if people.len() <= self.slice {
+            return vec![people];
+        }
+        let mut division = Division::default();
+        for some in people.chunks(self.slice) {
+            let known = self.known(seen, some);
+            for guid in some {
+                division.add(*guid, seen, &known);
+            }
+        }
+        division.slices(self.slice)
+    }
+
+    fn known(&self, seen: &Observation, people: &[Guid]) -> Known {
+        let decided = people.iter().filter_map(|guid| seen.desired.get(guid));
+        let wanted = decided.flat_map(Desired::wanted_keys).collect();
+        self.load(&people.iter().copied().collect(), &wanted)
+    }
+
     /// Plans and guards an observation with the functions of the engine, then stores what follows.
     fn plan_and_apply(&mut self, seen: &Observation, approved: BTreeSet<Digest>) {
         let window = self.now.minus(self.limits.window);
@@ -152,21 +203,11 @@ impl Company {
             };
             (class, Used { window: count(window), hour: count(hour) })
         });
-        let malformed = seen.malformed.iter().filter_map(|(guid, _)| *guid);
-        let people = seen.desired.keys().copied().chain(malformed).collect();
-        let wanted = seen.desired.values().flat_map(Desired::wanted_keys).collect();
-        let known = self.load(&people, &wanted);
-        let draft = Draft::of(seen, known, self.rejections.clone());
+        let slices = self.slices(seen);
+        let draft = |people: &Vec<Guid>| {
+            Draft::of(seen, people, self.known(seen, people), &self.rejections)
+        };
         let clusters = self.clusters(window);
-        let held = self.held_changes();
-        let newcomers = draft.leavers(&held, &self.grace_periods, &clusters);
-        let newcomers = newcomers
-            .into_iter()
-            .map(|(cluster, users)| {
-                let came = self.newcomers(&cluster, window);
-                (cluster, users.intersection(&came).copied().collect())
-            })
-            .collect();
         let situation = Situation {
             limits: &self.limits,
             is_plan_only: matches!(self.hold_all, HoldAll::Everything(_)),
@@ -174,18 +215,33 @@ impl Company {
             is_new_scope: self.hold_all == HoldAll::ExceptPositive,
             active: self.started_with.unwrap_or(0),
             used: used.collect(),
-            held,
+            held: self.held_changes(),
             grace_periods: self.grace_periods.clone(),
             homes: self.homes(window),
-            clusters,
-            newcomers,
             protected: &self.protected,
             approved,
             last_server: self.last_server.clone(),
             is_quiet: self.is_quiet,
             now: self.now,
         };
-        let verdict = propose(draft, situation);
+        let mut review = Review::new(seen, situation, self.rejections.clone());
+        for people in &slices {
+            review.add(draft(people));
+        }
+        let newcomers = review
+            .leavers(&clusters)
+            .into_iter()
+            .map(|(cluster, users)| {
+                let came = self.newcomers(&cluster, window);
+                (cluster, users.intersection(&came).copied().collect())
+            })
+            .collect();
+        // The plans of the slices are made anew, as the engine does.
+        let verdict = review
+            .rule(clusters, newcomers)
+            .whole(slices.iter().map(|people| draft(people).into_proposal()));
+        self.slices_planned = slices.len();
+        self.warned = verdict.warnings.iter().map(|warning| format!("{warning:?}")).collect();
         self.rejections.retain(|rejection| !verdict.ended.contains(rejection));
         if let Some(proof) = seen.proof.as_ref().filter(|_| seen.is_full() && seen.is_complete()) {
             self.counts = proof.counts().clone();

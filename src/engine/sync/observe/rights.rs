@@ -145,7 +145,8 @@ impl Engine {
         }
         let mut known =
             self.store.load(name, observed.seen.policy.account, &alive, &BTreeSet::new()).await?;
-        known.reject(&self.rejections(name, &observed.seen, &known).await?);
+        let moving = self.moving(name, &observed.seen).await?;
+        known.reject(&self.rejections(name, &moving).await?);
         self.doubt_admissions(directory, connection, bases, counts, &known, observed).await?;
         let names = connection.settings.attributes.clone();
         let mut places: BTreeMap<(Option<Dn>, &str), Place<'_>> = BTreeMap::new();
