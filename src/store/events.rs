@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use sqlx::any::AnyRow;
-use sqlx::{Any, Executor};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -11,7 +10,7 @@ use super::database::Store;
 use super::error::{Doing as _, StoreError};
 use super::log_keys::{GENESIS, LogHead};
 use super::rows::Columns;
-use super::sql::Sql;
+use super::sql::{Db, Sql};
 use crate::model::{AccountId, DirectoryName, Handle, RunId, Timestamp};
 
 #[derive(Debug, Clone)]
@@ -60,9 +59,7 @@ pub(super) const PAGE: u64 = 1_000;
 const RUNS: u64 = 20;
 
 /// Returns number and hash of the last event that retention has deleted.
-pub(super) async fn beginning<'e>(
-    db: impl Executor<'e, Database = Any>,
-) -> Result<(i64, [u8; 32]), StoreError> {
+pub(super) async fn beginning<'e>(db: impl Db<'e>) -> Result<(i64, [u8; 32]), StoreError> {
     let row = Sql::new("SELECT seq, hash FROM log_begins ORDER BY seq DESC LIMIT 1")
         .first(db)
         .await

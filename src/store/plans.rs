@@ -3,13 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::{Any, Executor};
-
 use super::database::Store;
 use super::directories::lenient_default;
 use super::error::{Doing as _, StoreError};
 use super::rows::{Columns, Row as _, row};
-use super::sql::Sql;
+use super::sql::{Db, Sql};
 use crate::model::{
     Actor, ChangeClass, ChangeVerb, Digest, DirectoryName, GivenApproval, Guid, HoldReason, Names,
     PlanId, PlanState, Reason, RunId, Timestamp, UserId,
@@ -132,7 +130,7 @@ pub(super) fn held_of(id: PlanId) -> Sql {
 
 /// Returns the summary of a plan, also inside the transaction that writes it.
 pub(super) async fn summary_of<'e>(
-    db: impl Executor<'e, Database = Any>,
+    db: impl Db<'e>,
     id: PlanId,
 ) -> Result<Vec<HeldSummary>, StoreError> {
     let sql = Sql::select::<HeldSummary>().push(" FROM changes WHERE plan_id = ").bind(id.0);

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use futures_util::TryStreamExt as _;
 use sqlx::any::{AnyArguments, AnyRow};
-use sqlx::{Any, Arguments as _, AssertSqlSafe, Executor, Row as _};
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection, AnyPool, Arguments as _, AssertSqlSafe, Executor, Row as _};
 
 use super::error::{Doing as _, StoreError};
 use super::limits::{self, STATEMENT, within};
@@ -26,19 +27,29 @@ pub(super) fn pieces<T: Clone>(all: impl IntoIterator<Item = T>) -> Vec<Vec<T>> 
 /// A statement under construction. Its text comes from this module tree only; every value is bound.
 #[derive(Default)]
 pub(super) struct Sql {
+    /// The text, with [`PLACE`] for each value.
     text: String,
     arguments: AnyArguments,
-    places: Places,
 }
 
-/// The notation of a placeholder.
-#[derive(Clone, Copy, Default)]
-enum Places {
-    /// `$1`, `$2` …, which every database accepts.
-    #[default]
-    Numbered,
-    /// `?`, for bulk statements: SQLite walks all numbered names for each value.
-    Anonymous,
+/// The place of a value, until the database is known.
+const PLACE: char = '\u{1}';
+
+/// A database that executes statements.
+pub(super) trait Db<'e>: Executor<'e, Database = Any> {
+    fn is_sqlite(&self) -> bool;
+}
+
+impl<'e> Db<'e> for &AnyPool {
+    fn is_sqlite(&self) -> bool {
+        self.connect_options().database_url.scheme() == "sqlite"
+    }
+}
+
+impl<'e> Db<'e> for &'e mut AnyConnection {
+    fn is_sqlite(&self) -> bool {
+        self.backend_name() == "SQLite"
+    }
 }
 
 impl Sql {
@@ -95,10 +106,23 @@ impl Sql {
         };
         // Encoding into the buffer of `Any` cannot fail.
         debug_assert!(added.is_ok());
-        let _ = match self.places {
-            Places::Numbered => write!(self.text, "${}", self.arguments.len()),
-            Places::Anonymous => write!(self.text, "?"),
+        self.text.push(PLACE);
+    }
+
+    /// Returns the statement for a database. PostgreSQL numbers values. SQLite would walk all numbers for
+    /// each value of a long list.
+    fn of<'e>(self, db: &impl Db<'e>) -> Query<'static, Any, AnyArguments> {
+        let text = if db.is_sqlite() {
+            self.text.replace(PLACE, "?")
+        } else {
+            let mut parts = self.text.split(PLACE);
+            let mut text = parts.next().unwrap_or_default().to_owned();
+            for (part, number) in parts.zip(1..) {
+                let _ = write!(text, "${number}{part}");
+            }
+            text
         };
+        sqlx::query_with(AssertSqlSafe(text), self.arguments)
     }
 
     /// Appends `(v1, v2, …)` for `IN`.
@@ -114,19 +138,13 @@ impl Sql {
         self
     }
 
-    pub(super) async fn execute<'e>(
-        self,
-        db: impl Executor<'e, Database = Any>,
-    ) -> Result<u64, sqlx::Error> {
-        let done = sqlx::query_with(AssertSqlSafe(self.text), self.arguments).execute(db);
+    pub(super) async fn execute<'e>(self, db: impl Db<'e>) -> Result<u64, sqlx::Error> {
+        let done = self.of(&db).execute(db);
         Ok(within(STATEMENT, done).await?.rows_affected())
     }
 
-    pub(super) async fn all<'e>(
-        self,
-        db: impl Executor<'e, Database = Any>,
-    ) -> Result<Vec<AnyRow>, sqlx::Error> {
-        let rows = sqlx::query_with(AssertSqlSafe(self.text), self.arguments).fetch_all(db);
+    pub(super) async fn all<'e>(self, db: impl Db<'e>) -> Result<Vec<AnyRow>, sqlx::Error> {
+        let rows = self.of(&db).fetch_all(db);
         within(limits::LIST, rows).await
     }
 
@@ -134,11 +152,11 @@ impl Sql {
     /// what is kept of it.
     pub(super) async fn each<'e>(
         self,
-        db: impl Executor<'e, Database = Any>,
+        db: impl Db<'e>,
         doing: &'static str,
         mut read: impl FnMut(&mut Columns<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let mut rows = sqlx::query_with(AssertSqlSafe(self.text), self.arguments).fetch(db);
+        let mut rows = self.of(&db).fetch(db);
         while let Some(row) = within(limits::LIST, rows.try_next()).await.doing(doing)? {
             read(&mut Columns::of(&row))?;
         }
@@ -148,7 +166,7 @@ impl Sql {
     /// Reads all rows, one at a time.
     pub(super) async fn read<'e, R: rows::Row>(
         self,
-        db: impl Executor<'e, Database = Any>,
+        db: impl Db<'e>,
         doing: &'static str,
     ) -> Result<Vec<R>, StoreError> {
         let mut all = Vec::new();
@@ -160,20 +178,14 @@ impl Sql {
         Ok(all)
     }
 
-    pub(super) async fn first<'e>(
-        self,
-        db: impl Executor<'e, Database = Any>,
-    ) -> Result<Option<AnyRow>, sqlx::Error> {
-        let row = sqlx::query_with(AssertSqlSafe(self.text), self.arguments).fetch_optional(db);
+    pub(super) async fn first<'e>(self, db: impl Db<'e>) -> Result<Option<AnyRow>, sqlx::Error> {
+        let row = self.of(&db).fetch_optional(db);
         within(STATEMENT, row).await
     }
 
     /// Returns the first column of the only row, a number.
-    pub(super) async fn count<'e>(
-        self,
-        db: impl Executor<'e, Database = Any>,
-    ) -> Result<u64, sqlx::Error> {
-        let row = sqlx::query_with(AssertSqlSafe(self.text), self.arguments).fetch_one(db);
+    pub(super) async fn count<'e>(self, db: impl Db<'e>) -> Result<u64, sqlx::Error> {
+        let row = self.of(&db).fetch_one(db);
         Ok(within(STATEMENT, row).await?.try_get::<i64, _>(0)?.max(0) as u64)
     }
 }
@@ -192,15 +204,10 @@ pub(super) fn insert<'a, 'n: 'a>(
 ) -> impl Future<Output = Result<(), sqlx::Error>> + Send + 'a {
     let rows: Vec<_> = rows.into_iter().collect();
     async move {
-        let places =
-            if tx.backend_name() == "SQLite" { Places::Anonymous } else { Places::Numbered };
         let mut rows = rows.into_iter().peekable();
         while let Some(first) = rows.peek() {
             let at_most = (BULK_VALUES / first.len()).max(1);
-            let mut sql = Sql { places, ..Sql::new("INSERT INTO ") }
-                .push(table)
-                .columns(first)
-                .push(" VALUES ");
+            let mut sql = Sql::new("INSERT INTO ").push(table).columns(first).push(" VALUES ");
             for (at, row) in rows.by_ref().take(at_most).enumerate() {
                 sql = sql
                     .push(if at > 0 { "," } else { "" })

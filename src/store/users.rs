@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::any::AnyRow;
-use sqlx::{Any, Executor};
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::database::Store;
 use super::error::{Doing as _, StoreError};
 use super::rows::{Columns, Row as _, StoredRow as _, as_json, row};
-use super::sql::{Fields, Sql, pieces};
+use super::sql::{Db, Fields, Sql, pieces};
 use super::value::Value;
 use crate::model::{
     AccountId, AddressKey, DirectoryName, Dn, Guid, Link, Note, Profile, Status, Tier, Timestamp,
@@ -184,10 +183,7 @@ fn end_of_prefix(prefix: &str) -> String {
     format!("{prefix}\u{10FFFF}")
 }
 
-pub(super) async fn by_ids<'e>(
-    db: impl Executor<'e, Database = Any>,
-    ids: &[UserId],
-) -> Result<Vec<User>, StoreError> {
+pub(super) async fn by_ids<'e>(db: impl Db<'e>, ids: &[UserId]) -> Result<Vec<User>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
