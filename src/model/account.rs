@@ -136,7 +136,7 @@ impl Policies {
 }
 
 /// The id and handle of an account.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct AccountRef {
     pub id: AccountId,
     pub handle: Handle,

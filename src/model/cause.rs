@@ -49,7 +49,7 @@ impl Reason {
 }
 
 /// The attribute value that justifies a change.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Evidence {
     /// The server, as configured; `rosterd` for an operator's decision.
     pub server: String,
@@ -77,7 +77,7 @@ impl Evidence {
 }
 
 /// The origin of a cause.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum By {
     Directory(String),
@@ -94,7 +94,7 @@ impl fmt::Display for By {
     }
 }
 
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Cause {
     pub reason: Reason,
     pub since: Timestamp,
@@ -103,7 +103,7 @@ pub struct Cause {
 }
 
 /// The causes of one user, by weight. The user is suspended while there is one.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(from = "Vec<Cause>", into = "Vec<Cause>")]
 pub struct Causes(BTreeMap<Reason, Cause>);
 

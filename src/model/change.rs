@@ -1,8 +1,8 @@
 //! Changes: each is one thing that a plan proposes for one user. Every write to a user is one.
 
 use std::collections::BTreeSet;
-use std::hash::{BuildHasher as _, RandomState};
-use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
 
 use super::account::AccountRef;
 use super::cause::{Cause, Causes, Evidence, Reason};
@@ -17,7 +17,7 @@ use super::user::{Joined, Status, User};
 use super::words::words;
 
 /// A change with the values before and after it.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ChangeKind {
     /// Creates a user, or makes a released one active again.
     Create(Box<Joined>),
@@ -116,7 +116,7 @@ impl ChangeKind {
 }
 
 /// A change of one user.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Change {
     pub user: UserId,
     /// The GUID of the person, for managed users.
@@ -205,14 +205,6 @@ impl Change {
             | ChangeKind::Update { .. }
             | ChangeKind::Override { .. } => Vec::new(),
         }
-    }
-
-    /// Returns a hash that differs when the change does, in whatever respect. It is good within one
-    /// process.
-    pub fn fingerprint(&self) -> u64 {
-        // The keys are random, so that no entry can be made to have the hash of another one.
-        static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        KEYS.hash_one(self)
     }
 
     /// Returns the address keys that the change frees, and those that it takes.

@@ -188,7 +188,7 @@ impl<'de> Deserialize<'de> for Address {
     }
 }
 
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Addresses {
     pub primary: Option<Address>,
     /// Sign-in accepts these, too.

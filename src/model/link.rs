@@ -6,7 +6,7 @@ use super::dn::Dn;
 use super::ids::{DirectoryName, Guid};
 
 /// The link of a managed user to a person.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Link {
     pub directory: DirectoryName,
     pub guid: Guid,

@@ -1,11 +1,13 @@
 //! Plans: the changes that a run proposes, and the reasons why changes are held.
 
+use serde::{Deserialize, Serialize};
+
 use super::change::Change;
 use super::quarantine::Quarantine;
 use super::words::words;
 
 /// The ordered list of changes that a run proposes. Applying it takes no further decision.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Plan {
     /// Ordered by person; within one person suspensions come first.
     pub changes: Vec<Change>,

@@ -15,7 +15,7 @@ macro_rules! attributes {
         logon { $($(#[$logon_doc:meta])* $logon:ident = $logon_name:literal, $logon_ldap:literal;)+ }
     ) => {
         /// The descriptive attributes of a user. No decision depends on them.
-        #[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+        #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
         #[serde(default)]
         pub struct Profile {
             $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,7 +115,7 @@ impl AttributeNames {
 }
 
 /// The names by which people know the user of a change, as they were before it.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Names {
     pub display_name: Option<String>,

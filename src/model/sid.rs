@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// A security identifier in its binary form: one byte of version, the number of subauthorities, six
 /// bytes of authority, then the subauthorities.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +49,19 @@ impl fmt::Display for Sid {
         let authority = self.0[2..HEAD].iter().fold(0_u64, |n, b| n << 8 | u64::from(*b));
         write!(f, "S-{}-{authority}", self.0[0])?;
         self.parts().try_for_each(|part| write!(f, "-{part}"))
+    }
+}
+
+impl Serialize for Sid {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sid {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(|()| serde::de::Error::custom("no SID"))
     }
 }
 

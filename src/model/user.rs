@@ -37,7 +37,7 @@ words! {
 }
 
 /// The attributes of a user that creations and links write.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Joined {
     pub tier: Tier,
     pub addresses: Addresses,

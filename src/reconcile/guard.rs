@@ -1,6 +1,6 @@
 //! Splits a plan into admitted and held changes. A run has no other way to [`Admitted`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::bounds::Bounds;
@@ -99,6 +99,8 @@ impl Admitted {
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Candidate {
     slice: usize,
+    /// The position in the plan of the slice.
+    at: usize,
     user: UserId,
     guid: Option<Guid>,
     class: Option<ChangeClass>,
@@ -127,8 +129,6 @@ struct Candidate {
 /// The ruling on one change.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
-    /// The fingerprint of the change.
-    change: u64,
     /// An operator approved it. An approved change passes all limits.
     approved: bool,
     hold: Option<HoldReason>,
@@ -159,7 +159,7 @@ impl Tally {
     /// Adds the changes of the next slice.
     pub fn add(&mut self, proposal: &Proposal, bounds: &Bounds<'_>) {
         self.candidates.reserve(proposal.plan.changes.len());
-        for change in &proposal.plan.changes {
+        for (at, change) in proposal.plan.changes.iter().enumerate() {
             let is_rejected = bounds.rejected.covers(change);
             let approved = !is_rejected
                 && !bounds.approved.is_empty()
@@ -173,6 +173,7 @@ impl Tally {
             let home = self.name(change.home.as_deref());
             self.candidates.push(Candidate {
                 slice: self.slices,
+                at,
                 user: change.user,
                 guid: change.guid,
                 class: change.class,
@@ -194,11 +195,7 @@ impl Tally {
                 remaining,
                 is_bookkeeping: is_bookkeeping(change),
                 own: individual_hold(change, &proposal.unwitnessed, bounds),
-                mark: Mark {
-                    change: change.fingerprint(),
-                    approved,
-                    hold: is_rejected.then_some(HoldReason::Rejected),
-                },
+                mark: Mark { approved, hold: is_rejected.then_some(HoldReason::Rejected) },
             });
         }
         self.slices += 1;
@@ -242,6 +239,7 @@ impl Tally {
         propagate(&mut candidates);
 
         let is_waiting = candidates.iter().any(|c| c.mark.hold.is_some() && !c.is_bookkeeping);
+        candidates.sort_unstable_by_key(|candidate| (candidate.slice, candidate.at));
         let mut marks = vec![Vec::new(); slices];
         for Candidate { slice, mark, .. } in candidates {
             marks[slice].push(mark);
@@ -253,6 +251,7 @@ impl Tally {
 /// The ruling of the guard on each change of a run. It is carried out slice by slice.
 #[derive(Debug)]
 pub struct Ruling {
+    /// The marks of each slice, in the order of its changes.
     marks: Vec<Vec<Mark>>,
     /// Whether a change is held.
     pub is_waiting: bool,
@@ -266,37 +265,28 @@ pub struct Ruled {
     pub admitted: Admitted,
     pub held: Vec<HeldChange>,
     pub quarantined: Vec<Quarantine>,
-    /// The number of changes that the guard has not seen, because a user has changed since. They are
-    /// neither applied nor held, and the next run plans them again.
-    pub unseen: u64,
 }
 
 impl Ruling {
-    /// Splits the changes of a slice, which may have been planned anew.
+    /// Splits the plan of a slice, which the guard has ruled on.
     pub fn split(&self, slice: usize, proposal: Proposal) -> Ruled {
         let Proposal { plan, mut people, unwitnessed: _ } = proposal;
-        let marks: HashMap<u64, Mark> =
-            self.marks[slice].iter().map(|mark| (mark.change, *mark)).collect();
+        let marks = &self.marks[slice];
+        debug_assert_eq!(marks.len(), plan.changes.len());
         // A vector that grows takes twice its size, which counts in an import.
-        let waiting = self.marks[slice].iter().filter(|mark| mark.hold.is_some()).count();
+        let waiting = marks.iter().filter(|mark| mark.hold.is_some()).count();
         let mut held = Vec::with_capacity(waiting);
-        let mut admitted = Vec::with_capacity(self.marks[slice].len() - waiting);
-        let mut unseen = 0;
+        let mut admitted = Vec::with_capacity(marks.len() - waiting);
         let mut late = Late::default();
-        for change in plan.changes {
-            match marks.get(&change.fingerprint()) {
-                Some(Mark { hold: None, approved, .. }) => admitted.push((change, *approved)),
-                Some(Mark { hold: Some(hold), .. }) => {
-                    late.add(&change);
-                    // No operator decides about bookkeeping: a later run plans it again.
-                    if !is_bookkeeping(&change) {
-                        held.push(HeldChange { change, hold: *hold });
-                    }
-                }
-                None => {
-                    late.add(&change);
-                    unseen += 1;
-                }
+        for (change, mark) in plan.changes.into_iter().zip(marks) {
+            let Some(hold) = mark.hold else {
+                admitted.push((change, mark.approved));
+                continue;
+            };
+            late.add(&change);
+            // No operator decides about bookkeeping: a later run plans it again.
+            if !is_bookkeeping(&change) {
+                held.push(HeldChange { change, hold });
             }
         }
         late.revisit(&mut people);
@@ -304,7 +294,6 @@ impl Ruling {
             admitted: Admitted { changes: admitted, people, origin: Origin::Run },
             held,
             quarantined: plan.quarantined,
-            unseen,
         }
     }
 
@@ -314,12 +303,8 @@ impl Ruling {
         slice: usize,
         proposal: &'a Proposal,
     ) -> impl Iterator<Item = (&'a Change, bool)> {
-        let marks: HashMap<u64, Mark> =
-            self.marks[slice].iter().map(|mark| (mark.change, *mark)).collect();
-        proposal.plan.changes.iter().filter_map(move |change| {
-            let mark = marks.get(&change.fingerprint())?;
-            mark.hold.is_none().then_some((change, mark.approved))
-        })
+        let ruled = proposal.plan.changes.iter().zip(&self.marks[slice]);
+        ruled.filter(|(_, mark)| mark.hold.is_none()).map(|(change, mark)| (change, mark.approved))
     }
 }
 
@@ -333,7 +318,7 @@ pub fn guard(proposal: Proposal, bounds: &Bounds<'_>) -> Guarded {
     let mut tally = Tally::default();
     tally.add(&proposal, bounds);
     let ruling = tally.rule(bounds);
-    let Ruled { admitted, held, quarantined, unseen: _ } = ruling.split(0, proposal);
+    let Ruled { admitted, held, quarantined } = ruling.split(0, proposal);
     Guarded { admitted, held, grace_periods: ruling.grace_periods, quarantined }
 }
 

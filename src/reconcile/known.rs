@@ -89,6 +89,11 @@ impl Known {
         self.users.get(self.by_guid.get(&guid)?)
     }
 
+    /// Returns the people of all users of the account.
+    pub(super) fn linked(&self) -> impl Iterator<Item = Guid> {
+        self.by_guid.keys().copied()
+    }
+
     /// Returns the people of users linked to other directories, by directory.
     pub fn linked_elsewhere(&self, this: &DirectoryName) -> BTreeMap<DirectoryName, Vec<Guid>> {
         let mut elsewhere: BTreeMap<DirectoryName, Vec<Guid>> = BTreeMap::new();

@@ -78,7 +78,7 @@ pub use ou_rules::{AppliedAtHome, HomeCounts, OuBounds, OuRule, OuRules, OuTier}
 pub use plan::{plan, suspects};
 pub use proposal::{Entitlement, PersonRow, Proposal};
 pub use propose::{Draft, LastServer, PlanWarning, Review, Reviewed, Situation, Verdict};
-pub use slices::Division;
+pub use slices::{Division, Slice};
 pub use takeover::{Takeover, Whereabouts};
 pub use tiers::{
     Closure, ClosureGroup, ForeignMember, GroupMembers, Membership, TierRules, TierWish,

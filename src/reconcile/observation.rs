@@ -1,7 +1,6 @@
 //! The result of reading a directory, before it is compared with the store.
 
 use std::borrow::Cow;
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
@@ -187,19 +186,12 @@ impl Observation {
         Cow::Owned(people.iter().filter_map(decided).collect())
     }
 
-    /// Forgets people whose changes are known, because the plan has what is written of them. Those who
+    /// Forgets the people who were planned, because the plan has what is written of them. Those who
     /// leave stay for [`leavers`](Self::leavers), and after a failure all do for
     /// [`is_conclusive`](Self::is_conclusive).
-    pub fn forget(&mut self, people: &[Guid]) {
-        if self.failure.is_some() {
-            return;
-        }
-        for guid in people {
-            if let Entry::Occupied(entry) = self.desired.entry(*guid)
-                && !entry.get().is_seen_to_leave()
-            {
-                entry.remove();
-            }
+    pub fn forget_planned(&mut self) {
+        if self.failure.is_none() {
+            self.desired.retain(|_, desired| desired.is_seen_to_leave());
         }
     }
 

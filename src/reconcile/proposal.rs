@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Fingerprint, Known, Metadata, StoredPerson};
 use crate::model::{
     AddressKey, Change, ChangeClass, ChangeKind, Dn, Guid, Plan, QuarantineReason, Reason, Sid,
@@ -9,7 +11,7 @@ use crate::model::{
 };
 
 /// The row to store about one person.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PersonRow {
     pub guid: Guid,
     /// The user after the plan.
@@ -17,6 +19,8 @@ pub struct PersonRow {
     pub fingerprint: Fingerprint,
     /// `None` when it was not seen alive.
     pub dn: Option<Dn>,
+    /// AD knows instants beyond the last year that a text can have.
+    #[serde(with = "number")]
     pub expires: Option<Timestamp>,
     pub entitled_by: Entitlement,
     /// Whether the stored home and group stay, because not the whole change is applied.
@@ -30,8 +34,24 @@ pub struct PersonRow {
     pub sid: Option<Sid>,
 }
 
+/// An instant as its number of microseconds.
+mod number {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use super::Timestamp;
+
+    #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
+    pub fn serialize<S: Serializer>(at: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
+        at.map(|at| at.0).serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
+        Ok(Option::<i64>::deserialize(from)?.map(Timestamp))
+    }
+}
+
 /// The group that gives a person its tier.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Entitlement {
     By(Guid),
     Nothing,
@@ -78,7 +98,7 @@ impl NewNotes {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Proposal {
     pub plan: Plan,
     /// The rows of the people that the plan decides.

@@ -104,7 +104,7 @@ pub struct Verdict {
     pub warnings: Vec<PlanWarning>,
 }
 
-/// The part of a plan that stays when its slices are forgotten.
+/// The part of a plan that is about all slices.
 #[derive(Debug)]
 pub struct Reviewed {
     pub ruling: Ruling,
@@ -134,9 +134,7 @@ impl<'a> Draft<'a> {
         rejections: &[Rejection],
     ) -> Self {
         let desired = observation.of_slice(people);
-        known.takeovers.clone_from(&observation.takeovers);
-        known.rivals.clone_from(&observation.rivals);
-        known.successors.clone_from(&observation.successors);
+        add_observed(&mut known, observation, &desired);
         known.reject(rejections);
         let mut proposal = plan_confirmed(observation, &desired, &known);
         if observation.failure.is_some()
@@ -168,11 +166,6 @@ impl<'a> Draft<'a> {
             }
         }
         Self { desired, known, proposal, group_losses, groups_behind }
-    }
-
-    /// Returns the plan alone, to carry a ruling out on it.
-    pub fn into_proposal(self) -> Proposal {
-        self.proposal
     }
 }
 
@@ -247,7 +240,7 @@ impl<'a> Review<'a> {
         }
     }
 
-    /// Counts the next slice. Returns its plan, which may be forgotten and made again.
+    /// Counts the next slice. Returns its plan, on which the ruling is carried out.
     pub fn add(&mut self, draft: Draft<'_>) -> Proposal {
         let Draft { desired, known, proposal, group_losses, groups_behind } = draft;
         self.tally.add(&proposal, &self.bounds);
@@ -319,6 +312,21 @@ impl Reviewed {
         }
         let Ruling { grace_periods, .. } = ruling;
         Verdict { admitted, held, grace_periods, quarantined, ended, warnings }
+    }
+}
+
+/// Adds what the observation shows about the people of a slice and their users.
+fn add_observed(known: &mut Known, observation: &Observation, desired: &BTreeMap<Guid, Desired>) {
+    let Observation { takeovers, successors, rivals, .. } = observation;
+    let linked = known.linked().filter_map(|guid| Some((guid, takeovers.get(&guid)?.clone())));
+    known.takeovers = linked.collect();
+    let succeeding = desired.keys().filter_map(|guid| Some((*guid, *successors.get(guid)?)));
+    known.successors = succeeding.collect();
+    // Most directories have no neighbour.
+    if !rivals.is_empty() {
+        let wanted = desired.values().flat_map(Desired::wanted_keys);
+        let contested = wanted.filter_map(|key| Some((rivals.get(&key).copied()?, key)));
+        known.rivals = contested.map(|(rival, key)| (key, rival)).collect();
     }
 }
 

@@ -10,10 +10,19 @@ use super::components::{join, root};
 use super::{Desired, Known, Observation, address_hash};
 use crate::model::{Guid, User, UserId};
 
+/// People who are planned at once, in order.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Slice {
+    pub people: Vec<Guid>,
+    /// Those about whom the store has something. The plan of all others needs no look at the store.
+    pub known: Vec<Guid>,
+}
+
 /// The division of people into slices.
 #[derive(Debug, Default)]
 pub struct Division {
-    people: Vec<Guid>,
+    /// The people, each with whether the store has something about them.
+    people: Vec<(Guid, bool)>,
     parent: Vec<usize>,
     /// The first person who is concerned with each address or user, by hash.
     first: HashMap<u64, usize>,
@@ -23,7 +32,6 @@ impl Division {
     /// Adds a person. `known` has the users whom it concerns.
     pub fn add(&mut self, guid: Guid, observation: &Observation, known: &Known) {
         let at = self.people.len();
-        self.people.push(guid);
         self.parent.push(at);
         let account = observation.policy.account;
         let desired = observation.desired.get(&guid);
@@ -32,6 +40,7 @@ impl Division {
         let successor = observation.successors.get(&guid).and_then(|id| known.user(*id));
         let holders = wanted.iter().filter_map(|key| known.holder(key));
         let users: Vec<&User> = own.into_iter().flatten().chain(successor).chain(holders).collect();
+        self.people.push((guid, !users.is_empty() || known.people.contains_key(&guid)));
         let of_users = users.into_iter().flat_map(|user| {
             let keys = user.addresses.keys();
             keys.iter().map(address_hash).chain([user_hash(user.id)]).collect::<Vec<u64>>()
@@ -42,28 +51,30 @@ impl Division {
         }
     }
 
-    /// Returns the people by slice, of at most `size` where they do not depend on each other.
-    pub fn slices(mut self, size: usize) -> Vec<Vec<Guid>> {
+    /// Returns the slices, of at most `size` where they do not depend on each other.
+    pub fn slices(mut self, size: usize) -> Vec<Slice> {
         let roots: Vec<usize> =
             (0..self.people.len()).map(|at| root(&mut self.parent, at)).collect();
         let mut sizes = vec![0_usize; roots.len()];
         for root in &roots {
             sizes[*root] += 1;
         }
-        let mut slices: Vec<Vec<Guid>> = Vec::new();
+        let mut slices: Vec<Slice> = Vec::new();
         let mut slice_of = vec![0_usize; roots.len()];
         // A component is reserved as a whole when its first person comes.
         let mut reserved = 0;
-        for (at, (guid, root)) in self.people.into_iter().zip(roots).enumerate() {
+        for (at, ((guid, is_known), root)) in self.people.into_iter().zip(roots).enumerate() {
             if at == root {
                 if slices.is_empty() || reserved + sizes[root] > size {
-                    slices.push(Vec::new());
+                    slices.push(Slice::default());
                     reserved = 0;
                 }
                 reserved += sizes[root];
                 slice_of[root] = slices.len() - 1;
             }
-            slices[slice_of[root]].push(guid);
+            let slice = &mut slices[slice_of[root]];
+            slice.people.push(guid);
+            slice.known.extend(is_known.then_some(guid));
         }
         slices
     }

@@ -55,6 +55,19 @@ impl Store {
         writer: &Writer<'_>,
         applied: &mut Applied,
     ) -> Result<(), StoreError> {
+        let done = self.apply_slice(admitted, writer, applied).await;
+        self.end_bulk(applied).await?;
+        done
+    }
+
+    /// Applies changes as [`Self::apply`] does, before others of the same run. The caller ends with
+    /// [`Self::end_bulk`].
+    pub async fn apply_slice(
+        &self,
+        admitted: &Admitted,
+        writer: &Writer<'_>,
+        applied: &mut Applied,
+    ) -> Result<(), StoreError> {
         let mut people: BTreeMap<Option<UserId>, Vec<&PersonRow>> = BTreeMap::new();
         for person in admitted.people() {
             people.entry(person.user).or_default().push(person);
@@ -92,17 +105,18 @@ impl Store {
                 }
             }
         }
-        let is_bulk = applied.written > 2 * BATCH as u64;
         let rest: Vec<&PersonRow> = people.into_values().flatten().collect();
         for rows in rest.chunks(BATCH) {
             let mut writing = self.begin_as(writer.right, Commits::Safely).await?;
             write_people(&mut writing, rows, &BTreeSet::new(), writer).await?;
             writing.commit().await?;
         }
-        if is_bulk {
-            self.shrink_memory().await?;
-        }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Frees the writer's cache after the last of many changes.
+    pub async fn end_bulk(&self, applied: &Applied) -> Result<(), StoreError> {
+        if applied.written > 2 * BATCH as u64 { self.shrink_memory().await } else { Ok(()) }
     }
 
     /// Applies changes in one transaction.

@@ -84,7 +84,7 @@ const BEGIN_LIGHTLY: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL synch
 const READER_CACHE: u32 = 4 * 1024;
 
 /// KiB of pages in the writer's cache: an import whose pages all fit takes half the time.
-/// [`Store::apply`] frees them after a bulk.
+/// [`Store::end_bulk`] frees them.
 const WRITER_CACHE: u32 = 32 * 1024;
 
 impl Store {

@@ -51,6 +51,10 @@ impl Engine {
             }
         }
         run.quarantined = 0;
+        // Where no other server answers, this observation is planned again.
+        if observed.lost_server.is_none() {
+            observed.seen.forget_planned();
+        }
         directory.work.progress.send_modify(|p| p.phase = Phase::Applying);
         let waiting = self.apply_slices(directory, observed, &mut planned, applied, run).await;
         (run.counts, run.dropped) = (applied.counts, applied.dropped);
@@ -60,11 +64,11 @@ impl Engine {
         Ok(AppliedRun { held, quiet, grace_periods, ended, note, first_seq })
     }
 
-    /// Applies each slice, and forgets its people. Returns the changes that wait.
+    /// Applies each slice. Returns the changes that wait.
     async fn apply_slices(
         &self,
         directory: &Directory,
-        observed: &mut ObservedRun,
+        observed: &ObservedRun,
         planned: &mut ReviewedRun,
         applied: &mut Applied,
         run: &mut Run,
@@ -84,24 +88,21 @@ impl Engine {
         };
         let mut waiting = Waiting { held: self.store.held_changes(), quiet: BTreeMap::new() };
         let mut failure = None;
-        for at in 0..planned.slices.len() {
-            let proposal = self.slice(directory, observed, planned, at).await?;
-            let Ruled { admitted, held, quarantined, unseen } =
-                planned.reviewed.ruling.split(at, proposal);
-            if observed.lost_server.is_none() {
-                observed.seen.forget(&planned.slices[at]);
-            }
+        let ReviewedRun { reviewed, plans, .. } = planned;
+        for (at, plan) in plans.take()?.enumerate() {
+            let Ruled { admitted, held, quarantined } = reviewed.ruling.split(at, plan?);
             run.quarantined += quarantined.len() as u64;
             for change in held {
                 waiting.add(&change)?;
             }
-            match self.store.apply(&admitted, &writer, applied).await {
-                Ok(()) => applied.dropped += unseen,
+            match self.store.apply_slice(&admitted, &writer, applied).await {
+                Ok(()) => {}
                 // A refused change stops no other.
                 Err(error) if error.is_about_the_values() => drop(failure.get_or_insert(error)),
                 Err(error) => return Err(error.into()),
             }
         }
+        self.store.end_bulk(applied).await?;
         failure.map_or(Ok(waiting), |error| Err(error.into()))
     }
 }

@@ -5,17 +5,16 @@
 
 use serde_json::json;
 
-use crate::engine::sync::stages::{GateAnswer, GateQuestion, ObservedRun, ReviewedRun};
+use crate::engine::sync::stages::{GateAnswer, GateQuestion, ReviewedRun};
 use crate::engine::{Directory, Engine, EngineError, Phase};
 use crate::hooks::gate::{GateVerdict, ask};
 use crate::model::Digest;
 
 impl Engine {
     /// Returns the question to ask before the plan is applied; `None` when no gate has to be asked.
-    pub(in crate::engine) async fn gate_question(
+    pub(in crate::engine) fn gate_question(
         &self,
         directory: &Directory,
-        observed: &ObservedRun,
         planned: &mut ReviewedRun,
         answer: &GateAnswer,
     ) -> Result<Option<GateQuestion>, EngineError> {
@@ -24,16 +23,15 @@ impl Engine {
         }
         let (mut digests, mut changes) = (Vec::new(), Vec::new());
         let mut quarantined = Vec::new();
-        for at in 0..planned.slices.len() {
-            let proposal = self.slice(directory, observed, planned, at).await?;
-            let admitted = planned.reviewed.ruling.admitted(at, &proposal);
+        let ReviewedRun { reviewed, plans, .. } = planned;
+        plans.show(|at, proposal| {
+            let admitted = reviewed.ruling.admitted(at, proposal);
             for (change, _) in admitted.filter(|(_, approved)| !approved) {
                 digests.push(change.digest());
                 changes.push(change.document());
             }
             quarantined.extend(proposal.plan.quarantined.iter().cloned());
-            planned.keep(proposal);
-        }
+        })?;
         let digest = Digest::of_all(digests);
         if changes.is_empty() || *answer == GateAnswer::Passed(digest) {
             return Ok(None);

@@ -72,7 +72,7 @@ impl Engine {
             }
             self.leave_to_later(directory, &mut observed).await?;
             let mut planned = self.plan(directory, request, &observed, &answer).await?;
-            let question = self.gate_question(directory, &observed, &mut planned, &answer).await?;
+            let question = self.gate_question(directory, &mut planned, &answer)?;
             if let Some(question) = question {
                 drop(lock);
                 answer = self.ask_gates(directory, question).await;
@@ -107,12 +107,9 @@ impl Engine {
         }
         let _lock = self.apply_lock.lock().await;
         let mut planned = self.plan(directory, request, &observed, &GateAnswer::Unasked).await?;
-        let mut slices = Vec::new();
-        for at in 0..planned.slices.len() {
-            slices.push(self.slice(directory, &observed, &mut planned, at).await?);
-        }
+        let plans = planned.plans.take()?.collect::<Result<Vec<_>, _>>()?;
         let ReviewedRun { reviewed, warnings, .. } = planned;
-        let planned = PlannedRun { verdict: reviewed.whole(slices), warnings };
+        let planned = PlannedRun { verdict: reviewed.whole(plans), warnings };
         Ok(DryRun { observed, planned })
     }
 

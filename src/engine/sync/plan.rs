@@ -3,11 +3,11 @@
 
 use crate::directory::{Grants, Right};
 use crate::engine::scope_warning::scope_warning;
-use crate::engine::sync::stages::{GateAnswer, ObservedRun, Request, ReviewedRun};
+use crate::engine::sync::stages::{GateAnswer, ObservedRun, Plans, Request, ReviewedRun};
 use crate::engine::{Directory, Engine, EngineError};
-use crate::model::{DirectoryName, Guid, Mode};
+use crate::model::{DirectoryName, Mode};
 use crate::reconcile::{
-    Division, Draft, HomeCounts, LastServer, Observation, PlanWarning, Proposal, Review, Situation,
+    Division, Draft, HomeCounts, LastServer, Observation, PlanWarning, Review, Situation, Slice,
 };
 
 /// The number of changed people who are planned at once. A person takes some 5 kB while it is planned.
@@ -63,12 +63,10 @@ impl Engine {
             now,
         };
         let mut review = Review::new(seen, situation, rejections.clone());
-        let slices = self.slices(name, seen).await?;
-        let mut only = None;
-        for people in &slices {
-            let known = self.known(name, seen, people).await?;
-            let proposal = review.add(Draft::of(seen, people, known, &rejections));
-            only = Some(proposal).filter(|_| slices.len() == 1);
+        let mut plans = Plans::new(self.store.spool());
+        for Slice { people, known } in self.slices(name, seen).await? {
+            let known = self.known(name, seen, &known).await?;
+            plans.add(review.add(Draft::of(seen, &people, known, &rejections)))?;
         }
         let clusters = self.store.clusters(name, account, &review.clusters(), window_began).await?;
         let newcomers = self.store.newcomers(&review.leavers(&clusters), window_began).await?;
@@ -81,7 +79,7 @@ impl Engine {
             GateAnswer::Held(reason) => Some(reason.clone()),
             GateAnswer::Unasked | GateAnswer::Passed(_) => None,
         };
-        Ok(ReviewedRun { reviewed, slices, only, rejections, warnings, note })
+        Ok(ReviewedRun { reviewed, plans, warnings, note })
     }
 
     /// Divides the people of a plan into slices that do not depend on each other.
@@ -89,10 +87,10 @@ impl Engine {
         &self,
         name: &DirectoryName,
         seen: &Observation,
-    ) -> Result<Vec<Vec<Guid>>, EngineError> {
+    ) -> Result<Vec<Slice>, EngineError> {
         let people = seen.people();
         if people.len() <= self.slice {
-            return Ok(vec![people]);
+            return Ok(vec![Slice { known: people.clone(), people }]);
         }
         let mut division = Division::default();
         for some in people.chunks(self.slice) {
@@ -102,22 +100,6 @@ impl Engine {
             }
         }
         Ok(division.slices(self.slice))
-    }
-
-    /// Returns the plan of a slice, made again unless it is the only one.
-    pub(in crate::engine) async fn slice(
-        &self,
-        directory: &Directory,
-        observed: &ObservedRun,
-        planned: &mut ReviewedRun,
-        at: usize,
-    ) -> Result<Proposal, EngineError> {
-        if let Some(only) = planned.only.take() {
-            return Ok(only);
-        }
-        let (seen, people) = (&observed.seen, &planned.slices[at]);
-        let known = self.known(&directory.config.name, seen, people).await?;
-        Ok(Draft::of(seen, people, known, &planned.rejections).into_proposal())
     }
 }
 

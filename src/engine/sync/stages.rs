@@ -14,7 +14,7 @@ use crate::reconcile::{
     Checkpoint, Confirmation, FullReadReason, GracePeriod, HighWaterMarks, Observation, Proposal,
     Reviewed, Verdict,
 };
-use crate::store::HeldChanges;
+use crate::store::{HeldChanges, Spool, StoreError};
 
 /// The server that a run reads.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -127,26 +127,50 @@ pub struct PlannedRun {
     pub warnings: Vec<String>,
 }
 
-/// A plan that the guard has ruled on. The plans of its slices are forgotten, and made again to be
-/// applied.
+/// A plan that the guard has ruled on.
 #[derive(Debug)]
 pub(in crate::engine) struct ReviewedRun {
     pub reviewed: Reviewed,
-    /// The people by slice.
-    pub slices: Vec<Vec<Guid>>,
-    /// The plan of the only slice, which is not made again.
-    pub only: Option<Proposal>,
-    /// The rejections that the plan was made with.
-    pub rejections: Vec<Rejection>,
+    pub plans: Plans,
     pub warnings: Vec<String>,
     /// The output of the gate that holds the plan.
     pub note: Option<String>,
 }
 
-impl ReviewedRun {
-    /// Keeps the plan of the only slice, so that it is not made again.
-    pub fn keep(&mut self, proposal: Proposal) {
-        self.only = Some(proposal).filter(|_| self.slices.len() == 1);
+/// The plans of the slices, in order. The last one is in memory, so that a run of one slice writes no
+/// file.
+#[derive(Debug)]
+pub(in crate::engine) struct Plans {
+    earlier: Spool<Proposal>,
+    last: Option<Proposal>,
+}
+
+impl Plans {
+    /// Returns a list without plans. The spool is empty.
+    pub fn new(earlier: Spool<Proposal>) -> Self {
+        Self { earlier, last: None }
+    }
+
+    pub fn add(&mut self, plan: Proposal) -> Result<(), StoreError> {
+        self.last.replace(plan).map_or(Ok(()), |former| self.earlier.push(&former))
+    }
+
+    /// Shows each plan, with its number.
+    pub fn show(&mut self, mut to: impl FnMut(usize, &Proposal)) -> Result<(), StoreError> {
+        let mut number = 0;
+        for plan in self.earlier.read()? {
+            to(number, &plan?);
+            number += 1;
+        }
+        self.last.iter().for_each(|plan| to(number, plan));
+        Ok(())
+    }
+
+    /// Returns each plan once.
+    pub fn take(
+        &mut self,
+    ) -> Result<impl Iterator<Item = Result<Proposal, StoreError>>, StoreError> {
+        Ok(self.earlier.read()?.chain(self.last.take().map(Ok)))
     }
 }
 

@@ -4,7 +4,8 @@
 use sha2::Digest as _;
 
 use super::*;
-use crate::model::{Digest, Means, Override};
+use crate::model::{Digest, Means, Override, Plan, Quarantine, QuarantineReason};
+use crate::reconcile::{Entitlement, Metadata, PersonRow, Proposal};
 use crate::store::rows::Columns;
 use crate::store::sql::Sql;
 
@@ -261,4 +262,48 @@ async fn changes_plans_rejections_and_events_keep_their_bytes(f: Fresh) {
         ("events", events),
     ];
     assert_eq!(seen, as_ever.map(|(what, value)| (what, value.to_owned())));
+}
+
+#[tokio::test]
+async fn a_plan_comes_back_from_a_spool_as_it_was_in_memory_or_in_a_file() {
+    let f = on("sqlite").await.unwrap();
+    let row = |n: u8| PersonRow {
+        guid: guid(n),
+        user: Some(id(n)),
+        fingerprint: Fingerprint::from_stored(u64::MAX),
+        dn: Some(link(n).dn),
+        // AD shows instants that lie far beyond the year 9999.
+        expires: Some(Timestamp(i64::MAX)),
+        entitled_by: Entitlement::By(guid(8)),
+        keeps_place: true,
+        quarantine: Some(QuarantineReason::NoAddress),
+        notes: BTreeSet::from([ODD.to_owned()]),
+        metadata: Some(Metadata::default()),
+        sid: "S-1-5-21-1-2-4294967295".parse().ok(),
+    };
+    let dn = ODD.to_owned();
+    let quarantine =
+        Quarantine { object_guid: guid(7), dn, reason: QuarantineReason::MalformedEntry };
+    let plan = Plan { changes: all_kinds(&f.reference()), quarantined: vec![quarantine] };
+    let people = vec![row(1), PersonRow { user: None, expires: None, sid: None, ..row(2) }];
+    let proposal = Proposal { plan, people, unwitnessed: BTreeSet::from([id(3)]) };
+    let files = || std::fs::read_dir(f.folder.path()).unwrap().count();
+    let before = files();
+    // One plan is some 16 kB, and one MiB stays in memory.
+    for plans in [2, 100] {
+        let mut spool = f.store.spool();
+        for _ in 0..plans {
+            spool.push(&proposal).unwrap();
+        }
+        // A spool can be read more than once.
+        for _ in 0..2 {
+            let mut read = 0;
+            for back in spool.read().unwrap() {
+                assert_eq!(format!("{:?}", back.unwrap()), format!("{proposal:?}"));
+                read += 1;
+            }
+            assert_eq!(read, plans);
+        }
+    }
+    assert_eq!(files(), before, "its file has no name");
 }

@@ -161,47 +161,6 @@ fn evidence(company: &Company) -> Evidence {
 }
 
 #[test]
-fn a_change_that_the_guard_has_not_seen_is_neither_applied_nor_held() {
-    let company = Company::running(1);
-    let user = company.users.values().next().expect("a user");
-    let tier = |before, after| {
-        let evidence = evidence(&company);
-        Change::by_hand(user, ChangeKind::Tier { before, after, evidence })
-    };
-    let of = |changes: Vec<Change>| {
-        let people = vec![PersonRow {
-            guid: guid(0),
-            user: Some(user.id),
-            fingerprint: Fingerprint::Settled(std::num::NonZeroU64::MIN),
-            dn: None,
-            expires: None,
-            entitled_by: Entitlement::Unknown,
-            keeps_place: false,
-            quarantine: None,
-            notes: std::collections::BTreeSet::new(),
-            metadata: None,
-            sid: None,
-        }];
-        Proposal { plan: Plan { changes, ..Plan::default() }, people, ..Proposal::default() }
-    };
-    let (seen, other) = (tier(Tier::Pro, Tier::Basic), tier(Tier::Basic, Tier::Pro));
-    let mut tally = Tally::default();
-    let replica = Replica::default();
-    let limits = Limits::default();
-    let protected = std::collections::BTreeSet::new();
-    let bounds = company.bounds(&limits, &replica, &protected);
-    tally.add(&of(vec![seen.clone()]), &bounds);
-    let ruling = tally.rule(&bounds);
-
-    let Ruled { admitted, held, unseen, .. } = ruling.split(0, of(vec![seen]));
-    assert_eq!((admitted.len(), held.len(), unseen), (1, 0, 0));
-    assert_ne!(admitted.people()[0].fingerprint, Fingerprint::Revisit);
-    let Ruled { admitted, held, unseen, .. } = ruling.split(0, of(vec![other]));
-    assert_eq!((admitted.len(), held.len(), unseen), (0, 0, 1));
-    assert_eq!(admitted.people()[0].fingerprint, Fingerprint::Revisit, "it is read again");
-}
-
-#[test]
 fn a_limit_admits_the_same_people_in_whatever_slices_they_are_planned() {
     let company = Company::running(9);
     let limit = |_| Limit { percent: 0, at_least: 4, at_most: None };

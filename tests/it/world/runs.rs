@@ -172,10 +172,10 @@ impl Company {
     }
 
     /// Divides the people of a plan as the engine does.
-    fn slices(&self, seen: &Observation) -> Vec<Vec<Guid>> {
+    fn slices(&self, seen: &Observation) -> Vec<Slice> {
         let people = seen.people();
         if people.len() <= self.slice {
-            return vec![people];
+            return vec![Slice { known: people.clone(), people }];
         }
         let mut division = Division::default();
         for some in people.chunks(self.slice) {
@@ -204,9 +204,6 @@ impl Company {
             (class, Used { window: count(window), hour: count(hour) })
         });
         let slices = self.slices(seen);
-        let draft = |people: &Vec<Guid>| {
-            Draft::of(seen, people, self.known(seen, people), &self.rejections)
-        };
         let clusters = self.clusters(window);
         let situation = Situation {
             limits: &self.limits,
@@ -225,8 +222,13 @@ impl Company {
             now: self.now,
         };
         let mut review = Review::new(seen, situation, self.rejections.clone());
-        for people in &slices {
-            review.add(draft(people));
+        let mut plans = Vec::new();
+        for Slice { people, known } in &slices {
+            let draft = Draft::of(seen, people, self.known(seen, known), &self.rejections);
+            let plan = review.add(draft);
+            // As the engine does, which keeps the plans of a large run in a file.
+            let is_kept_in_a_file = slices.len() > 1;
+            plans.push(if is_kept_in_a_file { read_back(&plan) } else { plan });
         }
         let newcomers = review
             .leavers(&clusters)
@@ -236,10 +238,7 @@ impl Company {
                 (cluster, users.intersection(&came).copied().collect())
             })
             .collect();
-        // The plans of the slices are made anew, as the engine does.
-        let verdict = review
-            .rule(clusters, newcomers)
-            .whole(slices.iter().map(|people| draft(people).into_proposal()));
+        let verdict = review.rule(clusters, newcomers).whole(plans);
         self.slices_planned = slices.len();
         self.warned = verdict.warnings.iter().map(|warning| format!("{warning:?}")).collect();
         self.rejections.retain(|rejection| !verdict.ended.contains(rejection));
@@ -271,4 +270,9 @@ impl Company {
         }
         (*server, *identity) = (Some(seen.server.clone()), Some(seen.identity.clone()));
     }
+}
+
+fn read_back(plan: &Proposal) -> Proposal {
+    let line = serde_json::to_vec(plan).expect("a line");
+    serde_json::from_slice(&line).expect("a plan")
 }
