@@ -1,12 +1,13 @@
 //! The JSON of a change: before, after, and the document for gates.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use sha2::Digest as _;
 
+use super::cause::Reason;
 use super::change::{Change, ChangeKind};
 use super::digest::Digest;
 use super::email::Addresses;
@@ -14,21 +15,65 @@ use super::link::Link;
 use super::profile::Profile;
 use super::user::{Joined, Status};
 
+/// The values before or after a change.
+pub(super) enum Values<'a> {
+    /// The values that creations and links write.
+    Joined(JoinedValues<'a>),
+    Other(Value),
+}
+
+/// The values that creations and links write, with those that some changes add.
+pub(super) struct JoinedValues<'a> {
+    of: &'a Joined,
+    account_name: Option<&'a str>,
+    /// The DN of the entry, which decides nothing.
+    dn: Option<Option<&'a str>>,
+    status: Option<Status>,
+}
+
+impl<'a> Values<'a> {
+    fn joined(of: &'a Joined) -> Self {
+        Self::Joined(JoinedValues { of, account_name: None, dn: None, status: None })
+    }
+
+    /// Returns the JSON, with names in order.
+    pub(super) fn written(&self) -> impl Serialize {
+        Written { values: self, is_digested: false }
+    }
+
+    /// Returns the JSON of what an operator decides about. Further attributes decide nothing, so a plan
+    /// stays the same when the configuration names others. Nor does the DN of a joiner.
+    fn digested(&self) -> impl Serialize {
+        Written { values: self, is_digested: true }
+    }
+}
+
 impl Change {
     /// Returns the values before the change as JSON; `null` where there was no user.
     pub fn before(&self) -> Value {
-        match &self.kind {
+        json!(self.values_before().written())
+    }
+
+    /// Returns the values after the change as JSON; `null` where there is no user any more.
+    pub fn after(&self) -> Value {
+        json!(self.values_after().written())
+    }
+
+    pub(super) fn values_before(&self) -> Values<'_> {
+        Values::Other(match &self.kind {
             ChangeKind::Create(_) | ChangeKind::Invite { .. } => Value::Null,
             ChangeKind::Register { before } | ChangeKind::Release { before } => {
                 json!({ "status": before })
             }
             ChangeKind::Transfer { before, .. } => json!({ "account": before.handle }),
-            ChangeKind::Remove { before, status } => {
-                let mut was = before.as_ref().map_or_else(|| json!({}), |before| joined(before));
-                was["status"] = json!(status);
-                was
+            ChangeKind::Remove { before: Some(of), status } => {
+                let status = Some(*status);
+                return Values::Joined(JoinedValues { of, account_name: None, dn: None, status });
             }
-            ChangeKind::Link { before, .. } | ChangeKind::Unlink { before, .. } => joined(before),
+            ChangeKind::Remove { before: None, status } => json!({ "status": status }),
+            ChangeKind::Link { before, .. } | ChangeKind::Unlink { before, .. } => {
+                return Values::joined(before);
+            }
             ChangeKind::Relink { before, .. } => {
                 json!({ "object_guid": before.guid, "dn": before.dn.as_str() })
             }
@@ -43,23 +88,19 @@ impl Change {
             ChangeKind::Readdress { before, .. } => addresses(before),
             ChangeKind::Update { before, after } => profile_difference(before, after),
             ChangeKind::Override { before, .. } => json!({ "overrides": before }),
-        }
+        })
     }
 
-    /// Returns the values after the change as JSON; `null` where there is no user any more.
-    pub fn after(&self) -> Value {
-        match &self.kind {
-            ChangeKind::Create(after) | ChangeKind::Link { after, .. } => {
-                let mut is = joined(after);
-                is["dn"] = json!(after.link.as_ref().map(|link| link.dn.as_str()));
-                is
+    pub(super) fn values_after(&self) -> Values<'_> {
+        Values::Other(match &self.kind {
+            ChangeKind::Create(of) | ChangeKind::Link { after: of, .. } => {
+                let dn = Some(of.link.as_ref().map(|link| link.dn.as_str()));
+                return Values::Joined(JoinedValues { of, account_name: None, dn, status: None });
             }
-            ChangeKind::Unlink { after, .. } => joined(after),
-            ChangeKind::Invite { after, account_name } => {
-                let mut is = joined(after);
-                is["status"] = json!(Status::Invited);
-                is["account_name"] = json!(account_name);
-                is
+            ChangeKind::Unlink { after, .. } => return Values::joined(after),
+            ChangeKind::Invite { after: of, account_name } => {
+                let (account_name, status) = (Some(account_name.as_str()), Some(Status::Invited));
+                return Values::Joined(JoinedValues { of, account_name, dn: None, status });
             }
             ChangeKind::Register { .. } => json!({ "status": Status::Active }),
             ChangeKind::Transfer { after, .. } => json!({ "account": after.handle }),
@@ -79,7 +120,7 @@ impl Change {
             ChangeKind::Readdress { after, .. } => addresses(after),
             ChangeKind::Update { before, after } => profile_difference(after, before),
             ChangeKind::Override { after, .. } => json!({ "overrides": after }),
-        }
+        })
     }
 
     /// Returns the change as gates read it.
@@ -101,17 +142,14 @@ impl Change {
         })
     }
 
-    /// Returns the digest of what an operator decides about. Further attributes decide nothing, so a
-    /// plan stays the same when the configuration names others. Nor does the DN of a joiner.
+    /// Returns the digest of what an operator decides about.
     pub fn digest(&self) -> Digest {
-        self.digest_of(&self.before(), &self.after())
+        self.digest_of(&self.values_before(), &self.values_after())
     }
 
     /// Returns the digest of the change whose values are these.
-    pub(super) fn digest_of(&self, before: &Value, after: &Value) -> Digest {
-        let has_dn = matches!(self.kind, ChangeKind::Create(_) | ChangeKind::Link { .. });
-        let before = Decided { of: before, has_dn: false };
-        let after = Decided { of: after, has_dn };
+    pub(super) fn digest_of(&self, before: &Values<'_>, after: &Values<'_>) -> Digest {
+        let (before, after) = (before.digested(), after.digested());
         let shown = (self.user, self.kind.verb(), before, after, self.reason());
         // JSON in memory cannot fail.
         let text = serde_json::to_vec(&shown).unwrap_or_default();
@@ -119,26 +157,60 @@ impl Change {
     }
 }
 
-/// The values of a change that an operator decides about.
-struct Decided<'a> {
-    of: &'a Value,
-    /// Whether the values have a DN that decides nothing.
-    has_dn: bool,
+/// Values as they are stored, or as they are digested. They are written at once, because an import has a
+/// million of them. The names are in order, as they always were.
+struct Written<'a> {
+    values: &'a Values<'a>,
+    is_digested: bool,
 }
 
-impl Serialize for Decided<'_> {
+impl Serialize for Written<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Some(values) = self.of.as_object() else { return self.of.serialize(serializer) };
+        let JoinedValues { of, account_name, dn, status } = match self.values {
+            Values::Joined(values) => values,
+            Values::Other(value) => return value.serialize(serializer),
+        };
+        let Joined { tier, addresses, profile, link, causes } = of;
         let mut map = serializer.serialize_map(None)?;
-        for (name, value) in values {
-            match (name.as_str(), value) {
-                ("dn", _) if self.has_dn => {}
-                ("profile", Value::Object(profile)) => {
-                    let mut profile: BTreeMap<_, _> = profile.iter().collect();
-                    profile.retain(|name, _| *name != "extra");
-                    map.serialize_entry(name, &profile)?;
-                }
-                _ => map.serialize_entry(name, value)?,
+        if let Some(name) = account_name {
+            map.serialize_entry("account_name", name)?;
+        }
+        let causes: Vec<Reason> = causes.iter().map(|cause| cause.reason).collect();
+        map.serialize_entry("causes", &causes)?;
+        if let Some(dn) = dn.filter(|_| !self.is_digested) {
+            map.serialize_entry("dn", &dn)?;
+        }
+        map.serialize_entry("object_guid", &link.as_ref().map(|link| link.guid))?;
+        map.serialize_entry("primary_email", &addresses.primary)?;
+        map.serialize_entry("profile", &InOrder { profile, has_extra: !self.is_digested })?;
+        map.serialize_entry("secondary_emails", &addresses.secondary)?;
+        if let Some(status) = status {
+            map.serialize_entry("status", status)?;
+        }
+        map.serialize_entry("tier", tier)?;
+        map.end()
+    }
+}
+
+/// A profile with names in order.
+struct InOrder<'a> {
+    profile: &'a Profile,
+    has_extra: bool,
+}
+
+impl Serialize for InOrder<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { profile, has_extra } = *self;
+        let mut fields = profile.stored_fields();
+        fields.sort_unstable_by_key(|(name, _)| *name);
+        let mut extra = Some(&profile.extra).filter(|extra| has_extra && !extra.is_empty());
+        let mut map = serializer.serialize_map(None)?;
+        for (name, value) in fields {
+            if let Some(extra) = extra.take_if(|_| *name > *"extra") {
+                map.serialize_entry("extra", extra)?;
+            }
+            if let Some(value) = value {
+                map.serialize_entry(name, value)?;
             }
         }
         map.end()
@@ -151,18 +223,6 @@ fn link(l: &Link) -> Value {
 
 fn addresses(a: &Addresses) -> Value {
     json!({ "primary_email": a.primary, "secondary_emails": a.secondary })
-}
-
-fn joined(j: &Joined) -> Value {
-    let Joined { tier, addresses, profile, link, causes } = j;
-    json!({
-        "tier": tier,
-        "primary_email": addresses.primary,
-        "secondary_emails": addresses.secondary,
-        "profile": profile,
-        "object_guid": link.as_ref().map(|l| l.guid),
-        "causes": causes.iter().map(|c| c.reason).collect::<Vec<_>>(),
-    })
 }
 
 fn profile_difference(of: &Profile, against: &Profile) -> Value {

@@ -13,6 +13,7 @@ use super::claim::{Claim, ClaimState};
 use super::dn::Dn;
 use super::email::{Address, Addresses};
 use super::ids::{AccountId, ClaimId, DirectoryName, EventId, Guid, PlanId, RunId, UserId};
+use super::json::Json;
 use super::note::NoteText;
 use super::profile::Profile;
 use super::tier::Tier;
@@ -52,9 +53,9 @@ pub struct Event {
     pub kind: &'static str,
     pub subject: Subject,
     pub cause: EventCause,
-    pub before: Value,
-    pub after: Value,
-    pub evidence: Value,
+    pub before: Json,
+    pub after: Json,
+    pub evidence: Json,
     /// The names of the user of a `user.*` event.
     pub user: Option<Box<KnownAs>>,
     /// The approval of a change that had been held.
@@ -201,9 +202,9 @@ impl Event {
             kind,
             subject: subject.into(),
             cause: cause.clone(),
-            before,
-            after,
-            evidence: Value::Null,
+            before: before.into(),
+            after: after.into(),
+            evidence: Value::Null.into(),
             user: None,
             approval: None,
         }
@@ -281,11 +282,11 @@ struct Document<'a> {
 struct Data<'a> {
     account: &'a Option<Handle>,
     actor: &'a Actor,
-    after: &'a Value,
+    after: &'a Json,
     #[serde(skip_serializing_if = "Option::is_none")]
     approval: Option<Value>,
-    before: &'a Value,
-    evidence: &'a Value,
+    before: &'a Json,
+    evidence: &'a Json,
     run: &'a Option<RunId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a KnownAs>,

@@ -39,6 +39,16 @@ macro_rules! attributes {
                 ]
             }
 
+            /// Returns the fields with their names in the store.
+            pub(super) fn stored_fields(
+                &self,
+            ) -> [(&'static str, Option<&str>); [$($name,)+ $($logon_name),+].len()] {
+                [
+                    $((stringify!($field), self.$field.as_deref()),)+
+                    $((stringify!($logon), self.$logon.as_deref()),)+
+                ]
+            }
+
             /// Returns the field of this name.
             pub fn field_mut(&mut self, name: &str) -> Option<&mut Option<String>> {
                 match name {

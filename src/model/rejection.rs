@@ -45,7 +45,7 @@ impl Change {
 impl Shown {
     /// Returns the same keys as [`Change::rejection_keys`].
     pub fn rejection_keys(&self) -> Vec<Digest> {
-        keys(self.user, self.kind, self.reason, &self.before, &self.after)
+        keys(self.user, self.kind, self.reason, &self.before.value(), &self.after.value())
             .into_iter()
             .map(|(key, _)| key)
             .collect()

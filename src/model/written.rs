@@ -9,6 +9,7 @@ use super::class::ChangeClass;
 use super::digest::Digest;
 use super::email::{Address, AddressKey};
 use super::ids::{Guid, UserId};
+use super::json::Json;
 use super::plan::HoldReason;
 use super::profile::Names;
 use super::time::Timestamp;
@@ -35,9 +36,9 @@ pub struct Shown {
     pub kind: ChangeVerb,
     pub class: Option<ChangeClass>,
     pub reason: Option<Reason>,
-    pub before: Value,
-    pub after: Value,
-    pub evidence: Value,
+    pub before: Json,
+    pub after: Json,
+    pub evidence: Json,
     pub digest: Digest,
     pub cluster: Option<String>,
     pub home: Option<String>,
@@ -64,7 +65,7 @@ impl Holdable for Change {
     }
 
     fn shown(&self) -> Shown {
-        let (before, after) = (self.before(), self.after());
+        let (before, after) = (self.values_before(), self.values_after());
         Shown {
             user: self.user,
             guid: self.guid,
@@ -73,10 +74,10 @@ impl Holdable for Change {
             kind: self.kind.verb(),
             class: self.class,
             reason: self.reason(),
-            evidence: serde_json::json!(self.evidence()),
+            evidence: serde_json::json!(self.evidence()).into(),
             digest: self.digest_of(&before, &after),
-            before,
-            after,
+            before: Json::of(&before.written()),
+            after: Json::of(&after.written()),
             cluster: self.cluster.clone(),
             home: self.home.clone(),
         }
