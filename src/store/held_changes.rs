@@ -5,18 +5,21 @@ use super::error::StoreError;
 use super::spool::Spool;
 use crate::model::{Digest, HeldChange, HoldReason, Holdable, Shown};
 
-/// Held changes in the form in which they are stored, in order. A first import holds everyone, so they
-/// are not in memory.
+/// The held changes in memory, of some 2 kB each.
+const IN_MEMORY: usize = 5_000;
+
+/// Held changes in the form in which they are stored, in order. A first import holds everyone, so not all
+/// are in memory.
 #[derive(Debug)]
 pub struct HeldChanges {
-    shown: Spool<(HoldReason, Shown)>,
-    digests: Vec<Digest>,
+    pub(super) shown: Spool<(HoldReason, Shown)>,
+    pub(super) digests: Vec<Digest>,
 }
 
 impl Store {
     /// Returns an empty list of held changes.
     pub fn held_changes(&self) -> HeldChanges {
-        HeldChanges { shown: self.spool(), digests: Vec::new() }
+        HeldChanges { shown: self.spool(IN_MEMORY), digests: Vec::new() }
     }
 }
 
@@ -28,17 +31,6 @@ impl HeldChanges {
         }
         let shown = held.change.shown();
         self.digests.push(shown.digest);
-        self.shown.push(&(held.hold, shown))
-    }
-
-    pub(super) fn digests(&self) -> &[Digest] {
-        &self.digests
-    }
-
-    /// Reads the changes from the beginning.
-    pub(super) fn read(
-        &mut self,
-    ) -> Result<impl Iterator<Item = Result<(HoldReason, Shown), StoreError>>, StoreError> {
-        self.shown.read()
+        self.shown.push((held.hold, shown))
     }
 }

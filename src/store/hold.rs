@@ -69,22 +69,22 @@ impl Store {
         directory: &DirectoryName,
         run: RunId,
         first_seq: u64,
-        held: &mut HeldChanges,
+        held: HeldChanges,
         by: &DecidedBy,
         is_covered: impl Fn(&HeldRow) -> bool,
         clock: &Clock,
     ) -> Result<Holding, StoreError> {
         let rejected: BTreeSet<Digest> =
             self.rejections(directory).await?.into_iter().map(|rejection| rejection.key).collect();
-        let mut proposed: BTreeSet<Digest> = held.digests().iter().copied().collect();
+        let HeldChanges { mut shown, digests } = held;
+        let mut proposed: BTreeSet<Digest> = digests.into_iter().collect();
         // Keys are hashes of JSON, so they are made only where they matter.
         if !rejected.is_empty() {
-            for change in held.read()? {
-                let (_, shown) = change?;
+            shown.show(|(_, shown)| {
                 if shown.rejection_keys().iter().any(|key| rejected.contains(key)) {
                     proposed.remove(&shown.digest);
                 }
-            }
+            })?;
         }
         let now = clock.now();
         let baseline = self.baseline(directory, BaselineKind::Group).await?;
@@ -183,7 +183,7 @@ impl Store {
                     let is_proposed = |change: &Result<(_, Shown), StoreError>| {
                         change.as_ref().map_or(true, |(_, shown)| proposed.contains(&shown.digest))
                     };
-                    let mut changes = held.read()?.filter(is_proposed);
+                    let mut changes = shown.into_values()?.filter(is_proposed);
                     loop {
                         let mut rows = Vec::with_capacity(HELD_AT_ONCE);
                         let piece = changes.by_ref().take(HELD_AT_ONCE);

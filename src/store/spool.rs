@@ -1,8 +1,7 @@
 //! Spools: values of a run that wait outside of memory.
 
 use std::fmt;
-use std::io::{self, BufRead as _, BufReader, Seek as _, Write as _};
-use std::marker::PhantomData;
+use std::io::{self, BufRead as _, BufReader, Read, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -12,14 +11,17 @@ use tempfile::SpooledTempFile;
 use super::database::Store;
 use super::error::StoreError;
 
-/// The bytes of a spool that stay in memory.
+/// The bytes of a file that stay in memory.
 const IN_MEMORY: usize = 1 << 20;
 
-/// Values in order, one line of JSON each. Beyond some bytes they are not in memory but in a file, which
-/// has no name and is gone with the process.
+/// Values in order. The newest are in memory, and earlier ones in a file, which has no name and is gone
+/// with the process. So few values are never serialized.
 pub struct Spool<T> {
+    /// The earlier values, one line of JSON each.
     lines: SpooledTempFile,
-    values: PhantomData<fn() -> T>,
+    newest: Vec<T>,
+    /// The most values in memory.
+    at_most: usize,
 }
 
 impl<T> fmt::Debug for Spool<T> {
@@ -29,35 +31,60 @@ impl<T> fmt::Debug for Spool<T> {
 }
 
 impl Store {
-    /// Returns an empty spool. Its file is beside the store, because both have personal data.
-    pub fn spool<T>(&self) -> Spool<T> {
+    /// Returns an empty spool that has at most so many values in memory. Its file is beside the store,
+    /// because both have personal data.
+    pub fn spool<T>(&self, at_most: usize) -> Spool<T> {
         let folder = self.file().and_then(Path::parent).map(Path::to_owned);
         let folder: PathBuf = folder.unwrap_or_else(std::env::temp_dir);
         let lines = tempfile::spooled_tempfile_in(IN_MEMORY, folder);
-        Spool { lines, values: PhantomData }
+        Spool { lines, newest: Vec::new(), at_most }
     }
 }
 
 impl<T: Serialize + DeserializeOwned> Spool<T> {
     /// Adds a value, before the first one is read.
-    pub fn push(&mut self, value: &T) -> Result<(), StoreError> {
-        let written = serde_json::to_vec(value).map_err(io::Error::from);
-        let written = written.and_then(|mut line| {
-            line.push(b'\n');
-            self.lines.write_all(&line)
-        });
-        written.map_err(unwritable)
+    pub fn push(&mut self, value: T) -> Result<(), StoreError> {
+        if self.newest.len() >= self.at_most {
+            for value in self.newest.drain(..) {
+                let written = serde_json::to_vec(&value).map_err(io::Error::from);
+                let written = written.and_then(|mut line| {
+                    line.push(b'\n');
+                    self.lines.write_all(&line)
+                });
+                written.map_err(unwritable)?;
+            }
+        }
+        self.newest.push(value);
+        Ok(())
     }
 
-    /// Reads the values from the first one on.
-    pub fn read(&mut self) -> Result<impl Iterator<Item = Result<T, StoreError>>, StoreError> {
+    /// Shows each value.
+    pub fn show(&mut self, mut to: impl FnMut(&T)) -> Result<(), StoreError> {
         self.lines.rewind().map_err(unwritable)?;
-        let lines = BufReader::new(&mut self.lines).split(b'\n');
-        Ok(lines.map(|line| {
-            let value = line.and_then(|line| serde_json::from_slice(&line).map_err(Into::into));
-            value.map_err(unwritable)
-        }))
+        for value in values(&mut self.lines) {
+            to(&value?);
+        }
+        self.newest.iter().for_each(to);
+        Ok(())
     }
+
+    /// Returns each value.
+    pub fn into_values(
+        mut self,
+    ) -> Result<impl Iterator<Item = Result<T, StoreError>> + Send, StoreError>
+    where
+        T: Send,
+    {
+        self.lines.rewind().map_err(unwritable)?;
+        Ok(values(self.lines).chain(self.newest.into_iter().map(Ok)))
+    }
+}
+
+fn values<T: DeserializeOwned>(lines: impl Read) -> impl Iterator<Item = Result<T, StoreError>> {
+    BufReader::new(lines).split(b'\n').map(|line| {
+        let value = line.and_then(|line| serde_json::from_slice(&line).map_err(Into::into));
+        value.map_err(unwritable)
+    })
 }
 
 fn unwritable(error: io::Error) -> StoreError {

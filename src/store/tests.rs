@@ -226,7 +226,7 @@ impl Fresh {
                 &corp(),
                 RunId(self.clock.new_id()),
                 0,
-                &mut held,
+                held,
                 &DecidedBy::default(),
                 is_covered,
                 &self.clock,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::engine::sync::stages::{AppliedRun, ObservedRun, ReviewedRun};
 use crate::engine::{Directory, Engine, EngineError, Phase};
 use crate::model::{AccountRef, Actor, ChangeVerb, Guid, HeldChange, HoldReason};
-use crate::reconcile::{Reviewed, Ruled};
-use crate::store::{Applied, HeldChanges, Right, Run, StoreError, Writer};
+use crate::reconcile::{Proposal, Reviewed, Ruled, Ruling};
+use crate::store::{Applied, HeldChanges, Right, Run, Spool, StoreError, Writer};
 
 /// The changes of a run that are not applied.
 struct Waiting {
@@ -37,15 +37,17 @@ impl Engine {
         &self,
         directory: &Directory,
         observed: &mut ObservedRun,
-        mut planned: ReviewedRun,
+        planned: ReviewedRun,
         applied: &mut Applied,
         run: &mut Run,
     ) -> Result<AppliedRun, EngineError> {
+        let ReviewedRun { reviewed: Reviewed { ruling, ended, .. }, plans, warnings, note } =
+            planned;
         let seen = &observed.seen;
         run.entries = observed.entries;
         run.complete = seen.is_complete();
         run.server = Some(seen.server.clone());
-        for warning in observed.warnings.iter().chain(&planned.warnings) {
+        for warning in observed.warnings.iter().chain(&warnings) {
             if !run.warnings.contains(warning) {
                 run.warnings.push(warning.clone());
             }
@@ -56,10 +58,9 @@ impl Engine {
             observed.seen.forget_planned();
         }
         directory.work.progress.send_modify(|p| p.phase = Phase::Applying);
-        let waiting = self.apply_slices(directory, observed, &mut planned, applied, run).await;
+        let waiting = self.apply_slices(directory, observed, (plans, &ruling), applied, run).await;
         (run.counts, run.dropped) = (applied.counts, applied.dropped);
         let Waiting { held, quiet } = waiting?;
-        let ReviewedRun { reviewed: Reviewed { ruling, ended, .. }, note, .. } = planned;
         let (grace_periods, first_seq) = (ruling.grace_periods, applied.written);
         Ok(AppliedRun { held, quiet, grace_periods, ended, note, first_seq })
     }
@@ -69,7 +70,7 @@ impl Engine {
         &self,
         directory: &Directory,
         observed: &ObservedRun,
-        planned: &mut ReviewedRun,
+        (plans, ruling): (Spool<Proposal>, &Ruling),
         applied: &mut Applied,
         run: &mut Run,
     ) -> Result<Waiting, EngineError> {
@@ -88,9 +89,8 @@ impl Engine {
         };
         let mut waiting = Waiting { held: self.store.held_changes(), quiet: BTreeMap::new() };
         let mut failure = None;
-        let ReviewedRun { reviewed, plans, .. } = planned;
-        for (at, plan) in plans.take()?.enumerate() {
-            let Ruled { admitted, held, quarantined } = reviewed.ruling.split(at, plan?);
+        for (slice, plan) in plans.into_values()?.enumerate() {
+            let Ruled { admitted, held, quarantined } = ruling.split(slice, plan?);
             run.quarantined += quarantined.len() as u64;
             for change in held {
                 waiting.add(&change)?;

@@ -24,8 +24,10 @@ impl Engine {
         let (mut digests, mut changes) = (Vec::new(), Vec::new());
         let mut quarantined = Vec::new();
         let ReviewedRun { reviewed, plans, .. } = planned;
-        plans.show(|at, proposal| {
-            let admitted = reviewed.ruling.admitted(at, proposal);
+        let mut slices = 0..;
+        plans.show(|proposal| {
+            let slice = slices.next().unwrap_or_default();
+            let admitted = reviewed.ruling.admitted(slice, proposal);
             for (change, _) in admitted.filter(|(_, approved)| !approved) {
                 digests.push(change.digest());
                 changes.push(change.document());

@@ -106,9 +106,9 @@ impl Engine {
             observed = next;
         }
         let _lock = self.apply_lock.lock().await;
-        let mut planned = self.plan(directory, request, &observed, &GateAnswer::Unasked).await?;
-        let plans = planned.plans.take()?.collect::<Result<Vec<_>, _>>()?;
-        let ReviewedRun { reviewed, warnings, .. } = planned;
+        let planned = self.plan(directory, request, &observed, &GateAnswer::Unasked).await?;
+        let ReviewedRun { reviewed, plans, warnings, .. } = planned;
+        let plans = plans.into_values()?.collect::<Result<Vec<_>, _>>()?;
         let planned = PlannedRun { verdict: reviewed.whole(plans), warnings };
         Ok(DryRun { observed, planned })
     }

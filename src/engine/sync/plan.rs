@@ -3,7 +3,7 @@
 
 use crate::directory::{Grants, Right};
 use crate::engine::scope_warning::scope_warning;
-use crate::engine::sync::stages::{GateAnswer, ObservedRun, Plans, Request, ReviewedRun};
+use crate::engine::sync::stages::{GateAnswer, ObservedRun, Request, ReviewedRun};
 use crate::engine::{Directory, Engine, EngineError};
 use crate::model::{DirectoryName, Mode};
 use crate::reconcile::{
@@ -63,10 +63,10 @@ impl Engine {
             now,
         };
         let mut review = Review::new(seen, situation, rejections.clone());
-        let mut plans = Plans::new(self.store.spool());
+        let mut plans = self.store.spool(1);
         for Slice { people, known } in self.slices(name, seen).await? {
             let known = self.known(name, seen, &known).await?;
-            plans.add(review.add(Draft::of(seen, &people, known, &rejections)))?;
+            plans.push(review.add(Draft::of(seen, &people, known, &rejections)))?;
         }
         let clusters = self.store.clusters(name, account, &review.clusters(), window_began).await?;
         let newcomers = self.store.newcomers(&review.leavers(&clusters), window_began).await?;

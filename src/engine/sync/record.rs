@@ -80,7 +80,6 @@ impl Engine {
         let seen = &observed.seen;
         let is_conclusive = |guid| seen.is_conclusive(guid);
         self.store.save_grace_periods(name, &applied.grace_periods, is_conclusive).await?;
-        let mut held = applied.held;
         let by = DecidedBy {
             scope_hash: directory.config.scope_hash(),
             note: applied.note,
@@ -93,7 +92,7 @@ impl Engine {
                 name,
                 run.id,
                 applied.first_seq,
-                &mut held,
+                applied.held,
                 &by,
                 |row| row.guid.is_some_and(&is_conclusive),
                 &self.clock,

@@ -14,7 +14,7 @@ use crate::reconcile::{
     Checkpoint, Confirmation, FullReadReason, GracePeriod, HighWaterMarks, Observation, Proposal,
     Reviewed, Verdict,
 };
-use crate::store::{HeldChanges, Spool, StoreError};
+use crate::store::{HeldChanges, Spool};
 
 /// The server that a run reads.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -131,47 +131,11 @@ pub struct PlannedRun {
 #[derive(Debug)]
 pub(in crate::engine) struct ReviewedRun {
     pub reviewed: Reviewed,
-    pub plans: Plans,
+    /// The plans of the slices, in order. One is in memory, so that a run of one slice writes no file.
+    pub plans: Spool<Proposal>,
     pub warnings: Vec<String>,
     /// The output of the gate that holds the plan.
     pub note: Option<String>,
-}
-
-/// The plans of the slices, in order. The last one is in memory, so that a run of one slice writes no
-/// file.
-#[derive(Debug)]
-pub(in crate::engine) struct Plans {
-    earlier: Spool<Proposal>,
-    last: Option<Proposal>,
-}
-
-impl Plans {
-    /// Returns a list without plans. The spool is empty.
-    pub fn new(earlier: Spool<Proposal>) -> Self {
-        Self { earlier, last: None }
-    }
-
-    pub fn add(&mut self, plan: Proposal) -> Result<(), StoreError> {
-        self.last.replace(plan).map_or(Ok(()), |former| self.earlier.push(&former))
-    }
-
-    /// Shows each plan, with its number.
-    pub fn show(&mut self, mut to: impl FnMut(usize, &Proposal)) -> Result<(), StoreError> {
-        let mut number = 0;
-        for plan in self.earlier.read()? {
-            to(number, &plan?);
-            number += 1;
-        }
-        self.last.iter().for_each(|plan| to(number, plan));
-        Ok(())
-    }
-
-    /// Returns each plan once.
-    pub fn take(
-        &mut self,
-    ) -> Result<impl Iterator<Item = Result<Proposal, StoreError>>, StoreError> {
-        Ok(self.earlier.read()?.chain(self.last.take().map(Ok)))
-    }
 }
 
 /// The observation and plan of a run that changes nothing.

@@ -190,7 +190,7 @@ impl Engine {
         }
         let holding = self
             .store
-            .hold_changes(&name, run.id, written, &mut held, &by, is_covered, &self.clock)
+            .hold_changes(&name, run.id, written, held, &by, is_covered, &self.clock)
             .await?;
         run.held = holding.count;
         let counts = self.store.counterpart_counts(target_name).await?;

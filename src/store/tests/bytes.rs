@@ -192,7 +192,7 @@ async fn changes_plans_rejections_and_events_keep_their_bytes(f: Fresh) {
         for change in held {
             changes.push(change).unwrap();
         }
-        let holding = f.store.hold_changes(&name, run(1), 0, &mut changes, &by, |_| true, &f.clock);
+        let holding = f.store.hold_changes(&name, run(1), 0, changes, &by, |_| true, &f.clock);
         f.store.plan(holding.await.unwrap().plan.unwrap()).await.unwrap().unwrap()
     };
     let plan = hold(&held).await;
@@ -287,23 +287,34 @@ async fn a_plan_comes_back_from_a_spool_as_it_was_in_memory_or_in_a_file() {
     let plan = Plan { changes: all_kinds(&f.reference()), quarantined: vec![quarantine] };
     let people = vec![row(1), PersonRow { user: None, expires: None, sid: None, ..row(2) }];
     let proposal = Proposal { plan, people, unwitnessed: BTreeSet::from([id(3)]) };
+    let shown = format!("{proposal:?}");
+    let copy = || {
+        let line = serde_json::to_vec(&proposal).unwrap();
+        serde_json::from_slice::<Proposal>(&line).unwrap()
+    };
     let files = || std::fs::read_dir(f.folder.path()).unwrap().count();
     let before = files();
-    // One plan is some 16 kB, and one MiB stays in memory.
-    for plans in [2, 100] {
-        let mut spool = f.store.spool();
+    // One plan is some 16 kB, and a file has more than one MiB.
+    for (plans, at_most) in [(1, 1), (2, 1), (100, 1), (100, 3)] {
+        let mut spool = f.store.spool(at_most);
         for _ in 0..plans {
-            spool.push(&proposal).unwrap();
+            spool.push(copy()).unwrap();
         }
-        // A spool can be read more than once.
+        let mut read = 0;
+        // A spool can be shown more than once.
         for _ in 0..2 {
-            let mut read = 0;
-            for back in spool.read().unwrap() {
-                assert_eq!(format!("{:?}", back.unwrap()), format!("{proposal:?}"));
-                read += 1;
-            }
-            assert_eq!(read, plans);
+            spool
+                .show(|back| {
+                    assert_eq!(format!("{back:?}"), shown);
+                    read += 1;
+                })
+                .unwrap();
         }
+        for back in spool.into_values().unwrap() {
+            assert_eq!(format!("{:?}", back.unwrap()), shown);
+            read += 1;
+        }
+        assert_eq!(read, 3 * plans);
     }
     assert_eq!(files(), before, "its file has no name");
 }
