@@ -21,8 +21,8 @@ use super::{
     Rejected, ServerIdentity, Used, Waiting, plan,
 };
 use crate::model::{
-    ChangeClass, Digest, Dn, Guid, HeldChange, HoldReason, Quarantine, QuarantineReason, Rejection,
-    Timestamp, UserId,
+    Change, ChangeClass, Digest, Dn, Guid, HeldChange, HoldReason, Quarantine, QuarantineReason,
+    Rejection, Timestamp, UserId,
 };
 
 /// After a change of server, changes that a lagging replica could ask for wait at least this long.
@@ -248,7 +248,7 @@ impl<'a> Review<'a> {
         self.rejections = ended(rejections, &proposal, &desired, &known, self.observation);
         self.group_losses += group_losses;
         self.groups_behind += groups_behind;
-        note_unseen_places(&proposal, &mut self.unseen);
+        note_unseen_places(&proposal, &self.bounds.approved, &mut self.unseen);
         for (person, note) in proposal.new_notes(&known) {
             self.notes.add(person, note);
         }
@@ -395,9 +395,16 @@ fn quarantine_malformed(guid: Option<Guid>, dn: &Dn, known: &Known, proposal: &m
     });
 }
 
-/// Counts the people of this plan by the OU in which they were last seen, where no entry is visible.
-fn note_unseen_places(proposal: &Proposal, places: &mut BTreeMap<String, u64>) {
-    let unseen = proposal.plan.changes.iter().filter(|c| proposal.unwitnessed.contains(&c.user));
+/// Counts the people of this plan by the OU in which they were last seen, where no entry is visible and no
+/// operator has approved the change.
+fn note_unseen_places(
+    proposal: &Proposal,
+    approved: &BTreeSet<Digest>,
+    places: &mut BTreeMap<String, u64>,
+) {
+    let is_unseen =
+        |c: &&Change| proposal.unwitnessed.contains(&c.user) && !approved.contains(&c.digest());
+    let unseen = proposal.plan.changes.iter().filter(is_unseen);
     for place in unseen.filter_map(|c| c.cluster.as_deref()?.strip_prefix("ou:")) {
         *places.entry(place.to_owned()).or_default() += 1;
     }

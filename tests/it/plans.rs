@@ -125,6 +125,19 @@ fn an_organizational_unit_that_vanishes_is_one_held_event() {
 }
 
 #[test]
+fn an_approved_absence_is_no_place_that_cannot_be_seen() {
+    let mut company = Company::running(60);
+    let lost = Loss { hidden_ous: ["Sales".to_owned()].into(), ..Loss::default() };
+    company.run(&lost);
+    company.later(GRACE_PERIOD);
+    company.run(&lost);
+    let is_told = |company: &Company| company.warned.iter().any(|w| w.contains("UnseenPlace"));
+    assert!(is_told(&company), "{:?}", company.warned);
+    company.approve_all(&lost);
+    assert_eq!((company.active(), is_told(&company)), (40, false), "{:?}", company.warned);
+}
+
+#[test]
 fn a_mass_event_is_held_and_a_few_disabled_users_are_suspended() {
     let mut company = Company::running(90);
     for n in 0..30 {

@@ -121,7 +121,7 @@ fn sentence(warning: &PlanWarning, seen: &Observation, grants: &Grants) -> Strin
             format!("dropped {lost} changes that would take a tier away")
         }
         PlanWarning::GroupsBehind(dropped) => format!(
-            "{server} has not heard of the last change of a group that another server showed: {dropped} changes of tiers wait until it has; {REPLICATION} {directory}"
+            "{server} has not heard of the last change of a group that another server showed: {dropped} changes by groups wait until it has; {REPLICATION} {directory}"
         ),
         PlanWarning::PeopleBehind(people) => format!(
             "{server} has not heard of what another server showed about {} until it has; {REPLICATION} {directory}",
