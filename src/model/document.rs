@@ -27,9 +27,14 @@ pub(super) struct JoinedValues<'a> {
     of: &'a Joined,
     account_name: Option<&'a str>,
     /// The DN of the entry, which decides nothing.
-    dn: Option<Option<&'a str>>,
+    dn: Option<EntryDn<'a>>,
     status: Option<Status>,
 }
+
+/// The DN of the entry of a joiner; `null` without one.
+#[derive(Clone, Copy, Serialize)]
+#[serde(transparent)]
+struct EntryDn<'a>(Option<&'a str>);
 
 impl<'a> Values<'a> {
     fn joined(of: &'a Joined) -> Self {
@@ -94,7 +99,7 @@ impl Change {
     pub(super) fn values_after(&self) -> Values<'_> {
         Values::Other(match &self.kind {
             ChangeKind::Create(of) | ChangeKind::Link { after: of, .. } => {
-                let dn = Some(of.link.as_ref().map(|link| link.dn.as_str()));
+                let dn = Some(EntryDn(of.link.as_ref().map(|link| link.dn.as_str())));
                 return Values::Joined(JoinedValues { of, account_name: None, dn, status: None });
             }
             ChangeKind::Unlink { after, .. } => return Values::joined(after),

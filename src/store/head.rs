@@ -109,7 +109,7 @@ impl Seen {
             return Ok(());
         };
         let saved = Saved { head: head.to_string(), brakes: self.brakes.clone() };
-        let (file, new) = (file(folder, store), folder.join("head.new"));
+        let (file, new) = (file(folder, store), folder.join("new-head"));
         let mut written = File::create(&new)?;
         written.write_all(&serde_json::to_vec(&saved)?)?;
         written.sync_all()?;

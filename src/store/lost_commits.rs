@@ -116,16 +116,16 @@ impl Store {
         };
         if is_noted {
             seen.note(head, added.brakes);
-            self.save_head(&mut seen, is_brake);
+            Self::save_head(&mut seen, is_brake);
         }
     }
 
     /// Saves the noted head for the next process.
     pub(super) fn save_noted_head(&self) {
-        self.save_head(&mut self.seen(), true);
+        Self::save_head(&mut self.seen(), true);
     }
 
-    fn save_head(&self, seen: &mut Seen, is_due: bool) {
+    fn save_head(seen: &mut Seen, is_due: bool) {
         let is_due = is_due || seen.saved_at.is_none_or(|at| at.elapsed() >= SAVED_EVERY);
         if is_due
             && !seen.is_saved
@@ -169,7 +169,7 @@ impl Store {
                 let further = seen.head.filter(|_| seen.head != noted).unwrap_or(head);
                 seen.note(further, brakes);
                 seen.read_to = Some(head.seq);
-                self.save_head(&mut seen, is_brake);
+                Self::save_head(&mut seen, is_brake);
                 Ok(())
             }
             Ok(None) => Ok(()),
@@ -278,7 +278,7 @@ impl Store {
             seen.note(head, []);
             (seen.watched, seen.is_missed) = (Watched::Yes, false);
             seen.read_to = Some(head.seq);
-            self.save_head(&mut seen, true);
+            Self::save_head(&mut seen, true);
         }
         Ok(())
     }

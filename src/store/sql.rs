@@ -40,7 +40,7 @@ pub(super) trait Db<'e>: Executor<'e, Database = Any> {
     fn is_sqlite(&self) -> bool;
 }
 
-impl<'e> Db<'e> for &AnyPool {
+impl Db<'_> for &AnyPool {
     fn is_sqlite(&self) -> bool {
         self.connect_options().database_url.scheme() == "sqlite"
     }

@@ -62,11 +62,12 @@ fn a_moved_ou_is_not_moved_back_by_a_server_that_has_not_heard_of_it() {
 fn a_membership_of_the_filter_is_not_undone_by_a_server_that_has_not_heard_of_it() {
     on_two_controllers(async |sites| {
         sites.dc1.hire(&person("new.hire"), "new.hire", BASIC);
-        let members: String =
-            (0..200).map(|n| format!("member: {}\n", person(&format!("p{n:04}")))).collect();
-        sites.dc1.ldif(&format!(
-            "dn: {EVERYONE}\nchangetype: add\nobjectClass: group\nsAMAccountName: Everyone here\n{members}"
-        ));
+        let group = format!(
+            "dn: {EVERYONE}\nchangetype: add\nobjectClass: group\nsAMAccountName: Everyone here"
+        );
+        let member = |n: u32| format!("member: {}", person(&format!("p{n:04}")));
+        let lines: Vec<String> = std::iter::once(group).chain((0..200).map(member)).collect();
+        sites.dc1.ldif(&(lines.join("\n") + "\n"));
         let filter = format!("(memberOf={EVERYONE})");
         let parsed = Filter::parse(&filter).expect("a filter");
         narrow(&sites, |config| config.settings.filter = Some((filter, parsed))).await;

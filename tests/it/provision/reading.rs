@@ -293,11 +293,11 @@ async fn an_account_that_appears_late_is_not_gone_and_not_made_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_run_that_reads_no_account_fails_and_the_target_is_degraded() {
-    let frozen = || Fault::hang("GET", false).at("Users");
-    let table: [(&str, bool, usize, fn() -> Fault); 3] = [
-        ("500, and no account is linked", false, 5, || Fault::status("GET", 500).at("Users")),
-        ("500, and more users than are tried", true, 30, || Fault::status("GET", 500).at("Users")),
-        ("frozen", true, 5, frozen),
+    let refusal = || Fault::status("GET", 500).at("Users");
+    let table = [
+        ("500, and no account is linked", false, 5, refusal()),
+        ("500, and more users than are tried", true, 30, refusal()),
+        ("frozen", true, 5, Fault::hang("GET", false).at("Users")),
     ];
     for (what, is_linked, people, fault) in table {
         let timeout = |config: &mut TargetConfig, _: &Sim| {
@@ -308,7 +308,7 @@ async fn a_full_run_that_reads_no_account_fails_and_the_target_is_degraded() {
         } else {
             Office::before(people, timeout).await
         };
-        office.sim.fail(fault());
+        office.sim.fail(fault);
         let target = office.firm.engine.target(NAME).expect("the target");
         let request = TargetRequest::full(Trigger::Manual, Some(alice()));
         let run = office.firm.engine.run_target(&target, request).await.expect("a run");
