@@ -143,8 +143,8 @@ impl Observation {
         undecided.chain(leavers.filter_map(stamps)).collect()
     }
 
-    /// Returns the stamps by which people leave or return of whom the server lacks other writes. Nobody
-    /// returns by them, but an older departure says nothing any more.
+    /// Returns the stamps by which people leave or return of whom the server lacks other writes. An older
+    /// departure says nothing any more.
     pub fn undecided(&self) -> BTreeMap<Guid, Metadata> {
         let stamps = |guid| Some((guid, self.replica.metadata.get(&guid)?.clone().of_leaving()));
         self.replica.behind().into_iter().filter_map(stamps).collect()

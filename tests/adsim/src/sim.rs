@@ -446,10 +446,12 @@ impl Sim {
         let State::Running(tracker) = &*state else {
             return Ok(());
         };
+        // Before the listeners end, so that nobody else gets the ports.
+        let [first, second] = self.ports;
+        let kept = [bound(first)?, bound(second)?];
         self.stop.lock().unwrap_or_else(PoisonError::into_inner).cancel();
         tracker.wait().await;
-        let [first, second] = self.ports;
-        *state = State::Down([bound(first)?, bound(second)?]);
+        *state = State::Down(kept);
         Ok(())
     }
 
@@ -484,7 +486,9 @@ impl Drop for Sim {
 /// A bound socket that does not listen yet.
 fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
+    // A second socket keeps the port of a listener that ends.
     socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
     socket.bind(address)?;
     Ok(socket)
 }
