@@ -11,7 +11,9 @@ use serde_json::{Map, Value, json};
 
 use super::api::Problem;
 use super::auth::roles::{Role, Roles};
-use super::operation::{Answers, Content, DryRuns, Effect, Operation, SchemaOf, Takes};
+use super::operation::{
+    Answers, Content, DryRuns, Effect, OCTET_STREAM, Operation, SchemaOf, Takes,
+};
 use super::problem;
 
 const ABOUT: &str = "\
@@ -23,6 +25,29 @@ and no role includes another. An operation that changes or exports something lea
 Times are RFC 3339 in UTC, ids are UUIDs, objectGUIDs are dashed and lower-case. A later version may add fields to answers \
 and values to enums; clients ignore unknown fields. The daemon refuses unknown fields and parameters of a request. A \
 document is JSON, whatever its Content-Type is. Errors are problem documents (RFC 9457).";
+
+/// The tags of operations, each with its description. A test compares them with the route table.
+const TAGS: [(&str, &str); 19] = [
+    ("accounts", "Team and enterprise accounts, which own domains and users."),
+    ("backup", "A consistent copy of the store."),
+    ("caller", "The caller as the daemon sees it, with its roles."),
+    ("directories", "Configured AD domains: their health, and their plans, which are not stored."),
+    ("domains", "Email domains that accounts have claimed, with their verification by DNS."),
+    ("events", "The event log, whose hash chain can be verified."),
+    ("held", "Plans that wait for an operator's decision."),
+    ("hooks", "Programs, web servers and mail servers that receive events, with their deliveries."),
+    ("leader", "The rosterd that leads on a store that several share."),
+    ("metrics", "Counters and gauges in the text format of Prometheus."),
+    ("openapi", "This document."),
+    ("quarantine", "Directory entries that cannot be used, each with its reason."),
+    ("reload", "Reloads of the configuration."),
+    ("runs", "Runs of directories with their changes, and the undoing of a run."),
+    ("sign-ins", "Sign-in decisions for applications."),
+    ("status", "The status of the daemon and of its directories."),
+    ("sync", "Runs of all directories."),
+    ("targets", "SCIM service providers that follow the users of an account."),
+    ("users", "Users of accounts: managed by a directory, or created by an operator."),
+];
 
 fn role_names(roles: Option<Roles>) -> Vec<&'static str> {
     roles.map_or_else(|| vec!["anybody"], |roles| roles.iter().map(Role::as_str).collect())
@@ -96,6 +121,7 @@ pub(super) fn document(operations: &[Operation]) -> Value {
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "servers": [{ "url": "/", "description": "The control socket, /run/rosterd/control.sock by default; any host name is accepted" }],
+        "tags": TAGS.map(|(name, description)| json!({ "name": name, "description": description })),
         "paths": paths,
         "components": {
             "responses": {
@@ -200,6 +226,10 @@ fn responses(
         let content = match content {
             Content::Json(of) => with_example(&schemas.of_answer(*of), operation, status.as_str()),
             Content::Bytes(media_type) => json!({ *media_type: {} }),
+            // Generators take an answer without a schema for an empty one.
+            Content::File => {
+                json!({ OCTET_STREAM: { "schema": { "type": "string", "format": "binary" } } })
+            }
         };
         all.insert(status.as_str().to_owned(), json!({ "description": says, "content": content }));
     }

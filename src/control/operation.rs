@@ -57,12 +57,17 @@ pub(super) enum Takes {
     Document(SchemaOf),
 }
 
+/// The only binary media type that generators of clients know.
+pub(super) const OCTET_STREAM: &str = "application/octet-stream";
+
 /// The body of an answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Content {
     Json(SchemaOf),
     /// Bytes of this media type.
     Bytes(&'static str),
+    /// A file of the media type [`OCTET_STREAM`], which generated clients return as bytes.
+    File,
 }
 
 /// One answer that is not an error.

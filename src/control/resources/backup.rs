@@ -11,17 +11,14 @@ use axum::response::{IntoResponse as _, Response};
 use tokio_util::io::ReaderStream;
 
 use super::request::Shared;
-use crate::control::operation::{Content, Operation, REFUSED, act};
+use crate::control::operation::{Content, OCTET_STREAM, Operation, REFUSED, act};
 use crate::control::problem::Refusal;
 use crate::store::StoreError;
-
-/// Registered media type of SQLite files.
-const MEDIA_TYPE: &str = "application/vnd.sqlite3";
 
 pub(in crate::control) fn operations() -> Vec<Operation> {
     vec![
         act("store.backed_up", "/backup", backup, "Copy the store consistently")
-            .answer(StatusCode::OK, "The copy of the store", Content::Bytes(MEDIA_TYPE))
+            .answer(StatusCode::OK, "The copy of the store", Content::File)
             .fails(&[REFUSED]),
     ]
 }
@@ -35,7 +32,7 @@ async fn backup(State(control): Shared) -> Result<Response, Refusal> {
     // Removes the file now. The open descriptor can still be read to its end.
     drop(copy);
     let headers = [
-        (header::CONTENT_TYPE, MEDIA_TYPE.to_owned()),
+        (header::CONTENT_TYPE, OCTET_STREAM.to_owned()),
         (header::CONTENT_LENGTH, length.to_string()),
     ];
     Ok((headers, Body::from_stream(ReaderStream::with_capacity(opened, 64 * 1024))).into_response())

@@ -116,6 +116,11 @@ impl Office {
         }
         self.seen.insert(format!("{method} {template} {status}"));
         let Some(schema) = content.get("schema") else { return (status, Value::Null) };
+        if content_type == "application/octet-stream" {
+            assert_eq!(*schema, json!({ "type": "string", "format": "binary" }));
+            assert!(!answer.bytes().await.unwrap().is_empty(), "{line} answers no bytes");
+            return (status, Value::Null);
+        }
         let answered: Value = answer.json().await.unwrap();
         self.check(schema, &answered, &format!("{status} of {line}"));
         if status < 300 {

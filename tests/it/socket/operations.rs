@@ -1,5 +1,7 @@
 //! Every operation is tried once, with an answer that matches the OpenAPI document.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::Office;
@@ -60,6 +62,26 @@ impl Office {
             }
         }
     }
+}
+
+#[test]
+fn the_openapi_document_describes_each_tag_of_its_operations_and_no_other() {
+    let document: Value = serde_json::from_str(rosterd::control::openapi_document()).unwrap();
+    let described: Vec<&str> = document["tags"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|tag| tag["description"].as_str().is_some_and(|text| text.ends_with('.')))
+        .map(|tag| tag["name"].as_str().unwrap())
+        .collect();
+    let used: BTreeSet<&str> = document["paths"]
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|path| path.as_object().unwrap().values())
+        .map(|operation| operation["tags"][0].as_str().unwrap())
+        .collect();
+    assert_eq!(described, Vec::from_iter(used));
 }
 
 #[tokio::test(flavor = "multi_thread")]
