@@ -2,9 +2,10 @@
 //!
 //! `$ROSTERD_LAB_AXE` names the file of axe-core. With `$ROSTERD_SCREENSHOTS`, the pages are saved there.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use base64::Engine as _;
 use fantoccini::wd::WebDriverCompatibleCommand;
@@ -21,17 +22,33 @@ use crate::socket::Office;
 /// Widths of a desktop, a tablet and a telephone, in CSS pixels.
 const WIDTHS: [u32; 3] = [1280, 768, 360];
 
+/// The time in which a browser ends.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// A Chromium with an empty profile.
 pub(crate) struct Browser {
     pub(crate) page: Client,
     driver: Child,
+    /// The port of the driver.
+    port: u16,
     _profile: tempfile::TempDir,
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // It ends its browser.
-        let _ = self.driver.kill();
+        // A driver that is killed leaves its browser behind. This request ends both.
+        let ended =
+            std::net::TcpStream::connect(("127.0.0.1", self.port)).and_then(|mut stream| {
+                stream.set_read_timeout(Some(PATIENCE))?;
+                write!(
+                    stream,
+                    "GET /shutdown HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+                )?;
+                stream.read_to_end(&mut Vec::new())
+            });
+        if ended.is_err() {
+            let _ = self.driver.kill();
+        }
         let _ = self.driver.wait();
     }
 }
@@ -69,11 +86,11 @@ impl Browser {
             .spawn()
             .expect("chromedriver; tests/lab/install has it");
         let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port = lines
+        let port: u16 = lines
             .find_map(|line| {
                 let line = line.unwrap();
                 let (_, port) = line.split_once("started successfully on port ")?;
-                Some(port.trim_end_matches('.').to_owned())
+                port.trim_end_matches('.').parse().ok()
             })
             .expect("a port");
         // Reads on, so that the driver never waits for its output.
@@ -101,7 +118,7 @@ impl Browser {
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .expect("a browser");
-        Self { page, driver, _profile: profile }
+        Self { page, driver, port, _profile: profile }
     }
 
     /// Opens a link of a console, and waits for the overview.
@@ -274,7 +291,7 @@ async fn a_page_of_a_console_that_has_ended_says_so() {
     let clock = Clock::system();
     let origin = browser.open(&start(&office, false, &clock).await).await;
     browser.page.goto(&format!("{origin}/held/{id}")).await.unwrap();
-    clock.advance(std::time::Duration::from_mins(16));
+    clock.advance(Duration::from_mins(16));
     browser.run(WORK).await;
     assert!(browser.text(".notice.bad").await.contains("The console has ended"));
     assert_eq!(
