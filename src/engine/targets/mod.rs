@@ -9,6 +9,7 @@
 //! place that changes a target, and it decides by the state of the moment.
 
 pub(in crate::engine) mod canaries;
+mod creation;
 pub(in crate::engine) mod exchange;
 pub(in crate::engine) mod groups;
 mod pace;

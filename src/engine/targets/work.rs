@@ -11,23 +11,20 @@ use crate::model::{
     ProvisionProblem, RemoteId, StepKind, UserId,
 };
 use crate::reconcile::provision::{
-    Account, Capabilities, Clearance, Cleared, Followed, Lesson, Outcome, Permission, Refusal,
-    Request, Requests, Resource, Sighting, Step, Wanted, Wish, steps,
+    Account, Capabilities, Clearance, Cleared, Followed, Outcome, Permission, Refusal, Request,
+    Requests, Resource, Sighting, Step, Wanted, Wish, steps,
 };
 use crate::store::{Settled, SettledBy};
 
 /// Rounds of one piece of work: search, link, write, and once more for an account that has changed.
 const MAX_ROUNDS: usize = 6;
 
-/// The wait before a search for an account whose name the target says is taken.
-const TAKEN_RETRY: Duration = Duration::from_secs(20);
-
 /// The wait before a name is tried again that another account has, and may be about to lose.
 const CONTESTED_RETRY: Duration = Duration::from_secs(5);
 
 /// Failed searches or renames after which an account of a taken name is invisible, or a
 /// name is contested.
-const TAKEN_ATTEMPTS: u32 = 2;
+pub(super) const TAKEN_ATTEMPTS: u32 = 2;
 
 /// A counterpart that is being worked on, with the events of the work so far.
 #[derive(Debug)]
@@ -42,7 +39,7 @@ pub(in crate::engine) struct Work {
 }
 
 /// The continuation after the steps of a round.
-enum Next {
+pub(super) enum Next {
     Done {
         /// No step was refused.
         is_complete: bool,
@@ -51,7 +48,7 @@ enum Next {
     Again(Sighting),
 }
 
-const DONE: Next = Next::Done { is_complete: true };
+pub(super) const DONE: Next = Next::Done { is_complete: true };
 
 /// The result of a request that changes an account.
 enum Written {
@@ -114,7 +111,7 @@ impl Work {
 }
 
 impl Exchange<'_> {
-    fn config(&self) -> &TargetConfig {
+    pub(super) fn config(&self) -> &TargetConfig {
         &self.target.config
     }
 
@@ -295,93 +292,6 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    /// Creates an account. The intention is stored before, because the answer may be lost.
-    async fn create(
-        &self,
-        work: &mut Work,
-        step: &Step,
-        wish: &Wish,
-        followed: &Followed,
-    ) -> Result<Next, Halt> {
-        let Wish::Present(wanted) = wish else { return Ok(DONE) };
-        let Requests::Send(requests) = step.requests(&self.capabilities().await?, None) else {
-            return Ok(DONE);
-        };
-        self.engine.store.intend(&self.config().name, work.user()).await?;
-        work.row.account.state = CounterpartState::Intended;
-        for request in &requests {
-            match self.ask(request).await? {
-                Outcome::Done(resource) => {
-                    let Some(account) = self.made(resource, work.user(), wanted).await? else {
-                        return Ok(work.misled());
-                    };
-                    work.link(&account, LinkOrigin::Created);
-                    work.row.sent_at = Some(self.engine.clock.now());
-                    work.event("provision.created", self, followed, step);
-                }
-                Outcome::Conflict(refusal) => return self.taken(work, wanted, &refusal).await,
-                Outcome::Refused(refusal) => {
-                    work.row.account.state = CounterpartState::Absent;
-                    work.row.problem = Some(ProvisionProblem::Refused);
-                    work.row.answer = Some(refusal.to_string());
-                    return Ok(Next::Done { is_complete: false });
-                }
-                Outcome::Unverified => {
-                    return Err(Halt::later("the target has not created the account yet"));
-                }
-                other => return Err(Halt::unexpected(&other)),
-            }
-        }
-        Ok(DONE)
-    }
-
-    /// Returns the account that the answer to a creation shows; `None` if it is another one.
-    async fn made(
-        &self,
-        resource: Resource,
-        user: UserId,
-        wanted: &Wanted,
-    ) -> Result<Option<Account>, Halt> {
-        let mapping = &self.config().mapping;
-        let Some(mut account) = Account::of(resource, mapping) else {
-            return Err(Halt::later("the answer to the creation has no id"));
-        };
-        if account.external_id.is_none()
-            && account.user_name.is_none()
-            && let Some(whole) = self.read(&account.id).await?
-            && let Some(read) = Account::of(whole, mapping)
-        {
-            account = read;
-        }
-        let ids = std::slice::from_ref(&account.id);
-        let rows = self.engine.store.counterparts_by_id(&self.config().name, ids).await?;
-        let is_ours =
-            account.is_made_for(wanted) && rows.iter().all(|row| row.account.user == user);
-        Ok(is_ours.then_some(account))
-    }
-
-    /// Looks for the account that has the name. A filter has not found it, so the list is read.
-    async fn taken(
-        &self,
-        work: &mut Work,
-        wanted: &Wanted,
-        refusal: &Refusal,
-    ) -> Result<Next, Halt> {
-        let (found, _) = self.list_for(wanted).await?;
-        if !found.is_empty() {
-            // The filter has missed an account, so that it is not believed again.
-            self.engine.learn(self.target, Lesson::NoFilter).await?;
-            return Ok(Next::Again(Sighting::Seen(found)));
-        }
-        if work.row.due.attempts < TAKEN_ATTEMPTS {
-            let reason = format!("{refusal}, and the target shows no such account");
-            return Err(Halt::Later { reason, after: Some(TAKEN_RETRY), extent: Extent::Account });
-        }
-        work.row.problem = Some(ProvisionProblem::TakenInvisibly);
-        work.row.answer = Some(refusal.to_string());
-        Ok(Next::Done { is_complete: false })
-    }
-
     /// Sends the requests of a step, and reads the account where no answer shows it.
     async fn modify(&self, step: &Step) -> Result<Written, Halt> {
         let Some(id) = &step.id else { return Err(Halt::later("the account has no id")) };
@@ -526,16 +436,6 @@ fn is_end(kind: StepKind) -> bool {
 }
 
 impl Work {
-    /// Notes that the answer to a creation showed another account. It is not linked, and stays as it is.
-    fn misled(&mut self) -> Next {
-        self.row.problem = Some(ProvisionProblem::Refused);
-        self.row.answer = Some(
-            "the target answered the creation with the account of somebody else, which was not linked"
-                .to_owned(),
-        );
-        Next::Done { is_complete: false }
-    }
-
     /// Notes that nothing of the wish is left to do.
     fn complete(&mut self, wish: &Wish) {
         self.row.answer = None;
@@ -555,7 +455,7 @@ impl Work {
         }
     }
 
-    fn link(&mut self, account: &Account, origin: LinkOrigin) {
+    pub(super) fn link(&mut self, account: &Account, origin: LinkOrigin) {
         self.row.account.state = CounterpartState::Linked;
         self.row.account.id = Some(account.id.clone());
         self.row.account.origin = origin;
@@ -584,7 +484,7 @@ impl Work {
         true
     }
 
-    fn event(
+    pub(super) fn event(
         &mut self,
         kind: &'static str,
         exchange: &Exchange<'_>,
