@@ -16,7 +16,7 @@ use super::layout::{
     people, when,
 };
 use super::state::Console;
-use super::visit::{Fields, Visit};
+use super::visit::{Fields, TYPED_ABOVE, Visit};
 use crate::control::api::{
     Approval, Approving, Change, GivenApproval, HeldGroup, HeldPlan, HeldPlans, PlanState,
     Rejecting,
@@ -28,8 +28,6 @@ use crate::ctl::review::{self, By};
 use crate::ctl::text::View;
 use crate::ctl::{held, id, selection, users};
 
-/// More people than this are approved only by typing their number.
-pub(super) const TYPED_ABOVE: usize = 50;
 /// People on one page. An approval covers those that were shown.
 const LONGEST: usize = 5_000;
 /// Changes that a notice lists by name.
@@ -50,7 +48,7 @@ pub async fn list(
         let route = Route::to(["held"]).with("all", true);
         console.daemon().get::<HeldPlans>(&route).await?.value.held
     } else {
-        undone(&console).await?
+        open_plans(&console).await?
     };
     Ok(super::layout::page(
         &visit,
@@ -72,7 +70,7 @@ pub async fn list(
 
 /// Returns the plans that wait for a decision, and then the rejected ones whose changes the
 /// directory still asks for.
-pub(super) async fn undone(console: &Console) -> Result<Vec<HeldPlan>, Fault> {
+pub(super) async fn open_plans(console: &Console) -> Result<Vec<HeldPlan>, Fault> {
     let read = async |route: Route| console.daemon().get::<HeldPlans>(&route).await;
     let waiting = read(Route::to(["held"])).await?;
     let rejected = read(Route::to(["held"]).with("rejected", true)).await?;
@@ -435,8 +433,7 @@ pub async fn approve(
     if chosen.is_empty() {
         return Ok(refuse("Tick at least one person.".to_owned()));
     }
-    let typed: String = fields.text("number").chars().filter(char::is_ascii_digit).collect();
-    if chosen.len() > TYPED_ABOVE && typed != chosen.len().to_string() {
+    if !fields.confirms(chosen.len() as u64) {
         return Ok(refuse(format!(
             "{} are selected: type {} into the field beside the button.",
             people(chosen.len() as u64),

@@ -36,7 +36,7 @@ pub async fn page(
     Extension(visit): Extension<Visit>,
 ) -> Shown {
     let status: Answer<Status> = console.daemon().get(&Route::to(["status"])).await?;
-    let plans = held::undone(&console).await?;
+    let plans = held::open_plans(&console).await?;
     let status = status.value;
     let days = days(&console, &status, &visit.view).await?;
     let is_running = status.directories.iter().any(|directory| directory.running.is_some());

@@ -10,13 +10,12 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::held::TYPED_ABOVE;
 use super::layout::{
     self, Fault, Place, Shown, Tone, badge, count, facts, link, notice, number, people, sentence,
     when,
 };
 use super::state::Console;
-use super::visit::{Fields, Visit};
+use super::visit::{Fields, TYPED_ABOVE, Visit};
 use crate::control::api::{Change, LeftAlone, Run, RunDetail, RunState, Runs, Undo};
 use crate::control::client::Route;
 use crate::ctl::change::{self, Kind};
@@ -218,8 +217,7 @@ pub async fn revert(
         return refuse(StatusCode::CONFLICT, sentence.to_owned());
     }
     let users = users(&would.changes);
-    let typed: String = fields.text("number").chars().filter(char::is_ascii_digit).collect();
-    if users > TYPED_ABOVE as u64 && typed != users.to_string() {
+    if !fields.confirms(users) {
         let sentence = format!("Type {users} into the field beside the button.");
         return refuse(StatusCode::UNPROCESSABLE_ENTITY, sentence);
     }
@@ -236,7 +234,7 @@ async fn would_undo(console: &Console, id: &str) -> Result<Undo, Fault> {
 
 /// Returns a mark of what an undo does. Another mark means another undo.
 fn mark(undo: &Undo) -> String {
-    let done = undo.changes.iter().map(|c| (&c.user_id, c.kind, c.reason, &c.before));
+    let done = undo.changes.iter().map(|c| (&c.user_id, c.kind, c.reason, &c.before, &c.after));
     let text = serde_json::to_vec(&done.collect::<Vec<_>>()).unwrap_or_default();
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&text))
 }

@@ -40,6 +40,9 @@ impl Visit {
     }
 }
 
+/// A decision about more people than this needs their number, typed.
+pub(super) const TYPED_ABOVE: usize = 50;
+
 /// The fields of a form whose token was checked.
 #[derive(Clone, Debug, Default)]
 pub struct Fields(pub Vec<(String, String)>);
@@ -53,6 +56,12 @@ impl Fields {
     /// Returns a field without the spaces around it; an absent one is empty.
     pub fn text<'a>(&'a self, name: &str) -> &'a str {
         self.get(name).unwrap_or_default().trim()
+    }
+
+    /// Returns whether the number of people was typed, where a decision is about that many.
+    pub(super) fn confirms(&self, people: u64) -> bool {
+        let typed: String = self.text("number").chars().filter(char::is_ascii_digit).collect();
+        people <= TYPED_ABOVE as u64 || typed == people.to_string()
     }
 
     pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
