@@ -81,9 +81,18 @@ impl Engine {
         }
         let canaries = self.store.canary_counterparts(&target.config.name, CANARIES).await?;
         let exchange = Exchange::new(self, target, Lane::Leaver);
+        // One account that cannot be read says nothing about the others.
+        let mut unread = None;
         for canary in &canaries {
             let Some(id) = &canary.account.id else { continue };
-            match exchange.ask(&Request::read(id)).await? {
+            let outcome = match exchange.ask(&Request::read(id)).await {
+                Err(halt @ Halt::Later { .. }) => {
+                    unread = Some(halt);
+                    continue;
+                }
+                outcome => outcome?,
+            };
+            match outcome {
                 Outcome::Done(resource) => {
                     let account = Account::of(resource, &target.config.mapping);
                     if account.is_some_and(|account| is_ours(&account, canary)) {
@@ -96,7 +105,7 @@ impl Engine {
                 other => return Err(Halt::unexpected(&other)),
             }
         }
-        Ok(canaries.is_empty())
+        unread.map_or(Ok(canaries.is_empty()), Err)
     }
 }
 
