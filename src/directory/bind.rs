@@ -112,6 +112,11 @@ impl BindRefusal {
         }
     }
 
+    /// Returns whether the server itself refuses, and not the KDC.
+    pub(super) fn is_by_server(&self) -> bool {
+        self.method != BindMethod::Ticket
+    }
+
     /// Returns whether the server may have checked the password, for a reason of its own.
     ///
     /// Such a server is left alone for a while, because the attempt may count in AD.

@@ -56,8 +56,13 @@ impl DirectoryError {
             Self::Refused { server, refusal } => format!("{server}: {}", refusal.finding()),
             Self::Resting { server, refusal, left } => {
                 let left = Duration::from_secs(left.as_secs().max(1));
+                let accepted = if refusal.concerns_account() {
+                    ", although another server has accepted the same secret"
+                } else {
+                    ""
+                };
                 format!(
-                    "{server}: {}; it is asked again in {}",
+                    "{server}: {}{accepted}; it is asked again in {}",
                     refusal.finding(),
                     humantime::format_duration(left)
                 )
@@ -112,6 +117,9 @@ impl DirectoryError {
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::Wire { source, .. } => source.remedy(),
+            Self::Resting { refusal, .. } if refusal.concerns_account() => Some(
+                "if the password was changed, wait for replication to this server; if not, look at its replication",
+            ),
             Self::Refused { refusal, .. } | Self::Resting { refusal, .. } => Some(refusal.remedy()),
             Self::Kerberos { error, .. } => error.remedy(),
             Self::Secret { remedy, .. } | Self::Unsuitable { remedy, .. } => Some(remedy),

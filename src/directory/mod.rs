@@ -70,6 +70,7 @@ pub use object::Object;
 pub use read::Entry;
 pub use root_dse::RootDse;
 pub use schema::Schema;
+pub use secret::secret_mark;
 pub use servers::{Elapsed, Failure, Server, Servers, Use};
 pub use session::Session;
 pub use settings::Settings;

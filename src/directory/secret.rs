@@ -46,6 +46,28 @@ pub(super) fn read_secret(settings: &Settings) -> Result<Secret, DirectoryError>
     }
 }
 
+/// Returns a mark of the secret that does not reveal it: the name of the account, change time and size
+/// of the file, and the version of the key in a keytab.
+pub fn secret_mark(settings: &Settings) -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    let file = settings.credential.file();
+    let (account, version) = match &settings.credential {
+        Credential::Password { bind_dn, .. } => (bind_dn.clone(), String::new()),
+        Credential::Kerberos { principal, .. } => {
+            let keys = std::fs::read(file).ok().and_then(|content| Keytab::parse(&content).ok());
+            let account = keys.as_ref().and_then(|keys| keys.account(principal.as_deref()).ok());
+            let account = account.unwrap_or_default();
+            let version = keys.map_or(0, |keys| keys.kvno(&account));
+            (account, format!(".{version}"))
+        }
+    };
+    let account = xxhash_rust::xxh3::xxh3_64(account.as_bytes());
+    std::fs::metadata(file).map_or_else(
+        |_| "none".to_owned(),
+        |m| format!("{account:016x}.{}.{}.{}{version}", m.mtime(), m.mtime_nsec(), m.size()),
+    )
+}
+
 fn read(
     settings: &Settings,
     path: &Path,

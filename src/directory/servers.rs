@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::dial::race;
 use super::followed::{Candidate, followed};
-use super::secret::read_secret;
+use super::secret::{read_secret, secret_mark};
 use super::{BindRefusal, DirectoryError, Greeting, Retry, Session, Settings};
 use crate::model::{FollowedServers, ServerUrl, Timestamp};
 use crate::reconcile::HighWaterMarks;
@@ -61,6 +61,8 @@ pub struct Server {
     well_since: Option<Duration>,
     /// The last refusal for a reason of the server's own, and when it may be tried again.
     resting: Option<(Duration, BindRefusal)>,
+    /// The mark of the last secret that it accepted.
+    accepted: Option<String>,
 }
 
 /// The present failure of a server.
@@ -140,6 +142,21 @@ impl State {
         self.all.get(&url.to_string()).is_some_and(|server| server.is_penalized(now))
     }
 
+    /// Returns whether the refusal of a secret may be about this server alone: another one has accepted
+    /// the secret, and no other one refuses it. A new password reaches each server at another time.
+    fn is_alone(&self, url: &ServerUrl, refusal: &BindRefusal, mark: &str, now: Duration) -> bool {
+        let url = url.to_string();
+        let has_accepted = |server: &Server| server.accepted.as_deref() == Some(mark);
+        let refuses =
+            |server: &Server| server.resting(now).is_some_and(|(r, _)| r.concerns_account());
+        let mut others = self.all.iter().filter(|(name, _)| **name != url).map(|(_, s)| s);
+        refusal.is_by_server()
+            && refusal.retry() == Retry::Never
+            && !self.all.get(&url).is_some_and(has_accepted)
+            && others.clone().any(has_accepted)
+            && !others.any(refuses)
+    }
+
     /// Returns whether a full run may try this server before the one in use.
     fn may_return_to(&self, url: &ServerUrl, now: Duration) -> bool {
         let server = self.all.get(&url.to_string());
@@ -160,7 +177,7 @@ impl Servers {
         seen: &HighWaterMarks,
         now: Elapsed<'_>,
     ) -> Result<Session, DirectoryError> {
-        let secret = read_secret(settings)?;
+        let (secret, mark) = (read_secret(settings)?, secret_mark(settings));
         let (mut left, mut errors) = self.candidates(settings, purpose, now());
         let mut behind = None;
         while let Some((url, mut session)) =
@@ -168,7 +185,7 @@ impl Servers {
         {
             match session.log_in(&secret).await {
                 Ok(()) => {
-                    self.note_success(url, &session, now());
+                    self.note_bind(url, &session, mark.clone(), now());
                     let is_return = purpose == Use::FullRun && self.is_well_in_use(&left, now());
                     if is_return
                         && !seen.are_covered_by(session.knowledge().await.unwrap_or_default())
@@ -188,7 +205,7 @@ impl Servers {
                     return Ok(self.take(url, session, purpose));
                 }
                 Err(error) => {
-                    self.note_failure(url, &error, now());
+                    let error = self.note_refusal(url, error, &mark, now());
                     // A second server would count the same wrong password again.
                     let is_over =
                         error.refusal().is_some_and(|refusal| refusal.retry() != Retry::Anytime);
@@ -241,15 +258,14 @@ impl Servers {
         settings: &Settings,
         now: Elapsed<'_>,
     ) -> Result<Session, DirectoryError> {
-        let secret = read_secret(settings)?;
+        let (secret, mark) = (read_secret(settings)?, secret_mark(settings));
         match session.log_in(&secret).await {
-            Ok(()) => self.note_success(session.url(), &session, now()),
-            Err(error) => {
-                self.note_failure(session.url(), &error, now());
-                return Err(error);
+            Ok(()) => {
+                self.note_bind(session.url(), &session, mark, now());
+                Ok(session)
             }
+            Err(error) => Err(self.note_refusal(session.url(), error, &mark, now())),
         }
-        Ok(session)
     }
 
     /// Connects to the first of these servers that answers, without a bind. Takes that one and those
@@ -383,6 +399,11 @@ impl Servers {
         state.in_use = state.in_use.take().or(server);
     }
 
+    /// Returns whether a server has accepted the secret of this mark.
+    pub fn have_accepted(&self, mark: &str) -> bool {
+        self.lock().all.values().any(|server| server.accepted.as_deref() == Some(mark))
+    }
+
     /// Forgets all refusals, so that each server is tried again.
     pub fn forget_refusals(&self) {
         self.lock().all.values_mut().for_each(|server| server.resting = None);
@@ -416,6 +437,31 @@ impl Servers {
         if session.greeting.client_site.is_some() {
             state.client_site.clone_from(&session.greeting.client_site);
         }
+    }
+
+    fn note_bind(&self, url: &ServerUrl, session: &Session, mark: String, now: Duration) {
+        self.note_success(url, session, now);
+        self.lock().of(url).accepted = Some(mark);
+    }
+
+    /// Notes the failure of a bind. Returns it as that of the server alone where another server has accepted
+    /// the secret. So two servers at most count the secret as a wrong one.
+    fn note_refusal(
+        &self,
+        url: &ServerUrl,
+        error: DirectoryError,
+        mark: &str,
+        now: Duration,
+    ) -> DirectoryError {
+        if let DirectoryError::Refused { server, refusal } = &error
+            && self.lock().is_alone(url, refusal, mark, now)
+        {
+            self.lock().of(url).resting = Some((now + REST, refusal.clone()));
+            let (server, refusal) = (server.clone(), refusal.clone());
+            return DirectoryError::Resting { server, refusal, left: REST };
+        }
+        self.note_failure(url, &error, now);
+        error
     }
 
     /// A refusal that concerns the account is no failure of the server.

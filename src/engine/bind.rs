@@ -5,14 +5,12 @@
 //! changes or an operator unlocks the directory.
 
 use crate::directory::{
-    BindRefusal, CheckReport, DirectoryError, Retry, Session, Settings, Use, check,
+    BindRefusal, CheckReport, DirectoryError, Retry, Session, Settings, Use, check, secret_mark,
 };
 use crate::engine::servers::{Located, left_out, locate, remedy};
 use crate::engine::triggers::changes::FollowError;
 use crate::engine::{Directory, DirectoryConfig, Engine, EngineError};
-use crate::model::{
-    CheckOutcome, CheckStep, Credential, DirectoryName, Keytab, Resolver, ServerUrl, Timestamp,
-};
+use crate::model::{CheckOutcome, CheckStep, DirectoryName, Resolver, ServerUrl, Timestamp};
 use crate::store::{BindRefused, LONGEST_BIND_PAUSE};
 
 /// AD refused the present secret before, and it is not sent again, so that AD does not lock the
@@ -95,7 +93,7 @@ impl Engine {
         if let Some(refused) = self.no_bind(directory).await? {
             return Err(refused.into());
         }
-        let secret = secret(settings);
+        let secret = secret_mark(settings);
         let opened = opening.await;
         let refusal = opened.as_ref().err().and_then(DirectoryError::refusal);
         self.note_bind(directory, secret, refusal, opened.is_ok()).await?;
@@ -107,7 +105,7 @@ impl Engine {
         let directory = self.directory(name)?;
         let _guard = directory.work.bind_lock.lock().await;
         let no_bind = self.no_bind(&directory).await?;
-        let secret = secret(&directory.config.settings);
+        let secret = secret_mark(&directory.config.settings);
         let mut found = check_directory(
             &directory.config,
             self.configured().rules.resolver,
@@ -133,10 +131,10 @@ impl Engine {
             return Ok(None);
         };
         let is_due = refused.retry_at.is_some_and(|at| at <= self.clock.now());
-        let secret = secret(&directory.config.settings);
+        let secret = secret_mark(&directory.config.settings);
         let is_tried = is_due
             || !refused.has(&secret) && {
-                let is_accepted = directory.work.accepted().as_ref() == Some(&secret);
+                let is_accepted = directory.work.servers.have_accepted(&secret);
                 refused.is_over || is_accepted || self.is_newer(directory, &refused)
             };
         let BindRefused { told, retry_at, .. } = refused;
@@ -168,15 +166,12 @@ impl Engine {
         if let Some(refusal) = refusal {
             self.store.counters.bind_refused(directory.config.name.as_str(), &refusal.label());
         }
-        if is_bound {
-            directory.work.accepted().replace(secret.clone());
-        }
         let own = secret.clone();
         let refused = refusal.and_then(|refusal| {
             // Another server has accepted this secret, and this one may not have heard of it.
             let settings = &directory.config.settings;
             let has_others = settings.servers.len() != 1;
-            let was_accepted = has_others && directory.work.accepted().as_ref() == Some(&secret);
+            let was_accepted = has_others && directory.work.servers.have_accepted(&secret);
             let retry_at = match refusal.retry() {
                 Retry::Anytime => return None,
                 Retry::Never if !was_accepted => None,
@@ -253,26 +248,4 @@ pub async fn check_directory(
         );
     }
     found
-}
-
-/// Returns a mark of the secret that does not reveal it: the name of the account, change time and size
-/// of the file, and the version of the key in a keytab.
-fn secret(settings: &Settings) -> String {
-    use std::os::unix::fs::MetadataExt as _;
-    let file = settings.credential.file();
-    let (account, version) = match &settings.credential {
-        Credential::Password { bind_dn, .. } => (bind_dn.clone(), String::new()),
-        Credential::Kerberos { principal, .. } => {
-            let keys = std::fs::read(file).ok().and_then(|content| Keytab::parse(&content).ok());
-            let account = keys.as_ref().and_then(|keys| keys.account(principal.as_deref()).ok());
-            let account = account.unwrap_or_default();
-            let version = keys.map_or(0, |keys| keys.kvno(&account));
-            (account, format!(".{version}"))
-        }
-    };
-    let account = xxhash_rust::xxh3::xxh3_64(account.as_bytes());
-    std::fs::metadata(file).map_or_else(
-        |_| "none".to_owned(),
-        |m| format!("{account:016x}.{}.{}.{}{version}", m.mtime(), m.mtime_nsec(), m.size()),
-    )
 }

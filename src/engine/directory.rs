@@ -143,8 +143,6 @@ pub(in crate::engine) struct Work {
     pub(in crate::engine) full_read_lock: Mutex<()>,
     /// Held during a bind: two refused binds at the same moment would count twice in AD.
     pub(in crate::engine) bind_lock: Arc<Mutex<()>>,
-    /// The mark of the secret that AD last accepted from this process.
-    accepted: std::sync::Mutex<Option<String>>,
     dns: std::sync::Mutex<DnsAnswer>,
     /// The health of the servers.
     pub(in crate::engine) servers: Servers,
@@ -189,11 +187,6 @@ pub(in crate::engine) struct Queue {
 }
 
 impl Work {
-    /// Returns the mark of the secret that AD last accepted from this process.
-    pub(in crate::engine) fn accepted(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Returns the last answer of DNS about the servers.
     pub(in crate::engine) fn dns(&self) -> std::sync::MutexGuard<'_, DnsAnswer> {
         self.dns.lock().unwrap_or_else(PoisonError::into_inner)

@@ -148,7 +148,7 @@ async fn a_refused_secret_is_tried_once_over_all_callers_and_servers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_one_server_accepted_is_sent_again_after_another_refused_it() {
+async fn a_secret_that_one_server_accepted_is_withheld_from_the_one_that_refuses_it() {
     let firm = Firm::running(5, |_| {}).await;
     let second = firm.sim.replica("dc2").expect("a replica");
     firm.reconfigure(|c| {
@@ -159,10 +159,43 @@ async fn a_secret_that_one_server_accepted_is_sent_again_after_another_refused_i
     firm.sim.freeze();
     second.faults().push(Fault::new(When::Bind, What::BindRefused("52e")).always());
     for _ in 0..3 {
+        let error = firm.sync().await.error.expect("no server");
+        assert!(error.contains("although another server has accepted the same secret"), "{error}");
+        assert!(!error.contains("unlock"), "the secret is not locked: {error}");
+    }
+    let refusals = || second.log().binds().iter().filter(|(_, code)| *code != 0).count();
+    assert_eq!(refusals(), 1);
+    firm.sim.thaw();
+    let run = firm.sync().await;
+    assert_eq!((run.error, run.server), (None, Some(firm.sim.ldaps_url())));
+    firm.later(Duration::from_mins(31));
+    firm.sim.freeze();
+    firm.sync().await;
+    assert_eq!(refusals(), 2, "the second server is asked again after half an hour");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_a_second_server_refuses_is_sent_to_no_server_for_half_an_hour() {
+    let firm = Firm::running(5, |_| {}).await;
+    let others = ["dc2", "dc3"].map(|name| firm.sim.replica(name).expect("a replica"));
+    firm.reconfigure(|c| {
+        let urls = others.iter().map(|s| ServerUrl::parse(&s.ldaps_url()).expect("a URL"));
+        c.settings.servers.extend(urls);
+    });
+    assert_eq!(firm.sync().await.error, None);
+    // The password was changed, and the file still has the former one.
+    firm.sim.freeze();
+    for server in &others {
+        server.faults().push(Fault::new(When::Bind, What::BindRefused("52e")).always());
+    }
+    for _ in 0..3 {
         assert!(firm.sync().await.error.is_some());
     }
-    assert_eq!(second.log().binds().iter().filter(|(_, code)| *code != 0).count(), 1);
+    let refusals =
+        |server: &adsim::Sim| server.log().binds().iter().filter(|(_, code)| *code != 0).count();
+    assert_eq!(others.iter().map(refusals).sum::<usize>(), 2, "each one counts towards a lockout");
     firm.sim.thaw();
+    assert!(firm.sync().await.error.is_some_and(|error| error.contains("unlock corp")));
     firm.later(Duration::from_mins(31));
     assert_eq!(firm.sync().await.error, None);
 }
