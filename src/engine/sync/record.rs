@@ -227,6 +227,7 @@ impl Engine {
             self.clock_step.forget();
         }
         let is_reported = done.as_ref().is_ok_and(|done| done.is_reported);
+        let is_of_store = matches!(done, Err(EngineError::Store(_)));
         (run.state, run.error) = match done {
             Ok(Done { failure: Some(failure), .. }) => (RunState::Failed, Some(failure)),
             Ok(_) if run.held > 0 => (RunState::Held, None),
@@ -242,12 +243,9 @@ impl Engine {
             self.store.save_run(run).await
         };
         let was = directory.work.health.borrow().clone();
-        // A further server says nothing about the health of the directory.
-        let health = match (&saved, source) {
-            (Err(error), _) => Health::Failing(error.to_string()),
-            (Ok(()), Source::InUse) => Health::after(run, &was),
-            (Ok(()), Source::Other(_)) => was.clone(),
-        };
+        // Neither a further server nor the store says anything about the health of the directory.
+        let is_news = *source == Source::InUse && saved.is_ok() && !is_of_store;
+        let health = if is_news { Health::after(run, &was) } else { was.clone() };
         directory.work.health.send_replace(health.clone());
         directory.work.progress.send_if_modified(|progress| {
             let is_own = progress.run.as_ref().is_some_and(|shown| shown.id == run.id);
