@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use rosterd::model::*;
 use rosterd::reconcile::*;
 
-use crate::world::forest::{Controller, Forest, OUS, Stamps, copy, is_newer, ou_of};
+use crate::world::forest::{
+    Controller, Forest, Links, OUS, Stamps, copy, is_member, is_newer, ou_of,
+};
 use crate::world::*;
 
 const PEOPLE: u32 = 8;
@@ -21,6 +23,8 @@ enum Event {
     Delete(usize, u32, bool),
     Rename(usize, u32, u32),
     Join(usize, u32),
+    /// A person is added to the Pro group or the Basic group, or removed from it.
+    Link(usize, u32, bool, bool),
     /// An OU is moved into the base, or out of it.
     MoveOu(usize, u32, bool),
     Replicate(usize, usize),
@@ -41,8 +45,10 @@ fn event() -> impl Strategy<Value = Event> {
         3 => write.clone().prop_map(|(at, who, is)| Event::Disable(at, who, is)),
         1 => write.clone().prop_map(|(at, who, is)| Event::Expire(at, who, is)),
         2 => write.clone().prop_map(|(at, who, is)| Event::Delete(at, who, is)),
-        1 => (write, 0..9u32).prop_map(|((at, who, _), name)| Event::Rename(at, who, name)),
+        1 => (write.clone(), 0..9u32).prop_map(|((at, who, _), name)| Event::Rename(at, who, name)),
         1 => (at.clone(), PEOPLE..PEOPLE + 2).prop_map(|(at, who)| Event::Join(at, who)),
+        4 => (write.clone(), any::<bool>())
+            .prop_map(|((at, who, is), is_pro)| Event::Link(at, who, is_pro, is)),
         2 => (at.clone(), 0..OUS, any::<bool>()).prop_map(|(at, ou, is)| Event::MoveOu(at, ou, is)),
         4 => (at.clone(), at.clone()).prop_map(|(from, to)| Event::Replicate(from, to)),
         1 => at.clone().prop_map(Event::BackUp),
@@ -53,9 +59,10 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// The newest writes that runs have seen, by AD's own order: of people, and of the OU of each.
+/// The newest writes that runs have seen, by AD's own order: of people, of the OU of each, and of their
+/// memberships.
 #[derive(Clone, Default)]
-struct Newest(BTreeMap<Guid, (Facts, Stamps)>, BTreeMap<Guid, (bool, Stamp)>);
+struct Newest(BTreeMap<Guid, (Facts, Stamps)>, BTreeMap<Guid, (bool, Stamp)>, Links);
 
 impl Newest {
     /// Sees the writes by which those people have left.
@@ -89,6 +96,20 @@ impl Newest {
                 self.1.insert(*guid, (*is_inside, *stamp));
             }
         }
+    }
+
+    fn see_links(&mut self, links: &Links) {
+        for (link, (is, stamp)) in links {
+            if self.2.get(link).is_none_or(|(_, known)| is_newer(stamp, known)) {
+                self.2.insert(*link, (*is, *stamp));
+            }
+        }
+    }
+
+    /// Returns the tier that the groups give the person.
+    fn tier(&self, guid: Guid) -> Option<Tier> {
+        let is_in = |group| is_member(&self.2, group, guid);
+        if is_in(PRO) { Some(Tier::Pro) } else { is_in(BASIC).then_some(Tier::Basic) }
     }
 
     /// Returns whether the OU of the person is in the base.
@@ -215,6 +236,13 @@ fn play(
         let with_user = people.iter().filter(|(guid, _)| user(company, **guid).is_some());
         newest.see(&with_user.map(|(guid, seen)| (*guid, seen.clone())).collect());
         newest.see_places(&forest.controllers[at]);
+        let links = &forest.controllers[at].links;
+        let (mut grouped, groups) =
+            (newest.clone(), company.shown.as_ref().expect("a server").groups);
+        grouped.see_links(links);
+        if groups != Currency::Behind {
+            newest.see_links(links);
+        }
         if shows_metadata {
             let is_out = |guid: Guid| {
                 let (facts, _) = &people[&guid];
@@ -229,14 +257,18 @@ fn play(
             let (was_active, is_active) =
                 (was.status() == Status::Active, now.status() == Status::Active);
             let is_at_work = facts.is_in_order(company.now);
-            let is_in_order = is_at_work && newest.has_inside(*guid);
+            let tier = grouped.tier(*guid);
+            let is_in_order = is_at_work && newest.has_inside(*guid) && tier.is_some();
             // A deletion that no run could see, or had to act on, keeps nobody out.
             let is_noticed = tombstones_visible || was.causes.has(Reason::Vanished);
             let is_back = Facts { life: Life::Alive, ..facts.clone() }.is_in_order(company.now);
             // Nor does a place that no run had to act on.
             let is_placed = newest.has_inside(*guid) || !was.causes.has(Reason::OutOfScope);
+            let is_grouped = tier.is_some() || !was.causes.has(Reason::NoGroup);
             prop_assert!(
-                was_active || !is_active || is_placed && (is_at_work || !is_noticed && is_back),
+                was_active
+                    || !is_active
+                    || is_placed && is_grouped && (is_at_work || !is_noticed && is_back),
                 "server {at} brings back {guid}, who left: {:?}",
                 was.causes
             );
@@ -251,6 +283,19 @@ fn play(
             prop_assert!(
                 !is_in_order || !was_active || is_active,
                 "server {at} suspends {guid}, who is in order",
+            );
+            prop_assert!(
+                was.tier == now.tier || tier == Some(now.tier),
+                "server {at} gives {guid} the tier {} again",
+                now.tier
+            );
+            let is_decided = groups != Currency::Behind
+                && newest.is_known_to(&forest.controllers[at], *guid)
+                && ou_of(*guid) >= OUS;
+            prop_assert!(
+                !is_decided || !is_active || is_held || tier == Some(now.tier),
+                "server {at} leaves {guid} as {}, who is {tier:?} by the groups",
+                now.tier
             );
             let has_newest = |user: &User| {
                 user.addresses.primary.as_ref().is_some_and(|a| a.as_str() == facts.mail)
@@ -299,6 +344,9 @@ fn play(
                     ..facts
                 };
                 forest.join(at, guid(who), joiner, now);
+            }
+            Event::Link(at, who, is_pro, is) => {
+                forest.link(at, if is_pro { PRO } else { BASIC }, guid(who), is, now);
             }
             Event::MoveOu(at, ou, is_inside) => forest.move_ou(at, ou, is_inside, now),
             Event::Replicate(from, to) => forest.replicate(from, to),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rosterd::model::*;
 use rosterd::reconcile::*;
 
-use super::{Company, Facts, Life, Loss};
+use super::{BASIC, Company, Facts, Life, Loss, PRO};
 
 const MAIL: AttributeId = AttributeId(0x0015_0003);
 /// The attributes that are written apart.
@@ -25,9 +25,12 @@ pub(crate) struct Shown {
     pub knowledge: Option<Knowledge>,
     is_set_back: bool,
     containers: Currency,
+    pub groups: Currency,
 }
 
 pub(crate) type Stamps = BTreeMap<AttributeId, Stamp>;
+/// Whether each person is a member of each group, with the write of that value (MS-ADTS 3.1.1.1.9).
+pub(crate) type Links = BTreeMap<(Guid, Guid), (bool, Stamp)>;
 
 #[derive(Clone)]
 pub(crate) struct Controller {
@@ -38,6 +41,9 @@ pub(crate) struct Controller {
     pub people: BTreeMap<Guid, (Facts, Stamps)>,
     /// Whether each OU that moves is in a base, with the write that moved it.
     pub ous: BTreeMap<u32, (bool, Stamp)>,
+    pub links: Links,
+    /// The highest `uSNChanged` of the groups.
+    groups: u64,
 }
 
 #[derive(Clone)]
@@ -79,13 +85,21 @@ impl Forest {
         });
         let people: BTreeMap<_, _> = people.collect();
         let usn = people.len() as u64;
+        let links = company.truth.iter().flat_map(|(guid, facts)| {
+            let stamp = Stamp { version: 1, at: company.now, invocation_id: first, usn };
+            [(PRO, facts.pro), (BASIC, facts.basic)]
+                .map(|(group, is)| ((group, *guid), (is, stamp)))
+        });
+        let links: Links = links.filter(|(_, (is, _))| *is).collect();
         let controller = |name| Controller {
             name,
             invocation_id: database(name as u8),
             usn,
-            heard: [(first, usn)].into(),
+            heard: (0..count).map(|name| (database(name as u8), usn)).collect(),
             people: people.clone(),
             ous: BTreeMap::new(),
+            links: links.clone(),
+            groups: usn,
         };
         let controllers: Vec<Controller> = (0..count).map(controller).collect();
         Self {
@@ -124,6 +138,22 @@ impl Forest {
         controller.ous.insert(ou, (is_inside, Stamp { version, at: now, invocation_id, usn }));
     }
 
+    /// Adds a person to a group on one server, or removes it. Nothing is written on the person.
+    pub(crate) fn link(&mut self, at: usize, group: Guid, guid: Guid, is: bool, now: Timestamp) {
+        let controller = &mut self.controllers[at];
+        let known = controller.links.get(&(group, guid));
+        let was = known.is_some_and(|(is, _)| *is);
+        if !controller.people.contains_key(&guid) || was == is {
+            return;
+        }
+        let version = known.map_or(0, |(_, stamp)| stamp.version) + 1;
+        controller.usn += 1;
+        let (invocation_id, usn) = (controller.invocation_id, controller.usn);
+        let stamp = Stamp { version, at: now, invocation_id, usn };
+        controller.links.insert((group, guid), (is, stamp));
+        controller.groups = usn;
+    }
+
     /// Adds a person on one server.
     pub(crate) fn join(&mut self, at: usize, guid: Guid, facts: Facts, now: Timestamp) {
         if self.controllers[at].people.contains_key(&guid) {
@@ -133,6 +163,7 @@ impl Forest {
         for attribute in ATTRIBUTES.into_iter().filter(|a| *a != AttributeId::IS_DELETED) {
             self.write(at, guid, attribute, now, |_| {});
         }
+        self.link(at, BASIC, guid, true, now);
     }
 
     /// Sends one server what it has not heard of.
@@ -168,6 +199,15 @@ impl Forest {
                 |own: Option<&(bool, Stamp)>| own.is_none_or(|(_, known)| is_newer(stamp, known));
             if is_news(stamp) && is_wanted(target.ous.get(ou)) {
                 target.ous.insert(*ou, (*is_inside, *stamp));
+            }
+        }
+        for ((group, guid), (is, stamp)) in &source.links {
+            let is_wanted =
+                |own: Option<&(bool, Stamp)>| own.is_none_or(|(_, known)| is_newer(stamp, known));
+            if is_news(stamp) && is_wanted(target.links.get(&(*group, *guid))) {
+                target.links.insert((*group, *guid), (*is, *stamp));
+                target.usn += 1;
+                target.groups = target.usn;
             }
         }
         for (database, usn) in source.heard.iter().chain([(&source.invocation_id, &source.usn)]) {
@@ -208,6 +248,7 @@ impl Forest {
             knowledge: None,
             is_set_back: false,
             containers: Currency::default(),
+            groups: Currency::default(),
         };
         let truth = people.iter().map(|(guid, (facts, _))| (*guid, facts.clone())).collect();
         let was = (std::mem::replace(&mut company.truth, truth), company.shown.replace(other));
@@ -218,7 +259,7 @@ impl Forest {
     /// Has the company read this server from now on. Returns what it shows.
     pub(crate) fn serve(&mut self, at: usize, company: &mut Company, shows_metadata: bool) {
         let controller = &self.controllers[at];
-        let Controller { name, invocation_id, usn, heard, people, ous } = controller;
+        let Controller { name, invocation_id, usn, heard, people, ous, groups, .. } = controller;
         let own = HighWaterMark { invocation_id: *invocation_id, usn: *usn };
         let is_set_back = self.marks.note(own);
         let cursors = heard.iter().map(|(id, usn)| (*id, *usn));
@@ -235,12 +276,19 @@ impl Forest {
         }
         self.read[at].extend(people.values().flat_map(|(_, stamps)| stamps.values().copied()));
         let containers = self.marks.currency_of_containers(Some(&knowledge));
+        let of_groups =
+            Currency::of(self.marks.groups.as_ref(), shows_metadata.then_some(&knowledge));
+        if of_groups != Currency::Behind {
+            let mark = HighWaterMark { invocation_id: *invocation_id, usn: *groups };
+            self.marks.groups = Some(mark);
+        }
         let moves: Vec<Stamp> = ous.values().map(|(_, stamp)| *stamp).collect();
         self.marks.note_moves(&moves, company.now);
         company.truth =
             people.keys().filter_map(|guid| Some((*guid, controller.shows(*guid)?))).collect();
         company.shown = Some(Shown {
             containers,
+            groups: of_groups,
             identity: ServerIdentity {
                 ds_service_name: format!("CN=DC{name}"),
                 invocation_id: Some(*invocation_id),
@@ -259,6 +307,10 @@ impl Forest {
 /// The number of OUs that move.
 pub(crate) const OUS: u32 = 2;
 
+pub(crate) fn is_member(links: &Links, group: Guid, guid: Guid) -> bool {
+    links.get(&(group, guid)).is_some_and(|(is, _)| *is)
+}
+
 /// Returns the OU that moves with the person.
 pub(crate) fn ou_of(guid: Guid) -> u32 {
     u32::from(guid.0[15]) % (2 * OUS)
@@ -271,6 +323,8 @@ impl Controller {
         if let Some((false, _)) = self.ous.get(&ou_of(guid)) {
             "Elsewhere".clone_into(&mut facts.ou);
         }
+        facts.pro = is_member(&self.links, PRO, guid);
+        facts.basic = is_member(&self.links, BASIC, guid);
         Some(facts)
     }
 
@@ -289,6 +343,7 @@ impl Company {
             return;
         };
         seen.replica.containers = shown.containers;
+        seen.replica.groups = shown.groups;
         seen.replica.knowledge.clone_from(&shown.knowledge);
         seen.replica.is_set_back = shown.is_set_back;
         let leaves = |guid: &Guid| {
