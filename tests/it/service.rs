@@ -359,6 +359,10 @@ fn a_full_disk_is_reported_and_the_next_run_applies_the_rest() {
     assert_eq!(site.active(), active);
     assert_eq!(site.done("sync corp")["changes"]["suspend"], 1);
     assert_eq!(site.active(), active - 1);
+    for about in ["directory.unreachable", "directory.recovered"] {
+        let told = site.done(&format!("event list --type {about}"));
+        assert_eq!(told["events"], serde_json::json!([]), "the directory was well: {told:#}");
+    }
 }
 
 /// Sets the limit of the file size of a process.
