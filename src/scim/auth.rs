@@ -26,6 +26,9 @@ const RENEW_BEFORE: Duration = Duration::from_secs(30);
 /// The validity of a token whose server does not say (RFC 6749, 5.1).
 const DEFAULT_VALIDITY: Duration = Duration::from_mins(5);
 
+/// The beginning of the header `Authorization` (RFC 6750, 2.1).
+const SCHEME: &[u8] = b"Bearer ";
+
 /// Most bytes of an answer with a token.
 const MAX_ANSWER: usize = 64 * 1024;
 
@@ -44,11 +47,13 @@ struct Token {
 pub(super) struct Auth {
     credential: TargetCredential,
     cached: Mutex<Option<Token>>,
+    /// Held while a token is got, so that concurrent requests get one.
+    renewal: tokio::sync::Mutex<()>,
 }
 
 impl Auth {
     pub(super) fn new(credential: TargetCredential) -> Self {
-        Self { credential, cached: Mutex::default() }
+        Self { credential, cached: Mutex::default(), renewal: tokio::sync::Mutex::default() }
     }
 
     /// Returns whether a fresh token may be accepted where this one was refused.
@@ -61,9 +66,15 @@ impl Auth {
         Some(format!("{inode} {size} {seconds} {nanoseconds}"))
     }
 
-    /// Forgets a refused token.
-    pub(super) fn forget(&self) {
-        *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Forgets the token of a refused header. A token that came after it is kept.
+    pub(super) fn forget(&self, refused: &HeaderValue) {
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |token: &Token| {
+            refused.as_bytes().strip_prefix(SCHEME) == Some(token.value.expose_secret().as_bytes())
+        };
+        if cached.as_ref().is_some_and(is_it) {
+            *cached = None;
+        }
     }
 
     /// Returns the value of the header `Authorization`.
@@ -79,6 +90,13 @@ impl Auth {
         Ok(value)
     }
 
+    /// Returns the known token of this file, if it is valid.
+    fn cached(&self, of: Stamp, now: Timestamp) -> Option<SecretString> {
+        let cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        let token = cached.as_ref().filter(|token| token.of == of)?;
+        token.until.is_none_or(|until| now < until).then(|| token.value.clone())
+    }
+
     /// Returns the token.
     pub(super) async fn token(
         &self,
@@ -87,11 +105,13 @@ impl Auth {
     ) -> Result<SecretString, ScimError> {
         let file = self.credential.file();
         let of = stamp(file).map_err(|error| self.bad(&format!("cannot be read: {error}")))?;
-        if let Some(token) = &*self.cached.lock().unwrap_or_else(PoisonError::into_inner)
-            && token.of == of
-            && token.until.is_none_or(|until| now < until)
-        {
-            return Ok(token.value.clone());
+        if let Some(token) = self.cached(of, now) {
+            return Ok(token);
+        }
+        let _renewal = self.renewal.lock().await;
+        // Another request may have got it meanwhile.
+        if let Some(token) = self.cached(of, now) {
+            return Ok(token);
         }
         let secret = self.secret(file)?;
         let (value, until) = match &self.credential {

@@ -75,14 +75,17 @@ impl Client {
         now: Timestamp,
     ) -> Result<(Answer, Option<Vec<u8>>), ScimError> {
         let limit = self.settings.timeout;
+        let transport = &self.settings.transport;
         let one = async {
-            let answered = self.attempt(request, capabilities, now).await?;
+            let token = self.auth.header(transport, now).await?;
+            let answered = self.attempt(request, capabilities, token.clone(), now).await?;
             if answered.0.status != StatusCode::UNAUTHORIZED.as_u16() || !self.auth.can_renew() {
                 return Ok(answered);
             }
             // A token may be revoked before it expires, and only a fresh one shows that.
-            self.auth.forget();
-            self.attempt(request, capabilities, now).await
+            self.auth.forget(&token);
+            let token = self.auth.header(transport, now).await?;
+            self.attempt(request, capabilities, token, now).await
         };
         tokio::time::timeout(limit, one).await.unwrap_or(Err(ScimError::TimedOut(limit)))
     }
@@ -91,10 +94,10 @@ impl Client {
         &self,
         request: &Request,
         capabilities: &Capabilities,
+        authorization: HeaderValue,
         now: Timestamp,
     ) -> Result<(Answer, Option<Vec<u8>>), ScimError> {
         let Settings { url, transport, .. } = &self.settings;
-        let authorization = self.auth.header(transport, now).await?;
         let redaction = Redaction::of_header(authorization.as_bytes());
         let headers = headers(request, *capabilities, authorization);
         let body = request.body.as_ref().map(ToString::to_string);
