@@ -315,15 +315,20 @@ impl Exchange<'_> {
                 Outcome::Done(resource) if is_shown(step, &resource) => {
                     return Ok(Written::Shown(resource));
                 }
-                Outcome::Done(_) | Outcome::Unverified | Outcome::NotFound => {
+                outcome @ (Outcome::Done(_) | Outcome::Unverified | Outcome::NotFound) => {
                     // PATCH is 404 for existing accounts of some services: GET decides.
                     let Some(resource) = self.read(id).await? else { return Ok(Written::Gone) };
-                    let is_still_active =
-                        step.kind == StepKind::Deactivate && resource.active() == Some(true);
-                    if !(is_still_active && capabilities.patch) {
+                    let is_without_effect = match step.kind {
+                        StepKind::Deactivate => resource.active() == Some(true),
+                        _ => outcome == Outcome::NotFound,
+                    };
+                    if is_without_effect && capabilities.patch {
+                        (may_patch, seen) = (false, Some(resource));
+                    } else if is_without_effect && outcome == Outcome::NotFound {
+                        return Ok(Written::Refused(Refusal::not_found()));
+                    } else {
                         return Ok(Written::Shown(resource));
                     }
-                    (may_patch, seen) = (false, Some(resource));
                 }
                 Outcome::Learned(_) => {}
                 Outcome::Stale => seen = None,

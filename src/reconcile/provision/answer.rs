@@ -91,6 +91,12 @@ impl Refusal {
         }
     }
 
+    /// Returns the refusal of a write to an account that a read shows.
+    pub fn not_found() -> Self {
+        let detail = "the target shows the account, and finds none to write to".to_owned();
+        Self { status: 404, scim_type: None, detail: Some(detail) }
+    }
+
     fn is(&self, scim_type: &str) -> bool {
         self.scim_type.as_deref().is_some_and(|its| its.eq_ignore_ascii_case(scim_type))
     }

@@ -206,3 +206,43 @@ async fn an_html_404_unlinks_no_account_and_a_missing_account_waits_for_a_run() 
     .await;
     assert_ne!(new["id"], id.as_str());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_patch_does_not_find_is_read_and_keeps_its_link() {
+    let office = Office::of(8).await;
+    let user = office.someone().await;
+    let id = id_of(&office.account(&user).expect("an account"));
+    let guid = crate::firm::guid_of(&user);
+    let retitle = async |title: &str| {
+        office.firm.sim.edit(|ad| ad.set(guid, "title", title));
+        office.firm.sync().await;
+    };
+    // PATCH is 404 for an account that GET shows: PUT writes it.
+    office.sim.fail(Fault::status("PATCH", 404));
+    retitle("Chief").await;
+    until("the account is written", async || {
+        (office.account(&user)?["title"] == "Chief").then_some(())
+    })
+    .await;
+    office.at_rest().await;
+    // PUT is 404, too: the change is refused, and nothing counts as written.
+    office.sim.fail(Fault::status("PUT", 404));
+    retitle("Head").await;
+    until("the user is quarantined", async || {
+        (office.problem(&user).await == Some(ProvisionProblem::Refused)).then_some(())
+    })
+    .await;
+    let answer = office.row(&user).await.expect("a row").answer.expect("an answer");
+    assert!(answer.contains("finds none to write to"), "{answer}");
+    // A missing account is 500: only GET decides that it is gone.
+    office.sim.clear_faults();
+    office.sim.fail(Fault::status("PATCH", 500));
+    office.sim.delete(&id);
+    retitle("Boss").await;
+    until("the target is tried", async || {
+        (office.row(&user).await?.due.attempts > 0).then_some(())
+    })
+    .await;
+    let row = office.row(&user).await.expect("a row");
+    assert_eq!((row.account.id.expect("an id").0, row.found_at), (id, None));
+}
