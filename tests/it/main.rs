@@ -31,6 +31,7 @@ mod firm;
 mod folder;
 mod gates;
 mod gauntlet;
+mod histories;
 mod hooks;
 mod hostile;
 mod lab;

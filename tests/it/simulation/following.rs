@@ -5,7 +5,8 @@ use rosterd::model::{Profile, RunMode, Timestamp, User};
 use super::books::Books;
 use super::history::{ALL, Do, Edit, Layout, Stage, Step};
 use super::play::Play;
-use super::{Broken, chance, first_seed, setting};
+use super::{Broken, chance};
+use crate::histories::{first_seed, setting};
 
 /// Returns all users without the manager, because a change of the manager's name is reported for
 /// the manager alone.

@@ -3,22 +3,15 @@
 //! promises of the design are checked against the *truth* in the directory. In the end all users
 //! must match the directory.
 //!
-//! A history is made from a seed. An ordinary test run plays the same few histories each time, and
-//! `tests/run --release` plays new ones. A long run is started by hand:
-//!
-//! ```text
-//! ROSTERD_SIM_SEED=$RANDOM ROSTERD_SIM_SECONDS=7200 cargo test --features postgres --test it -- simulation::the_promises_hold --nocapture
-//! ```
+//! A history is made from a seed; see [`crate::histories`]. An ordinary test run plays the same few
+//! histories each time, and `tests/run --release` plays new ones. These variables are for this
+//! simulation alone:
 //!
 //! | Variable | Effect |
 //! |---|---|
-//! | `ROSTERD_SIM_SEED` | the first seed |
-//! | `ROSTERD_SIM_HISTORIES` | the number of histories |
 //! | `ROSTERD_SIM_STEPS` | the number of steps in each |
 //! | `ROSTERD_SIM_KINDS=all` | all kinds of trouble |
 //! | `ROSTERD_SIM_KEEP=0,4,7` | only these steps of each history |
-//! | `ROSTERD_SIM_AT_ONCE` | the number of concurrent histories |
-//! | `ROSTERD_SIM_GO_ON=1` | a broken promise is reported, and the next history is played |
 //! | `ROSTERD_SIM_SHRINK=1` | first searches the fewest steps that break the promise |
 //!
 //! A broken promise is reported with the steps of its history and the command that repeats it. A
@@ -44,9 +37,9 @@ mod suspensions;
 mod troubles;
 mod truth;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::histories::{self, setting};
 use history::{Stage, Step};
 use play::play;
 
@@ -109,18 +102,6 @@ async fn shrink(
     (kept, broken)
 }
 
-/// Returns the first seed. It is the same in each ordinary test run, so that the suite fails only for
-/// a changed program.
-fn first_seed() -> u64 {
-    setting("ROSTERD_SIM_SEED").unwrap_or(0)
-}
-
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name)
-        .ok()
-        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
-}
-
 /// Plays the history of a seed. Returns the number of steps, or the report of a failure.
 async fn of_seed(seed: u64) -> Result<usize, String> {
     let length = setting("ROSTERD_SIM_STEPS").map_or(STEPS, |n| n as usize);
@@ -161,47 +142,5 @@ async fn of_seed(seed: u64) -> Result<usize, String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_promises_hold_for_every_history_of_a_company() {
-    let seed = first_seed();
-    let seconds = setting("ROSTERD_SIM_SECONDS").map(Duration::from_secs);
-    let histories = setting("ROSTERD_SIM_HISTORIES").unwrap_or(if seconds.is_some() {
-        u64::MAX
-    } else {
-        HISTORIES
-    });
-    let begun = Instant::now();
-    let (begin, steps) = (AtomicU64::new(0), AtomicU64::new(0));
-    // After the first failure the other histories end, unless they are to continue.
-    let goes_on = setting("ROSTERD_SIM_GO_ON") == Some(1);
-    let found = AtomicBool::new(false);
-    let play = async || {
-        let mut all = Vec::new();
-        while !found.load(Ordering::Relaxed) && seconds.is_none_or(|limit| begun.elapsed() < limit)
-        {
-            let n = begin.fetch_add(1, Ordering::Relaxed);
-            if n >= histories {
-                break;
-            }
-            match of_seed(seed.wrapping_add(n)).await {
-                Ok(played) => drop(steps.fetch_add(played as u64, Ordering::Relaxed)),
-                Err(told) => {
-                    if goes_on {
-                        eprintln!("{told}\n");
-                    }
-                    found.store(!goes_on, Ordering::Relaxed);
-                    all.push(told);
-                }
-            }
-        }
-        all
-    };
-    let at_once = setting("ROSTERD_SIM_AT_ONCE").unwrap_or(2);
-    let broken = futures_util::future::join_all((0..at_once).map(|_| play())).await.concat();
-    let histories = begin.load(Ordering::Relaxed).min(histories);
-    eprintln!(
-        "seed {seed}: {histories} histories, {} steps, {} broken, in {:.0?}",
-        steps.load(Ordering::Relaxed),
-        broken.len(),
-        begun.elapsed()
-    );
-    assert!(broken.is_empty(), "seed {seed}\n{}", broken.join("\n\n"));
+    histories::play(HISTORIES, of_seed).await;
 }
