@@ -30,9 +30,9 @@ use rosterd::model::{
 use rosterd::reconcile::Admitted;
 use rosterd::reconcile::provision::{
     Account, AttributePath, Capabilities, DEFAULT_MAPPING, Declared, Mapping, Quirks, Requests,
-    Resource, Step, Template,
+    Resource, Step, Template, meaning,
 };
-use rosterd::scim::{self, Client};
+use rosterd::scim::{self, Client, Pages};
 use rosterd::store::{Applied, Settled, SettledBy, Store, UserFilter, Writer};
 use scimsim::{Fault, Sim};
 use serde_json::Value;
@@ -224,8 +224,12 @@ fn reference(runtime: &Runtime, sim: &Sim, folder: &Path) -> anyhow::Result<(usi
     });
     let capabilities = Capabilities::of(&Declared::default(), &Quirks::default());
     let (mut accounts, begun) = (0, Instant::now());
-    let listing = scim::list(&client, &capabilities, Timestamp::default, |_| accounts += 1);
-    runtime.block_on(listing)?;
+    let mut pages = Pages::new(&capabilities, PAGE);
+    while let Some(request) = pages.request() {
+        let sent = client.send(&request, &capabilities, Timestamp::default());
+        accounts += pages.take(meaning(&request, &runtime.block_on(sent)?))?.len();
+    }
+    pages.finish()?;
     Ok((accounts, begun.elapsed()))
 }
 

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::settings::target_settings;
+use super::settings::target_config;
 use super::{DaemonError, Setup};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{api, convert_check, convert_steps};
-use crate::engine::{Engine, check_directory as check_without_store};
+use crate::engine::{Configurable as _, Engine, Target, check_directory as check_without_store};
 use crate::model::{Address, StoreAt};
-use crate::scim;
 use crate::store::{Scratch, Store, StoreError};
 use crate::telemetry::chain;
 
@@ -88,12 +87,6 @@ pub async fn check_target(
 ) -> Result<Vec<api::CheckStep>, DaemonError> {
     let target = config.targets.iter().find(|target| target.name.as_str() == name);
     let target = target.ok_or_else(|| DaemonError::NoTarget(name.to_owned()))?;
-    let client = scim::Client::new(target_settings(target));
-    let check = scim::Check {
-        mapping: &target.mapping,
-        token_expires: target.token_expires,
-        unique: clock.new_id(),
-        trial,
-    };
-    Ok(convert_steps(scim::check(&client, &check, clock.now()).await))
+    let target = Target::with(target_config(target), None, &CancellationToken::new());
+    Ok(convert_steps(target.check(trial, clock).await))
 }

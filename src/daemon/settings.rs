@@ -34,7 +34,7 @@ pub fn setup(config: &Config) -> Setup {
         metrics: config.metrics_listen,
         directories: config.directories.iter().map(directory).collect(),
         hooks: config.hooks.iter().map(hook).collect(),
-        targets: config.targets.iter().map(target).collect(),
+        targets: config.targets.iter().map(target_config).collect(),
         runner: RunnerAt::default(),
         log_keys: config.log_keys.clone(),
         state: std::env::var_os("STATE_DIRECTORY").map(PathBuf::from),
@@ -117,7 +117,8 @@ fn directory(directory: &config::Directory) -> DirectoryConfig {
     }
 }
 
-fn target(target: &config::Target) -> TargetConfig {
+/// Returns the configuration of a target.
+pub(super) fn target_config(target: &config::Target) -> TargetConfig {
     let t = target.clone();
     TargetConfig {
         client: target_settings(target),
@@ -142,7 +143,7 @@ fn target(target: &config::Target) -> TargetConfig {
 }
 
 /// Returns the settings of a target's client.
-pub(super) fn target_settings(target: &config::Target) -> scim::Settings {
+fn target_settings(target: &config::Target) -> scim::Settings {
     scim::Settings {
         url: target.url.clone(),
         credential: target.credential.clone(),

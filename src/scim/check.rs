@@ -12,12 +12,13 @@ use uuid::Uuid;
 
 use super::client::Client;
 use super::error::ScimError;
-use super::list::{ListError, list};
+use super::list::{ListError, Pages};
+use super::pace::Pace;
 use crate::http;
 use crate::model::{Address, CheckOutcome, CheckStep, TargetCredential, Timestamp, nearest};
 use crate::reconcile::provision::{
-    Capabilities, Declared, Lesson, Listing, Mapping, Method, NextPage, Outcome, Paging, Request,
-    Resource, USER, meaning,
+    Capabilities, Declared, Lesson, Listed, Listing, Mapping, Method, NextPage, Outcome, Paging,
+    Request, Resource, USER, meaning,
 };
 
 /// A certificate or token that expires sooner gives a warning.
@@ -51,24 +52,30 @@ struct Accounts {
 /// The target refused the token, so that the steps behind are left out.
 struct Unauthorized;
 
-struct Checking<'a> {
+struct Checking<'a, P> {
     client: &'a Client,
     check: &'a Check<'a>,
+    pace: &'a P,
     now: Timestamp,
     capabilities: Capabilities,
     steps: Vec<CheckStep>,
 }
 
-/// Checks a target. The steps after one that failed for all requests are left out.
-pub async fn check(client: &Client, check: &Check<'_>, now: Timestamp) -> Vec<CheckStep> {
+/// Checks a target at its pace. The steps after one that failed for all requests are left out.
+pub async fn check<P: Pace>(
+    client: &Client,
+    check: &Check<'_>,
+    pace: &P,
+    now: Timestamp,
+) -> Vec<CheckStep> {
     let capabilities = Capabilities::of(&Declared::default(), &client.settings.quirks);
-    let mut checking = Checking { client, check, now, capabilities, steps: Vec::new() };
+    let mut checking = Checking { client, check, pace, now, capabilities, steps: Vec::new() };
     // A step that stops the check is the last one, and says why.
     let _ = checking.run().await;
     checking.steps
 }
 
-impl Checking<'_> {
+impl<P: Pace> Checking<'_, P> {
     fn ok(&mut self, name: &'static str, finding: impl Into<String>) {
         self.steps.push(CheckStep::new(name, CheckOutcome::Ok, finding, None));
     }
@@ -200,7 +207,10 @@ impl Checking<'_> {
     /// Reads the `ServiceProviderConfig`. Any answer of the server proves TLS.
     async fn service(&mut self) -> bool {
         let request = Request::describe("ServiceProviderConfig");
-        let exchanged = self.client.exchange(&request, &self.capabilities, self.now).await;
+        let exchanged = match self.pace.turn().await {
+            Ok(_turn) => self.client.exchange(&request, &self.capabilities, self.now).await,
+            Err(error) => Err(error),
+        };
         let (answer, certificate) = match exchanged {
             Ok(answered) => answered,
             Err(error) => {
@@ -211,6 +221,7 @@ impl Checking<'_> {
                         "set ca-file if the certificate is from a CA of your own; otherwise ask the provider",
                     ),
                     ScimError::TimedOut(_) => ("service", "raise timeout, or ask the provider"),
+                    ScimError::Paused(_) => ("service", "check again after that time"),
                     _ => ("service", "correct the url, or ask the provider"),
                 };
                 self.fail(name, error.to_string(), remedy);
@@ -303,9 +314,8 @@ impl Checking<'_> {
 
     /// Lists all accounts.
     async fn accounts(&mut self) -> Option<Accounts> {
-        let (now, mut all) = (self.now, Vec::new());
-        let listed =
-            list(self.client, &self.capabilities, || now, |account| all.push(account)).await;
+        let mut all = Vec::new();
+        let listed = self.list(|account| all.push(account)).await;
         let (count, is_whole) = (all.len(), listed.is_ok());
         match listed {
             Ok(listed) => self.ok("list", format!("{} accounts, read whole", listed.accounts())),
@@ -485,8 +495,23 @@ impl Checking<'_> {
     /// Sends a request that reads; returns the meaning of its answer.
     async fn read(&self, request: &Request) -> Result<Outcome, ScimError> {
         debug_assert_eq!(request.method, Method::Get);
+        self.send(request).await
+    }
+
+    /// Sends a request when it is its turn; returns the meaning of its answer.
+    async fn send(&self, request: &Request) -> Result<Outcome, ScimError> {
+        let _turn = self.pace.turn().await?;
         let answer = self.client.send(request, &self.capabilities, self.now).await?;
         Ok(meaning(request, &answer))
+    }
+
+    /// Reads all accounts; gives each of them to `each`, once.
+    async fn list(&self, mut each: impl FnMut(Resource)) -> Result<Listed, ListError> {
+        let mut pages = Pages::new(&self.capabilities, self.client.settings.page_size);
+        while let Some(request) = pages.request() {
+            pages.take(self.read(&request).await?)?.into_iter().for_each(&mut each);
+        }
+        Ok(pages.finish()?)
     }
 }
 

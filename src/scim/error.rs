@@ -20,4 +20,7 @@ pub enum ScimError {
     TimedOut(Duration),
     #[error("the answer is longer than {MAX_BODY} bytes")]
     TooLong,
+    /// The request was not sent.
+    #[error("the target has asked for a pause of {}", humantime::format_duration(*.0))]
+    Paused(Duration),
 }

@@ -1,11 +1,8 @@
 //! The list of all accounts, page by page.
 
-use super::client::Client;
 use super::error::ScimError;
-use crate::model::Timestamp;
 use crate::reconcile::provision::{
     Capabilities, Listed, Listing, NextPage, Outcome, PageQuery, Partial, Request, Resource,
-    meaning,
 };
 
 /// The reason why the accounts were not listed whole. The accounts that came are valid.
@@ -62,19 +59,4 @@ impl Pages {
     pub fn finish(self) -> Result<Listed, Partial> {
         self.listing.finish()
     }
-}
-
-/// Reads all accounts; gives each of them to `each`, once.
-pub async fn list(
-    client: &Client,
-    capabilities: &Capabilities,
-    now: impl Fn() -> Timestamp,
-    mut each: impl FnMut(Resource),
-) -> Result<Listed, ListError> {
-    let mut pages = Pages::new(capabilities, client.settings.page_size);
-    while let Some(request) = pages.request() {
-        let answer = client.send(&request, capabilities, now()).await?;
-        pages.take(meaning(&request, &answer))?.into_iter().for_each(&mut each);
-    }
-    Ok(pages.finish()?)
 }

@@ -8,9 +8,11 @@ mod check;
 mod client;
 mod error;
 mod list;
+mod pace;
 mod redaction;
 
 pub use check::{Check, check};
 pub use client::{Client, Settings};
 pub use error::ScimError;
-pub use list::{ListError, Pages, list};
+pub use list::{ListError, Pages};
+pub use pace::Pace;

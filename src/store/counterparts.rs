@@ -343,6 +343,24 @@ impl Store {
         writing.commit().await
     }
 
+    /// Makes counterparts due that were refused by a fault of the target.
+    pub async fn retry_counterparts(
+        &self,
+        target: &TargetName,
+        users: &BTreeSet<UserId>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut writing = self.begin().await?;
+        for piece in pieces(users.iter().map(|user| user.0)) {
+            let sql = Sql::new("UPDATE counterparts SET attempts = 0, due_at = ").bind(now);
+            let sql = sql.push(" WHERE due_at > ").bind(now).push(" AND target = ");
+            let sql = sql.bind(target.as_str()).push(" AND user_id IN ").list(piece);
+            sql.execute(&mut *writing.tx).await.doing("make counterparts due")?;
+        }
+        writing.has_news = true;
+        writing.commit().await
+    }
+
     /// Returns the user whose account has a name, if it is a counterpart.
     pub async fn holder_of_name(
         &self,

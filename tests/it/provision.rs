@@ -23,6 +23,7 @@ use crate::targets::mapping;
 
 mod answers;
 mod groups;
+mod health;
 mod killed;
 mod law;
 mod leavers;

@@ -9,10 +9,10 @@ use rosterd::model::{
     Address, CheckOutcome, CheckStep, RemoteId, TargetCredential, Timestamp, nearest,
 };
 use rosterd::reconcile::provision::{
-    AttributePath, Capabilities, DEFAULT_MAPPING, Declared, Mapping, Outcome, Paging, Partial,
-    Quirks, Request, Resource, Template, fields, meaning,
+    AttributePath, Capabilities, DEFAULT_MAPPING, Declared, Listed, Mapping, Outcome, Paging,
+    Partial, Quirks, Request, Resource, Template, fields, meaning,
 };
-use rosterd::scim::{self, Check, Client, ListError, ScimError, Settings};
+use rosterd::scim::{self, Check, Client, ListError, Pages, ScimError, Settings};
 use scimsim::{Fault, Manners, Sim};
 
 /// A client of a simulated target, with its token file.
@@ -56,7 +56,32 @@ pub(crate) async fn checked(
         unique: rosterd::clock::Clock::system().new_id(),
         trial,
     };
-    scim::check(client, &check, rosterd::clock::Clock::system().now()).await
+    scim::check(client, &check, &NoPace, rosterd::clock::Clock::system().now()).await
+}
+
+/// A pace without a limit.
+struct NoPace;
+
+impl scim::Pace for NoPace {
+    type Turn = ();
+
+    async fn turn(&self) -> Result<(), ScimError> {
+        Ok(())
+    }
+}
+
+/// Reads all accounts; gives each of them to `each`, once.
+pub(crate) async fn list(
+    client: &Client,
+    capabilities: &Capabilities,
+    mut each: impl FnMut(Resource),
+) -> Result<Listed, ListError> {
+    let mut pages = Pages::new(capabilities, client.settings().page_size);
+    while let Some(request) = pages.request() {
+        let answer = client.send(&request, capabilities, Timestamp::default()).await?;
+        pages.take(meaning(&request, &answer))?.into_iter().for_each(&mut each);
+    }
+    Ok(pages.finish()?)
 }
 
 /// Returns the outcome and the finding of a step.
@@ -105,8 +130,7 @@ impl Desk {
     async fn list(&self, paging: Paging) -> (usize, Result<u64, String>) {
         let capabilities = Capabilities { paging, ..capabilities(&self.client) };
         let mut seen = 0;
-        let listed =
-            scim::list(&self.client, &capabilities, Timestamp::default, |_| seen += 1).await;
+        let listed = list(&self.client, &capabilities, |_| seen += 1).await;
         (seen, listed.map(|l| l.accounts()).map_err(|error| error.to_string()))
     }
 
@@ -503,7 +527,7 @@ async fn a_throttled_list_says_so() {
     let desk = Desk::start().await;
     desk.sim.fail(Fault::answer("GET", 429, &[("retry-after", "7")], "").at("Users"));
     let capabilities = capabilities(&desk.client);
-    let listed = scim::list(&desk.client, &capabilities, Timestamp::default, drop).await;
+    let listed = list(&desk.client, &capabilities, drop).await;
     let Err(ListError::Answered(Outcome::Retry { after, is_down, .. })) = listed else {
         panic!("{listed:?}")
     };

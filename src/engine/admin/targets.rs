@@ -11,7 +11,6 @@ use crate::model::{
     RemoteId, TargetName, Timestamp, Trigger, User, UserId, words,
 };
 use crate::reconcile::provision::Permission;
-use crate::scim;
 use crate::store::{
     CounterpartCounts, CounterpartFilter, RefusalKind, Run, Settled, SettledBy, TargetState,
     UnmanagedAccount,
@@ -136,7 +135,7 @@ impl Engine {
         let counts = self.store.counterpart_counts(name).await?;
         let (unmanaged, left) = self.store.unmanaged_counts(name).await?;
         let held = self.store.current_plan(&name.into()).await?.map_or(0, |plan| plan.count);
-        let down = target.work.down.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let down = target.health().reported();
         let failed_run =
             target.work.failed_run.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let condition = match (&state.refused, down.as_ref().or(failed_run.as_ref())) {
@@ -242,14 +241,7 @@ impl Engine {
 
     /// Checks what a target needs, with the connection and the secret of the daemon. Only reads.
     pub async fn check_target(&self, name: &str) -> Result<Vec<CheckStep>, EngineError> {
-        let target = self.target(name)?;
-        let check = scim::Check {
-            mapping: &target.config.mapping,
-            token_expires: target.config.token_expires,
-            unique: self.clock.new_id(),
-            trial: None,
-        };
-        Ok(scim::check(&target.client, &check, self.clock.now()).await)
+        Ok(self.target(name)?.check(None, &self.clock).await)
     }
 
     /// Returns the steps that a run would take for a user at each target of its account, or the reason

@@ -2,11 +2,16 @@
 
 use std::sync::PoisonError;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
 use crate::engine::Engine;
 use crate::engine::targets::Target;
 use crate::engine::targets::exchange::{Exchange, Halt};
-use crate::model::{CounterpartRow, Lane};
-use crate::reconcile::provision::{Account, Capabilities, Declared, Outcome, Request};
+use crate::model::{CounterpartRow, Lane, UserId};
+use crate::reconcile::provision::{
+    Account, Capabilities, Declared, Outcome, Request, Verdict, Vote,
+};
 use crate::store::RefusalKind;
 
 /// Accounts that are asked for.
@@ -27,28 +32,31 @@ impl Engine {
     /// secret, and in each run.
     pub(in crate::engine) async fn recognise(&self, target: &Target) -> Result<Recognition, Halt> {
         let secret = target.client.secret_identity();
-        let known = target.recognised.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if known.is_some() && known == secret {
+        if target.has_recognised(secret.as_deref()) {
             return Ok(Recognition::Ours);
         }
-        self.discover(target).await?;
-        match self.look_at_canaries(target, secret.as_deref()).await {
-            Ok(true) => {
-                *target.recognised.lock().unwrap_or_else(PoisonError::into_inner) = secret;
-                Ok(Recognition::Ours)
+        match self.ask_canaries(target, secret.as_deref()).await {
+            Ok(Verdict::Ours) => {}
+            Ok(Verdict::Foreign(reasons)) => {
+                let reason = format!(
+                    "the target shows none of the accounts by which it is recognised, so that it may be another one: {reasons}"
+                );
+                self.refuse(target, RefusalKind::Foreign, &reason).await;
+                return Ok(Recognition::Refused(reason));
             }
-            Ok(false) => {
-                let reason = "the target shows none of the accounts by which it is recognised, so that it may be another one";
-                self.refuse(target, RefusalKind::Foreign, reason).await;
-                Ok(Recognition::Refused(reason.to_owned()))
+            Ok(Verdict::Unknown(reasons)) => {
+                let reason = format!("the target cannot be recognised: {reasons}");
+                return Ok(Recognition::Unknown(reason));
             }
             Err(Halt::Unauthorized(reason)) => {
                 self.refuse(target, RefusalKind::Unauthorized, &reason).await;
-                Ok(Recognition::Refused(reason))
+                return Ok(Recognition::Refused(reason));
             }
-            Err(Halt::Later { reason, .. }) => Ok(Recognition::Unknown(reason)),
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
         }
+        self.discover(target).await?;
+        *target.recognised.lock().unwrap_or_else(PoisonError::into_inner) = secret;
+        Ok(Recognition::Ours)
     }
 
     /// Reads the capabilities that the service declares. A capability that an answer disproved stays
@@ -75,37 +83,55 @@ impl Engine {
         Ok(())
     }
 
-    async fn look_at_canaries(&self, target: &Target, secret: Option<&str>) -> Result<bool, Halt> {
+    /// Asks for the canaries at once, so that a silent target costs one time limit. The first one that
+    /// is ours is enough.
+    async fn ask_canaries(&self, target: &Target, secret: Option<&str>) -> Result<Verdict, Halt> {
         if target.is_trusted(secret) {
-            return Ok(true);
+            return Ok(Verdict::Ours);
         }
         let canaries = self.store.canary_counterparts(&target.config.name, CANARIES).await?;
-        let exchange = Exchange::new(self, target, Lane::Leaver);
-        // One account that cannot be read says nothing about the others.
-        let mut unread = None;
-        for canary in &canaries {
-            let Some(id) = &canary.account.id else { continue };
-            let outcome = match exchange.ask(&Request::read(id)).await {
-                Err(halt @ Halt::Later { .. }) => {
-                    unread = Some(halt);
-                    continue;
-                }
-                outcome => outcome?,
-            };
-            match outcome {
-                Outcome::Done(resource) => {
-                    let account = Account::of(resource, &target.config.mapping);
-                    if account.is_some_and(|account| is_ours(&account, canary)) {
-                        return Ok(true);
-                    }
-                }
-                Outcome::NotFound => {}
-                // Some services call an id malformed that they do not know.
-                Outcome::Refused(refusal) if refusal.status == 400 => {}
-                other => return Err(Halt::unexpected(&other)),
+        let mut asking: FuturesUnordered<_> =
+            canaries.iter().map(|canary| self.ask_canary(target, canary)).collect();
+        let mut votes = Vec::new();
+        while let Some(voted) = asking.next().await {
+            let Some(voted) = voted? else { continue };
+            let is_ours = voted.1 == Vote::Ours;
+            votes.push(voted);
+            if is_ours {
+                break;
             }
         }
-        unread.map_or(Ok(canaries.is_empty()), Err)
+        votes.sort_by_key(|(user, _)| *user);
+        Ok(Verdict::of(&votes))
+    }
+
+    /// Returns the vote of one canary; `None` if it has no id.
+    async fn ask_canary(
+        &self,
+        target: &Target,
+        canary: &CounterpartRow,
+    ) -> Result<Option<(UserId, Vote)>, Halt> {
+        let Some(id) = &canary.account.id else { return Ok(None) };
+        let exchange = Exchange::new(self, target, Lane::Leaver);
+        let vote = match exchange.ask(&Request::read(id)).await {
+            Ok(Outcome::Done(resource)) => {
+                let account = Account::of(resource, &target.config.mapping);
+                if account.is_some_and(|account| is_ours(&account, canary)) {
+                    Vote::Ours
+                } else {
+                    Vote::Missing("the target shows another account".to_owned())
+                }
+            }
+            Ok(Outcome::NotFound) => Vote::Missing("the target has no such account".to_owned()),
+            // Some services call an id malformed that they do not know.
+            Ok(Outcome::Refused(refusal)) if refusal.status == 400 => {
+                Vote::Missing(refusal.to_string())
+            }
+            Ok(other) => Vote::Unread(Halt::unexpected(&other).to_string()),
+            Err(Halt::Later { reason, .. }) => Vote::Unread(reason),
+            Err(halt) => return Err(halt),
+        };
+        Ok(Some((canary.account.user, vote)))
     }
 }
 

@@ -1,12 +1,14 @@
 //! The exchange of one request with a target, at its pace.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::clock::Clock;
 use crate::engine::targets::Target;
+use crate::engine::targets::health::Evidence;
 use crate::engine::targets::pace::{TaskLane, Turn};
 use crate::engine::{Engine, EngineError};
 use crate::model::Lane;
@@ -57,6 +59,9 @@ impl From<ScimError> for Halt {
             ScimError::Unreachable(_) | ScimError::TimedOut(_) | ScimError::TooLong => {
                 Self::Later { reason: error.to_string(), after: None, extent: Extent::Target }
             }
+            ScimError::Paused(time) => {
+                Self::Later { reason: error.to_string(), after: Some(time), extent: Extent::Busy }
+            }
         }
     }
 }
@@ -88,6 +93,28 @@ impl Halt {
     }
 }
 
+impl Target {
+    /// Waits until the target wants requests again, and then for the turn of one.
+    pub(super) async fn turn(&self, task: &TaskLane, clock: &Clock) -> Result<Turn<'_>, ScimError> {
+        let rest = || self.pace.rest(clock.passed());
+        loop {
+            let wait = rest();
+            if wait > MAX_PATIENCE {
+                return Err(ScimError::Paused(wait));
+            }
+            if !wait.is_zero() {
+                sleep(wait.min(REST_INTERVAL)).await;
+                continue;
+            }
+            let turn = self.pace.turn(task).await;
+            // The target may have become busy meanwhile.
+            if rest().is_zero() {
+                return Ok(turn);
+            }
+        }
+    }
+}
+
 /// The requests of one task to a target.
 pub(in crate::engine) struct Exchange<'a> {
     pub(in crate::engine) engine: &'a Engine,
@@ -96,6 +123,8 @@ pub(in crate::engine) struct Exchange<'a> {
     /// How often a busy target is asked again. A run repeats a page, and a push its whole work.
     patience: u32,
     sent: AtomicU64,
+    /// The strongest statement of the answers so far.
+    evidence: Mutex<Evidence>,
 }
 
 impl<'a> Exchange<'a> {
@@ -105,7 +134,8 @@ impl<'a> Exchange<'a> {
 
     /// Returns the requests of a task whose lane may change.
     pub(super) fn of_task(engine: &'a Engine, target: &'a Target, lane: Arc<TaskLane>) -> Self {
-        Self { engine, target, lane, patience: 0, sent: AtomicU64::new(0) }
+        let (sent, evidence) = (AtomicU64::new(0), Mutex::default());
+        Self { engine, target, lane, patience: 0, sent, evidence }
     }
 
     pub(in crate::engine) fn patient(self, patience: u32) -> Self {
@@ -117,20 +147,15 @@ impl<'a> Exchange<'a> {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Waits until the target wants requests again, and then for the turn of one.
-    async fn turn(&self) -> Turn<'a> {
-        let rest = || self.target.pace.rest(self.engine.clock.passed());
-        loop {
-            let wait = rest();
-            if !wait.is_zero() {
-                sleep(wait.min(REST_INTERVAL)).await;
-                continue;
-            }
-            let turn = self.target.pace.turn(&self.lane).await;
-            // The target may have become busy meanwhile.
-            if rest().is_zero() {
-                return turn;
-            }
+    /// Returns the statement that the answers make about the target.
+    pub(super) fn evidence(&self) -> Evidence {
+        self.evidence.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, evidence: Evidence) {
+        let mut known = self.evidence.lock().unwrap_or_else(PoisonError::into_inner);
+        if evidence > *known {
+            *known = evidence;
         }
     }
 
@@ -145,12 +170,7 @@ impl<'a> Exchange<'a> {
         let mut lessons = 0..2;
         while lessons.next().is_some() {
             let capabilities = self.capabilities().await?;
-            let rest = self.target.pace.rest(self.engine.clock.passed());
-            if rest > MAX_PATIENCE {
-                let reason = "the target has asked for a pause".to_owned();
-                return Err(Halt::Later { reason, after: Some(rest), extent: Extent::Busy });
-            }
-            let turn = self.turn().await;
+            let turn = self.target.turn(&self.lane, &self.engine.clock).await?;
             let now = self.engine.clock.now();
             let begun = tokio::time::Instant::now();
             self.sent.fetch_add(1, Ordering::Relaxed);
@@ -164,8 +184,9 @@ impl<'a> Exchange<'a> {
                 &outcome,
                 begun.elapsed(),
             );
-            let answer = answer?;
-            match meaning(request, &answer) {
+            let outcome = meaning(request, &answer?);
+            self.note(Evidence::of(request.operation, &outcome));
+            match outcome {
                 Outcome::Learned(lesson @ Lesson::PlainJson) if capabilities.scim_json => {
                     self.engine.learn(self.target, lesson).await?;
                 }

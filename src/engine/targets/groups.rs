@@ -10,7 +10,7 @@ use sha2::Digest as _;
 
 use crate::engine::Engine;
 use crate::engine::targets::Target;
-use crate::engine::targets::exchange::{Exchange, Halt};
+use crate::engine::targets::exchange::{Exchange, Extent, Halt};
 use crate::model::{Lane, RemoteId, TargetGroup};
 use crate::reconcile::provision::{Outcome, Permission, Request, Resource};
 use crate::store::Member;
@@ -20,28 +20,33 @@ const BATCH: u64 = 100;
 
 impl Engine {
     /// Brings the groups of a target up to date. Under rules that wait for approval, they stay as
-    /// they are.
-    pub(in crate::engine) async fn sync_groups(&self, target: &Target) -> Result<(), Halt> {
+    /// they are. Returns whether the target refused a request, which is repeated later: some targets
+    /// do not know a new account for a while.
+    pub(in crate::engine) async fn sync_groups(&self, target: &Target) -> Result<bool, Halt> {
         let state = self.target_state(target).await?;
         if Self::permission(target, &state) != Permission::All {
-            return Ok(());
+            return Ok(false);
         }
         let mut problems = Vec::new();
         for group in &target.config.groups {
-            if let Some(problem) = self.sync_group(target, group).await? {
-                problems.push(problem);
+            match self.sync_group(target, group).await {
+                Err(halt @ Halt::Later { extent: Extent::Account, .. }) => {
+                    problems.push(Problem::refused(target, group, &halt));
+                }
+                done => problems.extend(done?),
             }
         }
-        *target.work.group_problems.lock().unwrap_or_else(PoisonError::into_inner) = problems;
-        Ok(())
+        let is_refused = problems.iter().any(|problem| problem.is_refused);
+        let texts = problems.into_iter().map(|problem| problem.text).collect();
+        *target.work.group_problems.lock().unwrap_or_else(PoisonError::into_inner) = texts;
+        Ok(is_refused)
     }
 
-    /// Returns the reason why a group cannot be brought up to date.
     async fn sync_group(
         &self,
         target: &Target,
         group: &TargetGroup,
-    ) -> Result<Option<String>, Halt> {
+    ) -> Result<Option<Problem>, Halt> {
         let exchange = Exchange::new(self, target, Lane::Change);
         let name = &target.config.name;
         let Some(followed) = self.followed(target).await? else { return Ok(None) };
@@ -76,7 +81,7 @@ impl Engine {
 
 impl Exchange<'_> {
     /// Returns the id of a group: configured, known, found by our `externalId`, or created.
-    async fn group(&self, group: &TargetGroup) -> Result<Result<RemoteId, String>, Halt> {
+    async fn group(&self, group: &TargetGroup) -> Result<Result<RemoteId, Problem>, Halt> {
         if let Some(id) = &group.id {
             return Ok(Ok(id.clone()));
         }
@@ -99,11 +104,11 @@ impl Exchange<'_> {
         let id = match (ours.and_then(|ours| ours.id()), of_name.first()) {
             (Some(id), _) => RemoteId(id),
             (None, Some(other)) => {
-                return Ok(Err(format!(
+                return Ok(Err(Problem::lasting(format!(
                     "{name}: a group \"{}\" exists, and rosterd did not create it: to use it, add id = \"{}\" to its [[target.group]]",
                     group.name,
                     other.id().unwrap_or_default()
-                )));
+                ))));
             }
             (None, None) => {
                 match self.ask(&Request::create_group(&group.name, &external_id)).await? {
@@ -122,7 +127,7 @@ impl Exchange<'_> {
         group: &TargetGroup,
         id: &RemoteId,
         joining: &[Member],
-    ) -> Result<Result<(), String>, Halt> {
+    ) -> Result<Result<(), Problem>, Halt> {
         let name = &self.target.config.name;
         let ids: Vec<&RemoteId> = joining.iter().map(|(_, id)| id).collect();
         match self.ask(&Request::add_members(id, &ids)).await? {
@@ -143,21 +148,40 @@ impl Exchange<'_> {
         Ok(if lost == 0 {
             Ok(())
         } else {
-            Err(format!(
+            // It is not repeated by itself, because the target may lose members each time.
+            Err(Problem::lasting(format!(
                 "{name}: the group \"{}\" does not show {lost} of {} members that were added: ask the provider; rosterctl target sync {name} tries again",
                 group.name,
                 joining.len()
-            ))
+            )))
         })
     }
 }
 
-fn refused(target: &Target, group: &TargetGroup, outcome: &Outcome) -> String {
-    let (name, halt) = (&target.config.name, Halt::unexpected(outcome));
-    format!(
-        "{name}: the group \"{}\" cannot be brought up to date: {halt}; rosterctl target sync {name} tries again",
-        group.name
-    )
+/// The reason why a group cannot be brought up to date.
+struct Problem {
+    text: String,
+    /// The target refused a request, and may accept it later.
+    is_refused: bool,
+}
+
+impl Problem {
+    /// Returns a problem that an operator or a run has to end.
+    fn lasting(text: String) -> Self {
+        Self { text, is_refused: false }
+    }
+
+    fn refused(target: &Target, group: &TargetGroup, halt: &Halt) -> Self {
+        let (name, group) = (&target.config.name, &group.name);
+        let text = format!(
+            "{name}: the group \"{group}\" cannot be brought up to date, and is tried again: {halt}; rosterctl target sync {name} tries at once"
+        );
+        Self { text, is_refused: true }
+    }
+}
+
+fn refused(target: &Target, group: &TargetGroup, outcome: &Outcome) -> Problem {
+    Problem::refused(target, group, &Halt::unexpected(outcome))
 }
 
 /// Returns the `externalId` of our group: a UUID of target and name.

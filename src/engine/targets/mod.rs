@@ -9,9 +9,11 @@
 //! place that changes a target, and it decides by the state of the moment.
 
 pub(in crate::engine) mod canaries;
+mod check;
 mod creation;
 pub(in crate::engine) mod exchange;
 pub(in crate::engine) mod groups;
+mod health;
 mod pace;
 pub(in crate::engine) mod push;
 pub(in crate::engine) mod record;
@@ -41,6 +43,7 @@ use crate::reconcile::{Exclude, Limits};
 use crate::scim::{self, Client};
 use crate::store::{Follower, ScopeState, TargetState};
 
+use health::Health;
 use pace::Pace;
 
 /// The configuration of a target.
@@ -124,6 +127,17 @@ impl Target {
         *self.work.trusted.lock().unwrap_or_else(PoisonError::into_inner) = trusted;
     }
 
+    /// Returns whether the target showed our accounts with this secret.
+    pub(in crate::engine) fn has_recognised(&self, secret: Option<&str>) -> bool {
+        let known = self.recognised.lock().unwrap_or_else(PoisonError::into_inner);
+        known.is_some() && known.as_deref() == secret
+    }
+
+    /// Returns the health, locked.
+    pub(in crate::engine) fn health(&self) -> std::sync::MutexGuard<'_, Health> {
+        self.work.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns whether an operator takes this URL with this secret for the right service.
     fn is_trusted(&self, secret: Option<&str>) -> bool {
         let trusted = self.work.trusted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -159,8 +173,7 @@ pub(in crate::engine) struct TargetWork {
     pub(in crate::engine) has_group_work: AtomicBool,
     /// Why groups cannot be brought up to date.
     pub(in crate::engine) group_problems: Mutex<Vec<String>>,
-    /// Why the target cannot be used, since when.
-    pub(in crate::engine) down: Mutex<Option<(String, Timestamp)>>,
+    pub(in crate::engine) health: Mutex<Health>,
     /// Why the last full run failed, and when.
     pub(in crate::engine) failed_run: Mutex<Option<(String, Timestamp)>>,
 }

@@ -1,7 +1,8 @@
 //! The push: does what is due for counterparts, woken by the commit of an event.
 //!
 //! A target that is down would refuse every other request, too. It is paused, then tried with a
-//! single counterpart. A deactivation is never given up, and waits for no other counterpart.
+//! single counterpart. A deactivation is never given up, and waits for no other counterpart. See
+//! [`super::health`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -16,6 +17,7 @@ use crate::engine::backoff::{MAX_BACKOFF, backoff, jitter};
 use crate::engine::targets::Target;
 use crate::engine::targets::canaries::Recognition;
 use crate::engine::targets::exchange::{Exchange, Extent, Halt};
+use crate::engine::targets::health::{Evidence, HealthChange};
 use crate::engine::targets::pace::TaskLane;
 use crate::engine::targets::work::Work;
 use crate::model::{
@@ -33,9 +35,6 @@ const SECRET_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Maximum backoff of a deactivation.
 const MAX_LEAVER_BACKOFF: Duration = Duration::from_mins(5);
-
-/// Maximum pause of a target that is down, unless it asks for a longer one.
-const MAX_PAUSE: Duration = Duration::from_mins(1);
 
 /// Outages at the request of a leaver after which it backs off.
 const MAX_OUTAGES: u32 = 10;
@@ -56,16 +55,21 @@ struct PushState {
     users: Users,
     /// Shared with the task that brings the groups up to date.
     grouping: Arc<()>,
-    failures: u32,
-    is_down: bool,
-    /// The elapsed time of this process at which the pause after a failure ends.
+    /// Refusals of work on groups in a row.
+    group_failures: u32,
+    /// The elapsed time of this process before which refused work on groups is not repeated.
+    groups_until: Duration,
+    /// The elapsed time of this process at which the pause after an error of rosterd itself ends.
     paused_until: Duration,
 }
 
 /// A task that succeeded.
 enum Task {
     Counterpart,
-    Groups,
+    Groups {
+        /// The target refused a request about a group.
+        is_refused: bool,
+    },
 }
 
 /// The users whose counterparts are being worked on.
@@ -87,12 +91,12 @@ struct Slots {
 
 impl PushState {
     /// Returns the free slots. Leavers have slots of their own, so that they wait for no other work.
-    fn slots(&self, concurrency: usize) -> Slots {
-        let slots = if self.is_down { 1 } else { concurrency };
+    fn slots(&self, target: &Target, passed: Duration) -> Slots {
+        let slots = target.health().slots(target.config.concurrency, passed);
         let users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         let leavers = users.values().filter(|lane| lane.get() == Lane::Leaver).count();
         let others = users.len() - leavers + Arc::strong_count(&self.grouping) - 1;
-        Slots { leavers: slots.saturating_sub(leavers), others: slots.saturating_sub(others) }
+        Slots { leavers: slots.0.saturating_sub(leavers), others: slots.1.saturating_sub(others) }
     }
 }
 
@@ -119,6 +123,7 @@ impl Engine {
         let name = &target.config.name;
         let mut news = self.store.news();
         let mut state = PushState::default();
+        target.health().end_waits();
         target.work.has_group_work.store(true, Ordering::Release);
         while !target.cancel.is_cancelled() {
             news.borrow_and_update();
@@ -159,8 +164,8 @@ impl Engine {
         if !self.is_trusted() {
             return Ok(SECRET_INTERVAL);
         }
-        let now = self.clock.now();
-        let pause = state.paused_until.saturating_sub(self.clock.passed());
+        let (now, passed) = (self.clock.now(), self.clock.passed());
+        let pause = state.paused_until.saturating_sub(passed).max(target.health().wait(passed));
         if !pause.is_zero() {
             return Ok(pause);
         }
@@ -178,9 +183,16 @@ impl Engine {
             return Ok(SECRET_INTERVAL);
         }
         let Some(followed) = self.followed(target).await? else { return Ok(MAX_WAIT) };
-        let mut slots = state.slots(target.config.concurrency);
+        let secret = target.client.secret_identity();
+        if target.has_recognised(secret.as_deref()) {
+            target.health().was_recognised();
+        }
+        let reserved = target.health().wait_of_others(passed);
+        // Without work, the next event is the end of a wait.
+        let idle = if reserved.is_zero() { MAX_WAIT } else { reserved };
+        let mut slots = state.slots(target, passed);
         let last = match slots {
-            Slots { leavers: 0, others: 0 } => return Ok(MAX_WAIT),
+            Slots { leavers: 0, others: 0 } => return Ok(idle),
             Slots { others: 0, .. } => Lane::Leaver,
             Slots { .. } => Lane::Run,
         };
@@ -190,27 +202,19 @@ impl Engine {
         let due = self.store.due_counterparts(name, now, last, BATCH).await?;
         // Work on groups stays noted until the rules are accepted.
         let permission = Self::permission(target, &stored);
-        if due.is_empty() && permission == Permission::All && self.start_groups(target, state) {
+        let has_groups = permission == Permission::All && reserved.is_zero();
+        if due.is_empty() && has_groups && self.start_groups(target, state) {
             return Ok(MAX_WAIT);
         }
         if due.is_empty() {
+            let groups = state.groups_until.saturating_sub(passed);
+            let idle = if groups.is_zero() { idle } else { idle.min(groups) };
             // Due work without a slot waits for the end of other work.
             let next = self.store.next_counterpart(name, now).await?;
-            return Ok(next.map_or(MAX_WAIT, |at| at.since(now)));
+            return Ok(next.map_or(idle, |at| at.since(now).min(idle)));
         }
-        let due = match self.recognise(target).await? {
-            Recognition::Ours => due,
-            Recognition::Refused(_) => return Ok(SECRET_INTERVAL),
-            Recognition::Unknown(reason) => {
-                let is_leaver = |row: &CounterpartRow| row.due.lane == Some(Lane::Leaver);
-                let leavers: Vec<_> = due.into_iter().filter(is_leaver).collect();
-                if leavers.is_empty() {
-                    return Ok(self.pauses(target, state, &reason, None).await);
-                }
-                leavers
-            }
-        };
-        let is_probe = state.is_down;
+        let Some(due) = self.recognised(target, due).await? else { return Ok(SECRET_INTERVAL) };
+        let is_probe = target.health().is_down();
         for row in due {
             let (user, lane) = (row.account.user, row.due.lane.unwrap_or(Lane::Run));
             let mut users = state.users.lock().unwrap_or_else(PoisonError::into_inner);
@@ -246,13 +250,46 @@ impl Engine {
                 Ok(Task::Counterpart)
             });
         }
-        Ok(MAX_WAIT)
+        // The target may have proved unrecognisable meanwhile.
+        let reserved = target.health().wait_of_others(passed);
+        Ok(if reserved.is_zero() { MAX_WAIT } else { reserved })
+    }
+
+    /// Returns the due counterparts that may be worked on: those of leavers alone while no answer tells
+    /// whether the target has our accounts. `None` if the target gets no request at all.
+    async fn recognised(
+        &self,
+        target: &Target,
+        due: Vec<CounterpartRow>,
+    ) -> Result<Option<Vec<CounterpartRow>>, Halt> {
+        let passed = self.clock.passed();
+        let is_leaver = |row: &CounterpartRow| row.due.lane == Some(Lane::Leaver);
+        // Leavers are not delayed by the same question again and again.
+        let is_unknown = target.health().is_unrecognised(passed, due.iter().any(is_leaver));
+        if !is_unknown {
+            match self.recognise(target).await? {
+                Recognition::Ours => {
+                    target.health().was_recognised();
+                    self.report_health(target).await;
+                    return Ok(Some(due));
+                }
+                Recognition::Refused(_) => return Ok(None),
+                Recognition::Unknown(reason) => {
+                    let passed = self.clock.passed();
+                    target.health().was_not_recognised(&target.config.name, reason, passed);
+                    self.report_health(target).await;
+                }
+            }
+        }
+        Ok(Some(due.into_iter().filter(is_leaver).collect()))
     }
 
     /// Starts the work on groups, if there is any and no account is being worked on. Members follow
     /// after their accounts.
     fn start_groups(self: &Arc<Self>, target: &Arc<Target>, state: &mut PushState) -> bool {
-        let is_idle = state.under_way.is_empty() && !target.config.groups.is_empty();
+        let is_idle = state.under_way.is_empty()
+            && !target.config.groups.is_empty()
+            && state.groups_until <= self.clock.passed();
         if !is_idle || !target.work.has_group_work.swap(false, Ordering::AcqRel) {
             return false;
         }
@@ -264,7 +301,7 @@ impl Engine {
                 target.work.has_group_work.store(true, Ordering::Release);
             }
             drop(grouping);
-            done.map(|()| Task::Groups)
+            done.map(|is_refused| Task::Groups { is_refused })
         });
         true
     }
@@ -285,7 +322,15 @@ impl Engine {
         let done = exchange.work(&mut work, followed, permission).await;
         let now = self.clock.now();
         let name = &target.config.name;
+        let (again, is_refusing) = self.take_evidence(exchange, &work.row, &done);
         match &done {
+            // The fault is one of the target, and no user is blamed. Leavers have their own backoff.
+            Ok(()) | Err(Halt::Later { extent: Extent::Account, .. })
+                if is_refusing && work.row.due.lane != Some(Lane::Leaver) =>
+            {
+                work.row.problem = former;
+                work.row.due = still_due(&work.row, now);
+            }
             Ok(()) => work.row.due = after_work(&work.row, now),
             Err(Halt::Later { reason, after, extent }) => {
                 work.row.due = match extent {
@@ -312,6 +357,9 @@ impl Engine {
         }
         let settled = work.settled(SettledBy::Push);
         self.store.settle(name, std::slice::from_ref(&settled), &self.clock).await?;
+        if !again.is_empty() {
+            self.store.retry_counterparts(name, &again, now).await?;
+        }
         let mut frees_a_name = settled.before.user_name != settled.after.user_name;
         // The holder may have given the name up before this row said that it waits for it.
         if let Some((wanted, holder)) = &work.contested {
@@ -327,6 +375,28 @@ impl Engine {
         done
     }
 
+    /// Takes the evidence of the work on one counterpart. Returns the users to try again, and whether
+    /// this one was refused by a fault of the target.
+    fn take_evidence(
+        &self,
+        exchange: &Exchange<'_>,
+        row: &CounterpartRow,
+        done: &Result<(), Halt>,
+    ) -> (BTreeSet<UserId>, bool) {
+        let is_about_account =
+            matches!(done, Ok(()) | Err(Halt::Later { extent: Extent::Account, .. }));
+        if !is_about_account {
+            return (BTreeSet::new(), false);
+        }
+        let evidence = exchange.evidence();
+        let target = exchange.target;
+        let lane = row.due.lane.unwrap_or(Lane::Run);
+        let mut health = target.health();
+        let passed = self.clock.passed();
+        let again = health.note(&target.config.name, (row.account.user, lane), &evidence, passed);
+        (again, matches!(evidence, Evidence::Refused(_)) && health.is_refusing())
+    }
+
     /// Takes the end of one piece of work.
     async fn ended(
         &self,
@@ -336,15 +406,16 @@ impl Engine {
     ) {
         let name = &target.config.name;
         match ended {
-            Ok(Ok(task)) => {
-                if matches!(task, Task::Counterpart) {
-                    target.work.has_group_work.store(true, Ordering::Release);
-                }
-                self.is_up(target, state).await;
+            Ok(Ok(Task::Counterpart)) => {
+                target.work.has_group_work.store(true, Ordering::Release);
+            }
+            Ok(Ok(Task::Groups { is_refused })) => {
+                target.health().answers();
+                self.ended_groups(target, state, is_refused);
             }
             Ok(Err(Halt::Later { extent: Extent::Account, .. })) => {}
             Ok(Err(Halt::Later { reason, after, .. })) => {
-                self.pauses(target, state, &reason, after).await;
+                target.health().fails(name, reason, after, self.clock.passed());
             }
             Ok(Err(Halt::Unauthorized(reason))) => {
                 self.refuse(target, RefusalKind::Unauthorized, &reason).await;
@@ -358,46 +429,37 @@ impl Engine {
                 state.paused_until = self.clock.passed() + SECRET_INTERVAL;
             }
         }
+        self.report_health(target).await;
     }
 
-    /// Lets a target that cannot be used rest, and returns for how long.
-    async fn pauses(
-        &self,
-        target: &Target,
-        state: &mut PushState,
-        reason: &str,
-        after: Option<Duration>,
-    ) -> Duration {
-        state.failures = state.failures.saturating_add(1);
-        let jitter = jitter(target.config.name.as_str(), 0, state.failures);
-        let wait = backoff(state.failures - 1, jitter)
-            .min(MAX_PAUSE)
-            .max(after.unwrap_or_default().min(MAX_BACKOFF));
-        state.paused_until = self.clock.passed() + wait;
-        if !std::mem::replace(&mut state.is_down, true) {
-            self.is_unreachable(target, reason, self.clock.now()).await;
-        }
-        wait
-    }
-
-    async fn is_up(&self, target: &Target, state: &mut PushState) {
-        let was_down = std::mem::take(&mut state.is_down);
-        (state.failures, state.paused_until) = (0, Duration::ZERO);
-        let down = target.work.down.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if !was_down || down.is_none() {
+    /// Takes the end of work on groups, which is repeated after a refusal.
+    fn ended_groups(&self, target: &Target, state: &mut PushState, is_refused: bool) {
+        if !is_refused {
+            (state.group_failures, state.groups_until) = (0, Duration::ZERO);
             return;
         }
-        let name = &target.config.name;
-        tracing::info!(scim_target = %name, "{name}: the target answers again");
-        self.tell(target, "target.recovered", serde_json::json!({})).await;
+        let jitter = jitter(target.config.name.as_str(), 0, state.group_failures);
+        state.groups_until = self.clock.passed() + backoff(state.group_failures, jitter);
+        state.group_failures = state.group_failures.saturating_add(1);
+        target.work.has_group_work.store(true, Ordering::Release);
     }
 
-    async fn is_unreachable(&self, target: &Target, reason: &str, now: Timestamp) {
+    /// Reports that a target cannot be used, or that it can be used again.
+    async fn report_health(&self, target: &Target) {
         let name = &target.config.name;
-        tracing::warn!(scim_target = %name, "{name}: the target cannot be used, and is tried again: {reason}");
-        *target.work.down.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((reason.to_owned(), now));
-        self.tell(target, "target.unreachable", serde_json::json!({ "error": reason })).await;
+        let change = target.health().report(self.clock.now());
+        match change {
+            None => {}
+            Some(HealthChange::Worse(reason)) => {
+                tracing::warn!(scim_target = %name, "{name}: the target cannot be used, and is tried again: {reason}");
+                let error = serde_json::json!({ "error": reason });
+                self.tell(target, "target.unreachable", error).await;
+            }
+            Some(HealthChange::Recovered) => {
+                tracing::info!(scim_target = %name, "{name}: the target answers again");
+                self.tell(target, "target.recovered", serde_json::json!({})).await;
+            }
+        }
     }
 
     /// Stores that the target gets no requests until its secret changes or an operator unlocks it.

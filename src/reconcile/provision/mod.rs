@@ -17,6 +17,7 @@ mod cleared;
 mod guard;
 mod listing;
 mod mapping;
+mod recognition;
 mod request;
 mod resource;
 mod steps;
@@ -31,6 +32,7 @@ pub use listing::{Listed, Listing, NextPage, PageQuery, Partial};
 pub use mapping::{
     AttributePath, DEFAULT_MAPPING, Mapping, MappingError, Template, Unfit, Wanted, fields,
 };
+pub use recognition::{Verdict, Vote};
 pub use request::{Method, Operation, Request, Requests};
 pub use resource::{ENTERPRISE_USER, Resource, USER};
 pub use steps::{Decision, Situation, Step, steps};

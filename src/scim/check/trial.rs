@@ -9,11 +9,9 @@ use serde_json::Value;
 
 use super::{Accounts, Checking, described};
 use crate::model::{Address, RemoteId, StepKind, StepOrigin, UserId};
-use crate::reconcile::provision::{
-    AttributePath, Outcome, Request, Requests, Resource, Step, meaning,
-};
+use crate::reconcile::provision::{AttributePath, Outcome, Request, Requests, Resource, Step};
 use crate::scim::error::ScimError;
-use crate::scim::list::list;
+use crate::scim::pace::Pace;
 
 /// The account that a trial creates.
 struct Trial {
@@ -65,7 +63,7 @@ impl Failure {
     }
 }
 
-impl Checking<'_> {
+impl<P: Pace> Checking<'_, P> {
     /// Takes one account of this address through its whole life.
     pub(super) async fn trial(&mut self, address: &Address, accounts: &Accounts) {
         let mut trial = Trial {
@@ -184,14 +182,14 @@ impl Checking<'_> {
                 return found;
             }
         }
-        let (now, mut left) = (self.now, Vec::new());
+        let mut left = Vec::new();
         let each = |account| {
             if is_it(&account) {
                 left.push(account);
             }
         };
         // The accounts that came are valid, also where the list broke off.
-        let _ = list(self.client, &self.capabilities, || now, each).await;
+        let _ = self.list(each).await;
         left
     }
 
@@ -321,8 +319,7 @@ impl Checking<'_> {
                 Requests::Send(requests) => (requests, false),
             };
             for request in &requests {
-                let sent = self.client.send(request, &self.capabilities, self.now).await;
-                let answer = sent.map(|answer| meaning(request, &answer));
+                let answer = self.send(request).await;
                 let failure = Failure::of(&answer);
                 match answer {
                     Ok(Outcome::Done(resource)) if is_read => {

@@ -16,14 +16,14 @@ use rosterd::reconcile::provision::{
     AttributePath, Capabilities, Mapping, Method, Operation, Outcome, Paging, Quirks, Request,
     USER, meaning,
 };
-use rosterd::scim::{self, Client, Settings};
+use rosterd::scim::{Client, Settings};
 
 use super::branch::{Branch, PROVISIONED};
 use super::controller::{facts, script, text};
 use super::staff;
 use crate::acme;
 use crate::hooks::until;
-use crate::targets::{capabilities, checked, mapping, settings, step};
+use crate::targets::{capabilities, checked, list, mapping, settings, step};
 
 /// An independent SCIM server of one test.
 struct Server {
@@ -91,7 +91,7 @@ async fn a_server_without_patch_and_filter_is_changed_by_put_and_read_by_cursor(
     }
     let by_cursor = Capabilities { paging: Paging::Cursor, ..capabilities(&client) };
     let mut seen = 0;
-    let listed = scim::list(&client, &by_cursor, Timestamp::default, |_| seen += 1).await;
+    let listed = list(&client, &by_cursor, |_| seen += 1).await;
     assert_eq!((seen, listed.expect("a whole list").accounts()), (7, 7));
 }
 

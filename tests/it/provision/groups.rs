@@ -122,3 +122,41 @@ async fn a_group_that_loses_members_is_reported_and_not_filled_again_and_again()
     office.run().await;
     complete(&office).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_whom_the_target_does_not_know_yet_join_later_by_our_record() {
+    for status in [404, 500] {
+        // No member is shown, as at AWS.
+        let office = Office::before(260, |config, sim| {
+            config.groups =
+                vec![group("Roster Pro", Tier::Pro), group("Roster Basic", Tier::Basic)];
+            config.client.quirks.members = Some(false);
+            sim.fail(Fault::status("PATCH", status).at("/Groups/").times(3));
+        })
+        .await;
+        office.start().await;
+        office.approve_all().await;
+        until("the group is reported", async || {
+            let attention = office.status().await.attention;
+            attention.iter().find(|line| line.contains("and is tried again")).map(drop)
+        })
+        .await;
+        let tried = || {
+            let log = office.sim.log();
+            log.iter().filter(|r| r.method == "PATCH" && r.target.contains("/Groups/")).count()
+        };
+        // A refused request is not repeated at once.
+        let before = tried();
+        assert!(before <= 3, "{before} requests");
+        until("the members have joined", async || {
+            office.later(Duration::from_mins(1)).await;
+            let joined = office.sim.members("Roster Pro")?;
+            (joined == accounts_of(&office, Tier::Pro).await && !joined.is_empty()).then_some(())
+        })
+        .await;
+        complete(&office).await;
+        let log = office.sim.log();
+        let reads = log.iter().filter(|r| r.method == "GET" && r.target.contains("/Groups/"));
+        assert_eq!(reads.count(), 0, "members that are not shown are not asked for");
+    }
+}

@@ -250,3 +250,28 @@ async fn a_removed_user_loses_its_account_and_then_its_counterpart() {
     let account = accounts.iter().find(|account| account["externalId"] == user.id.to_string());
     assert_eq!(account.expect("an account")["active"], json!(false));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaver_in_quarantine_or_in_a_held_plan_is_out_at_once() {
+    let office = Office::of(24).await;
+    let users = office.firm.users().await;
+    let (quarantined, held, drifted) = (&users[0], &users[1], &users[2]);
+    let id = id_of(&office.account(quarantined).expect("an account"));
+    office.sim.fail(Fault::status("PATCH", 400).at(&id).times(1));
+    let guid = crate::firm::guid_of(quarantined);
+    office.firm.sim.edit(|ad| ad.set(guid, "title", "Chief"));
+    office.firm.sync().await;
+    until("the user is quarantined", async || {
+        (office.problem(quarantined).await == Some(ProvisionProblem::Refused)).then_some(())
+    })
+    .await;
+    // Another client changes the account of the third, and new rules wait for an operator.
+    office.sim.set(&id_of(&office.account(drifted).expect("an account")), "title", json!("King"));
+    office.reconfigure(|config| config.mapping = mapping(&[("title", "{department}")]));
+    until("the plan waits", async || office.plan().await.map(drop)).await;
+    for user in [quarantined, held, drifted] {
+        office.leave(user).await;
+        office.becomes(user, false).await;
+    }
+    assert!(office.plan().await.is_some(), "the rules still wait");
+}
