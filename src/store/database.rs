@@ -22,7 +22,9 @@ use super::sql::Sql;
 use super::subscription::Follows;
 use super::{event_watch, files, limits, schema};
 use crate::model::{Actor, Sharing, StoreAt};
-use crate::telemetry::{Counters, chain};
+use crate::telemetry::Counters;
+#[cfg(feature = "postgres")]
+use crate::telemetry::chain;
 
 #[derive(Debug)]
 pub struct Store {
