@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::directory::DirectoryError;
 use crate::engine::{Attention, Directory, Engine, Following};
 use crate::model::{ServerUrl, Timestamp};
 
@@ -50,7 +51,10 @@ impl Engine {
         let server = servers.server(url);
         let passed = self.clock.passed();
         let ago = |at: Duration| self.clock.now().minus(passed.saturating_sub(at));
-        let resting = server.resting(passed).map(|(refusal, _)| refusal.to_string());
+        let resting = server.resting(passed).map(|(refusal, left)| {
+            let (server, refusal) = (url.to_string(), refusal.clone());
+            DirectoryError::Resting { server, refusal, left }.to_string()
+        });
         let failure = server.failure.as_ref();
         let following = directory.work.others().get(&url.to_string()).cloned();
         let (followed_since, unfollowed) = match following.filter(|_| is_further) {
