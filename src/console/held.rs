@@ -12,14 +12,14 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::layout::{
-    Fault, Place, Shown, Tone, badge, choice, count, facts, instant, link, marked, notice, number,
-    people, when,
+    Fault, Place, Shown, Tone, badge, choice, count, facts, instant, link, notice, number, people,
+    sentence, when,
 };
 use super::state::Console;
 use super::visit::{Fields, TYPED_ABOVE, Visit};
 use crate::control::api::{
-    Approval, Approving, Change, GivenApproval, HeldGroup, HeldPlan, HeldPlans, PlanState,
-    Rejecting,
+    Approval, Approving, Change, ChangeVerb, GivenApproval, HeldGroup, HeldPlan, HeldPlans,
+    PlanState, Rejecting,
 };
 use crate::control::client::Route;
 use crate::ctl::change::{self, Kind, evidence};
@@ -83,13 +83,33 @@ pub fn summary(plan: &HeldPlan, visit: &Visit) -> Markup {
     html! {
         h3 { a href={ "/held/" (plan.id) } { (count(plan.count, "change")) " of " (plan.directory) } " " (state(plan)) }
         ul.plain {
-            @for group in &plan.by { li { (number(group.count)) " × " (selection::what(group)) (cause(group)) } }
+            @for group in &plan.by { li { (number(group.count)) " × " (group_words(group)) (cause(group)) } }
         }
         p.small { "since " (when(&plan.created_at, view)) }
         @if let (PlanState::Rejected, Some(actor)) = (plan.state, &plan.actor) {
             p.small { "rejected by " (actor) @if let Some(comment) = &plan.comment { ": “" (comment) "”" } }
             @if visit.may_change { (reopening(visit, plan)) }
         }
+    }
+}
+
+/// Describes the changes of a group, with the reason in words.
+fn group_words(group: &HeldGroup) -> String {
+    match (group.kind, group.reason) {
+        (ChangeVerb::Suspend, Some(reason)) => format!("suspend, {}", reason.explanation()),
+        (ChangeVerb::Reactivate, Some(reason)) => {
+            format!("reactivate, no longer: {}", reason.explanation())
+        }
+        _ => selection::what(group),
+    }
+}
+
+/// Describes a change without its user, with the reason in words.
+fn what_words(kind: Kind, change: &Change) -> String {
+    match (kind, change.reason) {
+        (Kind::Suspend, Some(reason)) => reason.explanation().to_owned(),
+        (Kind::Reactivate, Some(reason)) => format!("no longer: {}", reason.explanation()),
+        _ => change::what(kind, change),
     }
 }
 
@@ -259,8 +279,8 @@ fn head(plan: &HeldPlan, visit: &Visit) -> Markup {
             ("Made by", html! { a href={ "/runs/" (plan.run) } { "run " (id::short(&plan.run)) } }),
             ("Because", html! {
                 @for group in &plan.by {
-                    @let why = held::why(group);
-                    div { strong { (number(group.count)) " × " (selection::what(group)) } (cause(group)) @if !why.is_empty() { " – " (marked(&why)) } }
+                    @let why = held::words(group);
+                    div { strong { (number(group.count)) " × " (group_words(group)) } (cause(group)) @if !why.is_empty() { " – " (sentence(&why)) } }
                 }
             }),
             ("Gate", html! { @for line in &plan.note { div { (line) } } }),
@@ -320,7 +340,11 @@ fn groups(rows: &[Row<'_>], by: By, draft: Option<&Draft>, view: &View) -> Marku
     html! {
         @if rows.is_empty() { p.empty { "No person matches." } }
         @for (value, rows) in &groups {
-            @let name = if value.is_empty() { by.none() } else { value };
+            @let name = match (by, rows[0].first().reason) {
+                (By::Cause, Some(reason)) => reason.explanation(),
+                _ if value.is_empty() => by.none(),
+                _ => value,
+            };
             details.group open {
                 summary {
                     span.group-name { (name) }
@@ -362,7 +386,7 @@ fn one(row: &Row<'_>, draft: Option<&Draft>, view: &View) -> Markup {
             td {
                 @for change in &row.changes {
                     @let kind = Kind::of(change);
-                    div { span class={ "verb " (tone(kind).class()) } { (kind.heading()) } " " (change::what(kind, change)) }
+                    div { span class={ "verb " (tone(kind).class()) } { (kind.heading()) } " " (what_words(kind, change)) }
                     @let seen = evidence(&change.evidence, view);
                     @if !seen.is_empty() {
                         details.evidence { summary { "Evidence" } @for line in &seen { p.small { (line) } } }

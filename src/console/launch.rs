@@ -27,7 +27,8 @@ const CHECKED: Duration = Duration::from_millis(200);
 pub async fn run(cli: Cli, terminal: &mut Terminal, clock: &Clock) -> Exit {
     match cli.console(terminal) {
         Some(opening) => open(opening, terminal, clock).await.unwrap_or_else(|failure| {
-            terminal.note(&failure.page());
+            let page = failure.page(&terminal.view());
+            terminal.note(&page);
             failure.exit()
         }),
         None => ctl::run(cli, terminal).await,

@@ -237,7 +237,7 @@ async fn approve(
 fn part(plan: &HeldPlan, chosen: &[&Change], view: &View) -> Page {
     let mut page = Page::default();
     page.line(heading(plan));
-    page.line(format!("{} of them:", count(chosen.len() as u64, "change")));
+    page.line(format!("{} of them:", number(chosen.len() as u64)));
     page.append(&review::totals(chosen, view));
     let all = format!("rosterctl held show {} --all", id::short(&plan.id));
     page.append(&change::people(chosen, Extent::Elsewhere(&all), view));
@@ -448,10 +448,11 @@ pub fn show(plan: &HeldPlan, form: &Form, view: &View) -> Page {
         let id = id::short(id);
         page.line(format!("{} rosterctl held approve {id}", dim("Approve:")));
         if all.len() > 1 {
-            page.line(format!(
-                "{} rosterctl held approve {id} --first 10, --ou …, --cause … or --user …",
-                dim("A part: ")
-            ));
+            page.sentence(
+                &format!("{} ", dim("A part: ")),
+                &format!("rosterctl held approve {id} --first 10 (or --ou, --cause, --user)"),
+                view,
+            );
         }
         page.line(format!("{} rosterctl held reject {id}", dim("Reject: ")));
     }
@@ -527,9 +528,16 @@ fn state(state: PlanState) -> String {
     }
 }
 
+/// Returns why a group is held, after the code by which scripts know the reason.
 pub(crate) fn why(group: &HeldGroup) -> String {
+    let code = group.held.map(|held| format!("{}: ", yellow(held)));
+    code.map_or_else(String::new, |code| code + &words(group))
+}
+
+/// Returns why a group is held, for a person who knows no codes.
+pub(crate) fn words(group: &HeldGroup) -> String {
     let Some(held) = group.held else { return String::new() };
-    let reason = match (held, &group.limit) {
+    match (held, &group.limit) {
         (HoldReason::Limit, Some(HeldLimit { allowed, applied, window })) => {
             let class = group.class.map_or("other", ChangeClass::as_str);
             let fits = applied.saturating_add(group.count) <= *allowed;
@@ -545,8 +553,7 @@ pub(crate) fn why(group: &HeldGroup) -> String {
             format!("{} changes share one cause", number(group.count))
         }
         _ => held.explanation().to_owned(),
-    };
-    format!("{}: {reason}", yellow(held))
+    }
 }
 
 fn group(group: &HeldGroup) -> String {

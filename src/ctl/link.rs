@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Exit;
-use super::text::{Page, harmless, harmless_value, red};
+use super::text::{Page, View, harmless, harmless_value, red};
 use crate::control::api;
 use crate::control::client::{Client, ClientError, Route};
 
@@ -126,12 +126,18 @@ impl Failure {
         }
     }
 
-    pub(crate) fn page(&self) -> Page {
+    pub(crate) fn page(&self, view: &View) -> Page {
         let mut page = Page::default();
-        match self {
-            // An operator's answer is not an error.
-            Self::Declined => page.line(self.sentence()),
-            _ => page.line(format!("{} {}", red("error:"), self.sentence())),
+        let text = self.sentence();
+        // An operator's answer is not an error.
+        let is_error = !matches!(self, Self::Declined);
+        for (n, line) in text.lines().enumerate() {
+            let lead = match n {
+                0 if is_error => red("error:") + " ",
+                0 => String::new(),
+                _ => "  ".to_owned(),
+            };
+            page.sentence(&lead, line.trim_start(), view);
         }
         page
     }

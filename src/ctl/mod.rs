@@ -354,7 +354,8 @@ impl Output<'_> {
     }
 
     fn fail(&mut self, failure: &Failure) -> Exit {
-        self.terminal.note(&failure.page());
+        let page = failure.page(&self.terminal.view());
+        self.terminal.note(&page);
         if self.json && !matches!(failure, Failure::Declined) {
             // If this write fails too, the exit status still reports the failure.
             let _ = self.terminal.print(&Page::from(format!("{}\n", json!(failure.problem()))));

@@ -324,7 +324,7 @@ pub fn summary(run: &Run, view: &View) -> Page {
         (_, n, _) if run.target => format!("; {} listed{from} ({})", count(n, "account"), run.mode),
         (_, n, _) => format!("; {} read{from} ({})", count(n, "entry"), run.mode),
     };
-    page.line(format!("{}: {ended}{read}", bold(of(run))));
+    page.sentence("", &format!("{}: {ended}{read}", bold(of(run))), view);
     if let Some(error) = &run.error {
         page.sentence(&format!("  {} ", red("✗")), error, view);
     }

@@ -35,7 +35,7 @@ pub struct Selection {
     department: Vec<String>,
     /// Only the changes of the first N of these people
     #[arg(long, value_name = "N")]
-    first: Option<usize>,
+    first: Option<std::num::NonZeroUsize>,
 }
 
 impl Selection {
@@ -117,7 +117,7 @@ impl Selection {
                 people.push(&change.user_id);
             }
         }
-        people.truncate(first.unwrap_or(usize::MAX));
+        people.truncate(first.map_or(usize::MAX, std::num::NonZeroUsize::get));
         let people: BTreeSet<&str> = people.into_iter().collect();
         let chosen: Vec<&Change> =
             all.iter().copied().filter(|c| people.contains(c.user_id.as_str())).collect();
@@ -280,24 +280,24 @@ mod tests {
     #[test]
     fn options_select_people_and_a_slip_selects_none() {
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-        let of = |user: &[&str], ou: &[&str], department: &[&str], first| Selection {
+        let of = |user: &[&str], ou: &[&str], department: &[&str], first: usize| Selection {
             user: texts(user),
             ou: texts(ou),
             department: texts(department),
-            first,
+            first: std::num::NonZeroUsize::new(first),
             ..Selection::default()
         };
         let table = [
-            (of(&[], &[], &[], None), "all"),
-            (of(&["A2"], &[], &[], None), "2"),
-            (of(&["carl dorn", "a1@example.com"], &[], &[], None), "13"),
-            (of(&[], &["sales"], &[], None), "13"),
-            (of(&[], &["OU=East,OU=Sales,DC=corp"], &[], None), "3"),
-            (of(&[], &["sales"], &["sales"], Some(1)), "1"),
-            (of(&["a2"], &["sales"], &[], None), "no change of plan 00000001 matches all"),
-            (of(&["dora"], &[], &[], None), "no change with --user dora"),
+            (of(&[], &[], &[], 0), "all"),
+            (of(&["A2"], &[], &[], 0), "2"),
+            (of(&["carl dorn", "a1@example.com"], &[], &[], 0), "13"),
+            (of(&[], &["sales"], &[], 0), "13"),
+            (of(&[], &["OU=East,OU=Sales,DC=corp"], &[], 0), "3"),
+            (of(&[], &["sales"], &["sales"], 1), "1"),
+            (of(&["a2"], &["sales"], &[], 0), "no change of plan 00000001 matches all"),
+            (of(&["dora"], &[], &[], 0), "no change with --user dora"),
             (
-                of(&["anna berg"], &[], &[], None),
+                of(&["anna berg"], &[], &[], 0),
                 "2 people of plan 00000001 are called 'anna berg': name one of a1@example.com, a2@example.com",
             ),
         ];

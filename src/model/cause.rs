@@ -31,6 +31,19 @@ words! {
 }
 
 impl Reason {
+    /// Explains the reason to a person who knows no codes.
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::Operator => "suspended by an operator",
+            Self::Disabled => "the account is disabled",
+            Self::Expired => "the account has expired",
+            Self::Deleted => "the account was deleted",
+            Self::OutOfScope => "outside the people that rosterd reads",
+            Self::NoGroup => "in none of the groups that give access",
+            Self::Vanished => "not found in the directory any more",
+        }
+    }
+
     /// Returns the class of a suspension; an operator's has none.
     pub fn class(self) -> Option<ChangeClass> {
         match self {

@@ -174,7 +174,12 @@ pub(super) fn lines(file: &Path) -> Result<Vec<String>, Failure> {
     } else {
         std::fs::read_to_string(file).map_err(unreadable)?
     };
-    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+    let lines: Vec<String> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    if lines.is_empty() {
+        return Err(Failure::Usage(format!("{} is empty: write one a line", file.display())));
+    }
+    Ok(lines)
 }
 
 pub(super) async fn call(

@@ -1,6 +1,8 @@
 //! The pages over a daemon with a simulated directory.
 
-use rosterd::model::{Mode, PlanState, Status};
+use rosterd::engine::Selection;
+use rosterd::model::{Actor, Approver, Mode, PlanState, Status};
+use rosterd::reconcile::Approvals;
 use serde_json::json;
 
 use super::{Visitor, office_with_leavers, take_groups};
@@ -79,6 +81,60 @@ async fn a_plan_is_approved_without_the_person_left_out() {
     assert!(person.contains(&format!("approved by {}", office.me)), "{person}");
     let (_, listed, _) = rosterctl(&office, "event list --type plan.*").await;
     assert!(listed.contains("console"), "{listed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_person_completes_an_approval_and_the_same_uid_counts_once() {
+    let (office, id) = office_with_leavers(100, 10).await;
+    office.firm.reconfigure(|config| config.limits.approvals = Approvals { needed: 2, above: 0 });
+    let visitor = Visitor::of(&office).await;
+    let path = format!("/held/{id}");
+    let approve = || {
+        let shown = visitor.get(&path);
+        let (digest, token) = (shown.input("digest"), shown.input("token"));
+        visitor.post(&format!("{path}/approve"), &form(&digest, &token, &ticked(&shown.body), "10"))
+    };
+    let active = office.firm.active().await;
+    assert_eq!(approve().status, 303);
+    let missing = format!("another one than {} has to approve, too", office.me);
+    assert!(visitor.page(&path).contains(&missing), "{}", visitor.page(&path));
+    let again = approve();
+    assert_eq!(again.status, 422, "{}", again.body);
+    assert!(again.body.contains("you have approved these changes already"), "{}", again.body);
+    assert_eq!(office.firm.active().await, active);
+    let plan = held_plan(&office.firm).await;
+    let other = Approver { uid: Some(4_000_000), actor: Actor("bob".to_owned()) };
+    office.firm.engine.approve_part(plan.id, &Selection::default(), "", other).await.unwrap();
+    assert_eq!(office.firm.active().await, active - 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_plan_is_explained_in_words_and_not_in_codes() {
+    let (office, id) = office_with_leavers(40, 3).await;
+    let visitor = Visitor::of(&office).await;
+    for path in ["/held".to_owned(), format!("/held/{id}"), format!("/held/{id}?by=cause")] {
+        let page = visitor.page(&path);
+        assert!(page.contains("in none of the groups that give access"), "{path}: {page}");
+        for code in ["suspend as", ">no-group", "plan-only: "] {
+            assert!(!page.contains(code), "{path} says {code}: {page}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_fits_the_terminal_and_an_empty_file_names_no_one() {
+    let (office, _) = office_with_leavers(40, 3).await;
+    let file = office.firm.folder.path().join("nobody.txt");
+    std::fs::write(&file, "\n").unwrap();
+    for (command, says) in [
+        (format!("held approve --file {}", file.display()), "is empty"),
+        ("held approve --department Kitchen".to_owned(), "has no change with --department"),
+    ] {
+        let (_, _, error) = rosterctl(&office, &command).await;
+        assert!(error.replace("\n       ", " ").contains(says), "{error}");
+        let longest = error.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(80), "{error}");
+    }
 }
 
 /// Enter in a field presses the first button of its form.
@@ -317,7 +373,7 @@ async fn a_plan_is_grouped_and_searched_by_the_values_of_its_people() {
         groups
     };
     assert!(names("ou").iter().all(|name| name.starts_with("OU=")), "{:?}", names("ou"));
-    assert_eq!(names("cause"), ["no-group"]);
+    assert_eq!(names("cause"), ["in none of the groups that give access"]);
     assert!(names("tier").iter().all(|name| ["basic", "pro"].contains(&name.as_str())));
     assert_eq!(names("nonsense"), names("ou"));
     let one = office.firm.user(ticked(&visitor.page(&format!("/held/{id}")))[0]).await;

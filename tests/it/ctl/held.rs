@@ -176,7 +176,7 @@ fn a_large_plan_begins_with_its_totals_and_the_limit() {
       … and 2,980 more: rosterctl held show 4e2b8c22 --all
 
     Approve: rosterctl held approve 4e2b8c22
-    A part:  rosterctl held approve 4e2b8c22 --first 10, --ou …, --cause … or --user …
+    A part:  rosterctl held approve 4e2b8c22 --first 10 (or --ou, --cause, --user)
     Reject:  rosterctl held reject 4e2b8c22
     ");
 }

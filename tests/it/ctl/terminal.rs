@@ -108,7 +108,8 @@ async fn without_a_daemon_the_message_names_the_socket_and_the_remedy() {
     assert_eq!(typed(out.clone(), &err, &["status"]).await, Exit::NoDaemon);
     assert_eq!(out.text(), "");
     insta::assert_snapshot!(err.text(), @"
-    error: no rosterd answers on /nonexistent/control.sock (there is no such socket): is it running? systemctl status rosterd
+    error: no rosterd answers on /nonexistent/control.sock (there is no such socket): is it running?
+           systemctl status rosterd
     ");
 }
 
