@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::change::Extent;
 use super::link::{Answer, Daemon, Failure, PAGE, joined};
-use super::review::Form;
+use super::review::{By, Form};
 use super::selection::{Selection, cause, what};
 use super::text::{Page, View, bold, count, dim, number, table, time, time_and_age, yellow};
 use super::{Exit, Output, change, id, review, run};
@@ -30,16 +30,8 @@ pub enum Command {
         #[arg(long, conflicts_with = "all")]
         rejected: bool,
     },
-    /// Show a plan: totals first, then its changes
-    Show {
-        /// The id, or at least four characters of its start or end; default: the only one that waits
-        id: Option<String>,
-        #[command(flatten)]
-        form: Form,
-        /// Show what differs from the plan before
-        #[arg(long, conflicts_with_all = ["by", "csv"])]
-        diff: bool,
-    },
+    /// Show a plan or a part of it: totals first, then its changes
+    Show(Show),
     /// Approve a plan or a part of it: reads its people again and applies the changes that are still due; asks first
     Approve(Approve),
     /// Reject a plan: its changes stay off until the directory asks for something else
@@ -58,6 +50,19 @@ pub enum Command {
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         comment: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The id, or at least four characters of its start or end; default: the only one that waits
+    id: Option<String>,
+    #[command(flatten)]
+    which: Selection,
+    #[command(flatten)]
+    form: Form,
+    /// Show what differs from the plan before
+    #[arg(long, conflicts_with_all = ["by", "csv", "cause", "user", "file", "ou", "department", "first"])]
+    diff: bool,
 }
 
 #[derive(Debug, Args)]
@@ -84,19 +89,7 @@ pub(super) async fn call(
             let plans: Answer<HeldPlans> = daemon.get(&route).await?;
             output.data(&plans.raw, |view| list(&plans.value, view))?;
         }
-        Command::Show { id, form, diff } => {
-            let id = resolve(id.as_deref(), daemon).await?;
-            let plan = plan(&id, daemon).await?;
-            let changes: Vec<&Change> = plan.value.changes.iter().flatten().collect();
-            if *diff {
-                let before = before(&plan.value, daemon).await?;
-                output.data(&plan.raw, |view| difference(&before, &plan.value, form, view))?;
-            } else if form.csv && !output.json {
-                output.terminal.print(&review::as_csv(&changes))?;
-            } else {
-                output.data(&plan.raw, |view| show(&plan.value, form, view))?;
-            }
-        }
+        Command::Show(what) => return showing(what, daemon, output).await,
         Command::Approve(what) => return approve(what, daemon, output).await,
         Command::Reject { id, comment } => {
             let id = resolve(id.as_deref(), daemon).await?;
@@ -112,6 +105,31 @@ pub(super) async fn call(
                 daemon.post(&Route::to(["held", &id, "reopen"]), &word).await?;
             output.data(&plan.raw, |view| reopened(&plan.value, view))?;
         }
+    }
+    Ok(Exit::Done)
+}
+
+async fn showing(what: &Show, daemon: &Daemon, output: &mut Output<'_>) -> Result<Exit, Failure> {
+    let Show { id, which, form, diff } = what;
+    let id = resolve(id.as_deref(), daemon).await?;
+    let Answer { value: plan, mut raw } = plan(&id, daemon).await?;
+    let all: Vec<&Change> = plan.changes.iter().flatten().collect();
+    let users = which.users(&all, daemon).await?;
+    let chosen = which.choose(&plan, &all, &users)?;
+    if let (Some(chosen), Some(changes)) = (&chosen, raw["changes"].as_array_mut()) {
+        let people: BTreeSet<&str> = chosen.iter().map(|change| change.user_id.as_str()).collect();
+        changes.retain(|change| change["user_id"].as_str().is_some_and(|id| people.contains(id)));
+    }
+    if *diff {
+        let before = before(&plan, daemon).await?;
+        output.data(&raw, |view| difference(&before, &plan, form, view))?;
+    } else if form.csv && !output.json {
+        output.terminal.print(&review::as_csv(chosen.as_ref().unwrap_or(&all)))?;
+    } else {
+        output.data(&raw, |view| match &chosen {
+            None => show(&plan, form, view),
+            Some(chosen) => part(&plan, chosen, form.by, Extent::of(form.all), view),
+        })?;
     }
     Ok(Exit::Done)
 }
@@ -213,7 +231,10 @@ async fn approve(
         let view = output.terminal.view();
         let shown = match &chosen {
             None => show(&plan, &Form::default(), &view),
-            Some(chosen) => part(&plan, chosen, &view),
+            Some(chosen) => {
+                let all = format!("rosterctl held show {} --all", id::short(&plan.id));
+                part(&plan, chosen, None, Extent::Elsewhere(&all), &view)
+            }
         };
         output.note(&shown);
         output.ask(&question(chosen.as_ref().unwrap_or(&all), plan.count))?;
@@ -234,13 +255,21 @@ async fn approve(
 }
 
 /// Shows the chosen changes of a plan.
-fn part(plan: &HeldPlan, chosen: &[&Change], view: &View) -> Page {
+fn part(
+    plan: &HeldPlan,
+    chosen: &[&Change],
+    by: Option<By>,
+    extent: Extent<'_>,
+    view: &View,
+) -> Page {
     let mut page = Page::default();
     page.line(heading(plan));
     page.line(format!("{} of them:", number(chosen.len() as u64)));
     page.append(&review::totals(chosen, view));
-    let all = format!("rosterctl held show {} --all", id::short(&plan.id));
-    page.append(&change::people(chosen, Extent::Elsewhere(&all), view));
+    page.append(&match by {
+        Some(by) => review::by(chosen, by, extent, view),
+        None => change::people(chosen, extent, view),
+    });
     page
 }
 

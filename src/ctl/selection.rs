@@ -1,4 +1,4 @@
-//! The options of `rosterctl held approve` that select a part of a plan.
+//! The options of `rosterctl held show` and `held approve` that select a part of a plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

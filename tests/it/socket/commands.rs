@@ -50,7 +50,12 @@ async fn succeeds(office: &Office, command: &str) {
     let is_made = matches!(exit, Exit::Done | Exit::Held) || command.starts_with("directory check");
     assert!(is_made && err.is_empty(), "rosterctl {command}: {exit:?}\n{err}");
     assert!(!out.is_empty(), "rosterctl {command} prints nothing");
-    let too_long = out.lines().find(|l| l.chars().count() > 80 && l.contains("  "));
+    // A long command has a line of its own, so that it can be copied.
+    let is_command = |line: &str| {
+        ["dsacls ", "rosterctl ", "samba-tool "].iter().any(|p| line.trim_start().starts_with(p))
+    };
+    let is_long = |l: &&str| l.chars().count() > 80 && l.contains("  ") && !is_command(l);
+    let too_long = out.lines().find(is_long);
     assert_eq!(too_long, None, "rosterctl {command} does not fit 80 columns:\n{out}");
 }
 
@@ -64,6 +69,29 @@ fn leaves(command: &clap::Command, before: &str, into: &mut BTreeSet<String>) {
             into.insert(words);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_a_plan_is_shown_by_the_options_that_approve_it() {
+    let mut office = Office::open().await;
+    let users = office.get("/v1/users?status=active&limit=3").await;
+    for user in users["users"].as_array().unwrap() {
+        let dn = user["directory"]["dn"].as_str().unwrap();
+        office.firm.sim.edit(|ad| ad.set(dn, "displayName", "Somebody Else"));
+    }
+    office.post("/v1/directories/corp/sync", None).await;
+    let changes = async |options: &str| {
+        let (exit, out, err) = rosterctl(&office, &format!("held show --json{options}")).await;
+        assert_eq!(exit, Exit::Done, "{err}");
+        let plan: serde_json::Value = serde_json::from_str(&out).unwrap();
+        plan["changes"].as_array().unwrap().len()
+    };
+    let all = changes("").await;
+    assert_eq!((all, changes(" --first 2").await), (3, 2));
+    let (_, out, _) = rosterctl(&office, "held show --first 2").await;
+    assert!(out.contains("2 of them:"), "{out}");
+    let (exit, _, err) = rosterctl(&office, "held show --ou Nowhere").await;
+    assert!(exit == Exit::Failed && err.contains("no change with --ou Nowhere"), "{err}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,6 +122,8 @@ async fn every_command_of_rosterctl_uses_the_api_and_parses_its_answers() {
         format!("held reject {}", &held[28..]),
         "held list --rejected".to_owned(),
         format!("held reopen {} --comment again", &held[28..]),
+        "held show --first 1".to_owned(),
+        "held show --first 1 --by cause".to_owned(),
         "held approve --first 1".to_owned(),
         "run list corp".to_owned(),
         format!("run show {run}"),
