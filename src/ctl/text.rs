@@ -225,7 +225,11 @@ pub(crate) fn hanging(lead: &str, text: &str, width: usize) -> String {
 fn wrapped(text: &str, width: usize, long: LongWords) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = Line::default();
-    for word in text.split(' ') {
+    let words = match long {
+        LongWords::Keep => words(text),
+        LongWords::Break => text.split(' ').collect(),
+    };
+    for word in words {
         if line.width > 0 && line.width + 1 + seen_width(word) > width {
             lines.push(line.end());
         } else if line.width > 0 {
@@ -250,6 +254,52 @@ fn wrapped(text: &str, width: usize, long: LongWords) -> Vec<String> {
     }
     lines.push(line.end());
     lines
+}
+
+/// Programs whose commands a sentence may name as a remedy.
+const PROGRAMS: [&str; 8] = [
+    "chmod",
+    "dsacls",
+    "groupadd",
+    "journalctl",
+    "repadmin",
+    "rosterctl",
+    "samba-tool",
+    "systemctl",
+];
+
+/// Splits a sentence into words. A command is one word, so that a copied one works. It ends with the
+/// sentence or at a mark of punctuation outside quotes.
+fn words(text: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (first, others) = rest.split_once(' ').unwrap_or((rest, ""));
+        let program = first.trim_start_matches(is_mark);
+        let is_command = PROGRAMS.contains(&program) && !others.is_empty();
+        let length = if is_command { command_length(rest) } else { first.len() };
+        words.push(&rest[..length]);
+        rest = rest[length..].strip_prefix(' ').unwrap_or(&rest[length..]);
+    }
+    words
+}
+
+/// Returns the length of the command that the text begins with.
+fn command_length(text: &str) -> usize {
+    let mut is_quoted = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            '"' => is_quoted = !is_quoted,
+            ' ' if !is_quoted => {
+                let is_over = text[..at].ends_with([',', ';', ':', '.', ')']);
+                if is_over || text[at + 1..].starts_with(['(', '–']) {
+                    return at;
+                }
+            }
+            _ => {}
+        }
+    }
+    text.len()
 }
 
 /// Formats a number of bytes.
@@ -470,5 +520,32 @@ pub(crate) fn value(value: &Value) -> String {
             .collect::<Vec<_>>()
             .join(", "),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_in_a_sentence_is_never_divided() {
+        let table: [(&str, &[&str]); 5] = [
+            ("look at it", &["look", "at", "it"]),
+            (
+                "run rosterctl sync corp, then wait",
+                &["run", "rosterctl sync corp,", "then", "wait"],
+            ),
+            ("only rosterctl status (no other)", &["only", "rosterctl status", "(no", "other)"]),
+            ("the end: rosterctl held show 01a2", &["the", "end:", "rosterctl held show 01a2"]),
+            (
+                "give it back: dsacls \"OU=Old, new,DC=x\" /G svc:RP; wait",
+                &["give", "it", "back:", "dsacls \"OU=Old, new,DC=x\" /G svc:RP;", "wait"],
+            ),
+        ];
+        for (text, expected) in table {
+            assert_eq!(words(text), expected, "{text}");
+        }
+        let told = hanging("", "a wrong name: rosterctl directory check corp", 20);
+        assert_eq!(told, "a wrong name:\nrosterctl directory check corp\n");
     }
 }

@@ -67,8 +67,8 @@ fn a_run_of_a_target_names_the_commands_of_targets() {
     let shown = run::summary(&sent(run), &view()).plain();
     insta::assert_snapshot!(shown, @"
     app: done in 2.3 s; 1,204 accounts listed from ldaps://dc1.corp.example.com (full)
-      ✓ 1 deactivation, 12 creations, 3 updates admitted; left to send: rosterctl target accounts app
-        --pending
+      ✓ 1 deactivation, 12 creations, 3 updates admitted; left to send:
+        rosterctl target accounts app --pending
       ! 2 users cannot be provisioned: rosterctl target accounts app --quarantined
     ");
     let run = with(a_run("succeeded"), &json!({ "mode": "scoped", "quarantined": 2 }));
