@@ -7,8 +7,11 @@ use serde_json::Value;
 /// Document of `GET /v1/users/{who}/contacts`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Contacts {
-    /// Active users of the same account, ordered by name.
+    /// Active users of the same account, each page ordered by name.
     pub contacts: Vec<Contact>,
+    /// Value of `after` for the next page; `null` on the last one.
+    #[serde(default)]
+    pub next: Option<String>,
 }
 
 /// A colleague, with the attributes that colleagues may see.

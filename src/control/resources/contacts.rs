@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use serde_json::json;
 
-use super::request::{Answer, Search, Shared, limit};
+use super::request::{Answer, PageQuery, Search, Shared, limit};
 use crate::control::api;
 use crate::control::operation::{Operation, REFUSED, read};
 use crate::model::User;
@@ -17,7 +17,7 @@ pub(in crate::control) fn operations() -> Vec<Operation> {
             "Search the colleagues of a user by the beginning of names or addresses",
         )
         .with_query::<Search>()
-        .answers::<api::Contacts>("Active users of the same account, ordered by name")
+        .answers::<api::Contacts>("Active users of the same account, each page ordered by name")
         .fails(&[REFUSED]),
     ]
 }
@@ -27,8 +27,11 @@ async fn list(
     Path(who): Path<String>,
     Query(what): Query<Search>,
 ) -> Answer<api::Contacts> {
-    let found = control.engine.contacts(&who, &what.q, limit(what.limit)).await?;
-    Ok(Json(api::Contacts { contacts: found.into_iter().map(convert).collect() }))
+    let Search { q, after, limit: asked } = what;
+    let page = PageQuery { after, limit: None };
+    let found = control.engine.contacts(&who, &q, page.place("contacts")?, limit(asked)).await?;
+    let contacts = found.users.into_iter().map(convert).collect();
+    Ok(Json(api::Contacts { contacts, next: found.next }))
 }
 
 pub(in crate::control) fn convert(user: User) -> api::Contact {

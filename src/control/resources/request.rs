@@ -33,6 +33,8 @@ pub(in crate::control) fn limit(asked: Option<u64>) -> u64 {
 pub(in crate::control) struct Search {
     /// Words. Each must begin a name or an address.
     pub(in crate::control) q: String,
+    /// Value of `next` of the page before.
+    pub(in crate::control) after: Option<String>,
     /// Maximum number of results: 200 by default, 1,000 at most.
     pub(in crate::control) limit: Option<u64>,
 }

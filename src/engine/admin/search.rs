@@ -279,8 +279,9 @@ impl Engine {
         &self,
         who: &str,
         text: &str,
+        after: Option<UserId>,
         limit: u64,
-    ) -> Result<Vec<User>, EngineError> {
+    ) -> Result<UserPage, EngineError> {
         let user = self.find_user(who).await?;
         if user.status() != Status::Active {
             return Err(
@@ -290,14 +291,18 @@ impl Engine {
         let filter = UserFilter {
             account: Some(user.account),
             status: Some(Status::Active),
-            limit: Some(limit.saturating_add(1)),
+            after,
+            // The user, and one who shows whether others follow.
+            limit: Some(limit.saturating_add(2)),
             ..UserFilter::default()
         };
         let mut found = self.store.search(text, &filter).await?;
         found.retain(|u| u.id != user.id);
+        let has_more = found.len() as u64 > limit;
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        let next = found.last().filter(|_| has_more).map(|user| user.id.to_string());
         found.sort_by_cached_key(|u| (Sort::Name.key(u), u.id));
-        Ok(found)
+        Ok(UserPage { users: found, next })
     }
 }
 

@@ -1,5 +1,7 @@
 //! The list of users, and the search for contacts.
 
+use std::collections::BTreeSet;
+
 use rosterd::engine::{Sort, UserQuery};
 use rosterd::model::{Reason, Standing, Status, Tier};
 
@@ -18,17 +20,39 @@ async fn a_contact_search_finds_active_colleagues_by_the_beginning_of_a_word() {
     firm.engine.claim("acme", "example.org", &alice()).await.unwrap();
     firm.invited("acme", "zog@example.org").await;
     firm.sign_in("zog@example.org", None).await;
-    let found = firm.engine.contacts("zoe@example.net", "zo", 10).await.unwrap();
+    let found = firm.engine.contacts("zoe@example.net", "zo", None, 10).await.unwrap();
+    assert_eq!(found.next, None);
     let found: Vec<String> =
-        found.iter().map(|u| u.addresses.primary.as_ref().unwrap().to_string()).collect();
+        found.users.iter().map(|u| u.addresses.primary.as_ref().unwrap().to_string()).collect();
     assert_eq!(
         found,
         ["zora@example.net"],
         "neither herself, nor an invited user, nor another account's users"
     );
-    let why = refused(firm.engine.contacts("asked@example.net", "zo", 10).await);
+    let why = refused(firm.engine.contacts("asked@example.net", "zo", None, 10).await);
     assert!(why.contains("is invited, and has no colleagues"), "{why}");
-    assert!(firm.engine.contacts("zoe@example.net", "  ", 10).await.unwrap().is_empty());
+    assert!(
+        firm.engine.contacts("zoe@example.net", "  ", None, 10).await.unwrap().users.is_empty()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_contacts_of_a_user_come_in_pages_without_repeats_and_without_the_user() {
+    let firm = Firm::running(60, |_| {}).await;
+    let who = firm.users().await.swap_remove(0).id.to_string();
+    let all = firm.engine.contacts(&who, "a", None, 1_000).await.unwrap();
+    assert!(all.users.len() > 4 && all.next.is_none(), "{}", all.users.len());
+    let (mut seen, mut after) = (BTreeSet::new(), None);
+    loop {
+        let page = firm.engine.contacts(&who, "a", after, 2).await.unwrap();
+        assert!(page.users.len() <= 2);
+        for user in page.users {
+            assert!(user.id.to_string() != who && seen.insert(user.id), "{} again", user.id);
+        }
+        let Some(next) = page.next else { break };
+        after = Some(next.parse().unwrap());
+    }
+    assert_eq!(seen, all.users.iter().map(|user| user.id).collect());
 }
 
 #[tokio::test(flavor = "multi_thread")]

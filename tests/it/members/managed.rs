@@ -135,8 +135,8 @@ async fn a_user_is_shown_by_one_address_and_signs_in_by_every_claimed_one() {
         ("shirley.rodriguez@example2", false),
         ("RODRÍG", true),
     ] {
-        let found = firm.engine.contacts("li.juan@example.com", text, 10).await.unwrap();
-        assert_eq!(found.iter().any(|u| u.id == shirley.id), finds, "{text}");
+        let found = firm.engine.contacts("li.juan@example.com", text, None, 10).await.unwrap();
+        assert_eq!(found.users.iter().any(|u| u.id == shirley.id), finds, "{text}");
     }
     firm.engine.claim("acme", "example2.com", &alice()).await.unwrap();
     firm.sync().await;
