@@ -312,37 +312,65 @@ const GAP: u16 = 2;
 /// A column shrinks to its longest word, or to this, before words are broken.
 const WORD: usize = 16;
 
-/// Formats rows in aligned columns without borders. If they do not fit the width, each row becomes a
-/// block. Without a terminal no row is wrapped, so that one row is one line for grep and awk.
+/// Formats rows in aligned columns without borders. If they do not fit the width, columns without any value
+/// are left out, and then each row becomes a block. Without a terminal no row is wrapped, so that one row is
+/// one line for grep and awk.
 pub(crate) fn table<const N: usize>(
     header: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
     view: &View,
 ) -> Page {
-    let rows: Vec<[String; N]> = rows.into_iter().collect();
-    let (mut wanted, mut least) = (header.map(seen_width), header.map(seen_width));
-    for (column, cell) in rows.iter().flat_map(|row| row.iter().enumerate()) {
-        wanted[column] = wanted[column].max(seen_width(cell));
-        let longest = cell.split(' ').map(seen_width).max().unwrap_or(0);
-        least[column] = least[column].max(longest.min(WORD));
+    let mut header: Vec<&str> = header.into();
+    let mut rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();
+    let room =
+        |columns: usize| view.width.saturating_sub(usize::from(GAP) * columns.saturating_sub(1));
+    if wanted(&header, &rows).iter().sum::<usize>() > room(header.len()) {
+        let is_filled: Vec<bool> =
+            (0..header.len()).map(|at| rows.iter().any(|row| !row[at].is_empty())).collect();
+        let keep_filled = |column: usize| is_filled[column];
+        keep(&mut header, keep_filled);
+        for row in &mut rows {
+            keep(row, keep_filled);
+        }
     }
-    match fitted(wanted, least, view.width.saturating_sub(usize::from(GAP) * N.saturating_sub(1))) {
-        Some(widths) => columns(header, &rows, widths),
-        None => blocks(header, &rows, view),
+    match fitted(wanted(&header, &rows), &least(&header, &rows), room(header.len())) {
+        Some(widths) => columns(&header, &rows, &widths),
+        None => blocks(&header, &rows, view),
     }
 }
 
-fn columns<const N: usize>(header: [&str; N], rows: &[[String; N]], widths: [usize; N]) -> Page {
+/// Keeps the columns of a row for which the rule holds.
+fn keep<T>(row: &mut Vec<T>, holds: impl Fn(usize) -> bool) {
+    let mut column = 0..;
+    row.retain(|_| column.next().is_some_and(&holds));
+}
+
+/// Returns the width of each column without any wrapping.
+fn wanted(header: &[&str], rows: &[Vec<String>]) -> Vec<usize> {
+    widths(header, rows, seen_width)
+}
+
+/// Returns the least width of each column, by its words.
+fn least(header: &[&str], rows: &[Vec<String>]) -> Vec<usize> {
+    widths(header, rows, |cell| cell.split(' ').map(seen_width).max().unwrap_or(0).min(WORD))
+}
+
+fn widths(header: &[&str], rows: &[Vec<String>], of: impl Fn(&str) -> usize) -> Vec<usize> {
+    let widest = |at: usize| rows.iter().map(|row| of(&row[at])).max().unwrap_or(0);
+    header.iter().enumerate().map(|(at, name)| seen_width(name).max(widest(at))).collect()
+}
+
+fn columns(header: &[&str], rows: &[Vec<String>], widths: &[usize]) -> Page {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(header.map(dim));
+        .set_header(header.iter().map(dim).collect::<Vec<_>>());
     for row in rows {
         let cells = row
             .iter()
             .zip(widths)
-            .map(|(cell, width)| wrapped(cell, width, LongWords::Break).join("\n"));
+            .map(|(cell, width)| wrapped(cell, *width, LongWords::Break).join("\n"));
         table.add_row(Row::from(cells.collect::<Vec<_>>()));
     }
     for column in table.column_iter_mut() {
@@ -356,8 +384,8 @@ fn columns<const N: usize>(header: [&str; N], rows: &[[String; N]], widths: [usi
 }
 
 /// Formats each row as a block, with the first cell as the heading.
-fn blocks<const N: usize>(header: [&str; N], rows: &[[String; N]], view: &View) -> Page {
-    let names = header.map(|h| h.trim().to_lowercase());
+fn blocks(header: &[&str], rows: &[Vec<String>], view: &View) -> Page {
+    let names: Vec<String> = header.iter().map(|h| h.trim().to_lowercase()).collect();
     let mut page = Page::default();
     for row in rows {
         page.line(row[0].trim());
@@ -371,20 +399,21 @@ fn blocks<const N: usize>(header: [&str; N], rows: &[[String; N]], view: &View) 
 }
 
 /// Returns widths that fit into `room`, if the minimum widths do. The widest column shrinks first.
-fn fitted<const N: usize>(
-    mut widths: [usize; N],
-    least: [usize; N],
-    room: usize,
-) -> Option<[usize; N]> {
+fn fitted(mut widths: Vec<usize>, least: &[usize], room: usize) -> Option<Vec<usize>> {
+    let all = 0..widths.len();
     loop {
         let over = widths.iter().sum::<usize>().saturating_sub(room);
         if over == 0 {
             return Some(widths);
         }
-        let widest = (0..N).filter(|i| widths[*i] > least[*i]).max_by_key(|i| widths[*i])?;
+        let widest = all.clone().filter(|i| widths[*i] > least[*i]).max_by_key(|i| widths[*i])?;
         // Shrink to the next narrower column, so that equal columns stay equal.
-        let next =
-            (0..N).filter(|i| widths[*i] < widths[widest]).map(|i| widths[i]).max().unwrap_or(0);
+        let next = all
+            .clone()
+            .filter(|i| widths[*i] < widths[widest])
+            .map(|i| widths[i])
+            .max()
+            .unwrap_or(0);
         widths[widest] -= (widths[widest] - next.max(least[widest])).clamp(1, over);
     }
 }

@@ -124,6 +124,20 @@ fn a_narrow_terminal_gets_a_block_for_each_row() {
 }
 
 #[test]
+fn a_narrow_table_leaves_a_column_without_values_out() {
+    let mut users = many_users();
+    users.users.truncate(2);
+    for user in &mut users.users {
+        user.suspension = None;
+        user.quarantine.clear();
+    }
+    let at = |width| users::list(&users, &View { width, ..view() }).plain();
+    assert!(at(usize::MAX).contains("WHY"), "its columns are always the same for a program");
+    let narrow = at(68);
+    assert!(!narrow.contains("WHY") && narrow.lines().count() == 3, "{narrow}");
+}
+
+#[test]
 fn a_colour_ends_with_its_line_and_resumes_on_the_next() {
     let failed = with(
         a_run("failed"),

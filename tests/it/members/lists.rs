@@ -105,7 +105,7 @@ async fn a_list_of_users_is_filtered_sorted_and_paged_without_repeats() {
             }
         }
         assert_eq!(seen.len(), all_users.len(), "{sort:?}");
-        let ids: std::collections::BTreeSet<_> = seen.iter().map(|u| u.id).collect();
+        let ids: BTreeSet<_> = seen.iter().map(|u| u.id).collect();
         assert_eq!(ids.len(), all_users.len(), "{sort:?}: no user twice");
         let is_sorted = match sort {
             Sort::Id => seen.is_sorted_by_key(|u| u.id),
