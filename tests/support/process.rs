@@ -220,13 +220,22 @@ pub(crate) fn exchange(stream: &mut (impl Read + Write), request: &str, headers:
 }
 
 /// Polls until there is an answer.
-pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    until_within(TIME_LIMIT, what, ask)
+}
+
+/// Polls for this time until there is an answer.
+pub(crate) fn until_within<T>(
+    limit: Duration,
+    what: &str,
+    mut ask: impl FnMut() -> Option<T>,
+) -> T {
     let begun = Instant::now();
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(begun.elapsed() < TIME_LIMIT, "not within {TIME_LIMIT:?}: {what}");
+        assert!(begun.elapsed() < limit, "not within {limit:?}: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::{Like, Node, Site};
-use crate::process::until;
+use crate::process::{until, until_within};
 
 /// Rounds of one history.
 const ROUNDS: u64 = 8;
@@ -39,6 +39,9 @@ fn leading(nodes: &[Node], frozen: Option<usize>) -> usize {
         others.find(leads).map(|(at, _)| at)
     })
 }
+
+/// A statement on a connection that was cut ends after 20 seconds, and the work is then begun anew.
+const LONGEST_SILENCE: Duration = Duration::from_secs(45);
 
 /// The time that each change of a user takes.
 const SLOW: &str = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END'; CREATE TRIGGER slow BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION slow()";
@@ -106,7 +109,7 @@ fn no_change_is_lost_or_made_twice_whatever_happens_to_the_leaders(
         }
         let leader = leading(&site.nodes, None);
         let what = format!("seed {seed}, round {round}: the users follow");
-        until(&what, || {
+        until_within(LONGEST_SILENCE, &what, || {
             let (code, users) =
                 site.daemon(leader).ctl("user list --status suspended --limit 1000");
             let suspended: Option<BTreeSet<&str>> = users["users"]
